@@ -1,1 +1,30 @@
-//! domain
+//! Types and rules of Tollgate: keys, plans, prices, usage and the clock. No I/O, no async.
+//!
+//! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (what a key looks like),
+//! [`limit`] and [`plan`] (what a key may do), [`api_key`], [`usage`] (what it did), [`money`] (what that costs),
+//! [`scope`] and [`token`] (who may manage it), [`invalid`] (how bad input is named).
+
+pub mod api_key;
+pub mod clock;
+pub mod id;
+pub mod invalid;
+pub mod limit;
+pub mod money;
+pub mod period;
+pub mod plan;
+pub mod scope;
+pub mod secret;
+pub mod token;
+pub mod usage;
+
+pub use api_key::{ApiKey, Environment, KeyStatus, Suspension};
+pub use clock::Clock;
+pub use id::{ApiKeyId, BootId, PlanId, TenantId, TokenId};
+pub use invalid::{FieldError, Invalid};
+pub use limit::{Algorithm, LimitSpec, OnFailure};
+pub use money::{Currency, Money};
+pub use period::BillingPeriod;
+pub use plan::{Overage, Plan, Prices, QuotaSpec};
+pub use scope::{Scope, ScopeSet};
+pub use secret::{KeySecret, SecretHash, TokenSecret};
+pub use token::AdminToken;

@@ -1,0 +1,139 @@
+//! API keys: the record behind a secret, and whether it may be used now.
+
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{ApiKeyId, LimitSpec, TenantId};
+
+/// What a key is for; part of its text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Real traffic.
+    #[default]
+    Live,
+    /// Trying things out.
+    Test,
+}
+
+impl Environment {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Live, Self::Test];
+
+    /// How the text of such a key begins.
+    pub fn key_prefix(self) -> &'static str {
+        match self {
+            Self::Live => "tg_live_",
+            Self::Test => "tg_test_",
+        }
+    }
+
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Whether a key may be used. `Expired` follows from `expires_at` and is never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyStatus {
+    /// May be used.
+    Active,
+    /// May not be used until resumed, or until the suspension ends by itself.
+    Suspended,
+    /// May never be used again.
+    Revoked,
+    /// Past its `expires_at`.
+    Expired,
+}
+
+impl KeyStatus {
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Why and how long a key rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    /// None: until it is resumed.
+    pub until: Option<DateTime<Utc>>,
+    /// For people.
+    pub reason: Option<String>,
+}
+
+/// A key's record; of its secrets only hashes are stored, in a table of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiKey {
+    /// Its id; stays when the secret is rotated.
+    pub id: ApiKeyId,
+    /// Whose key it is.
+    pub tenant_id: TenantId,
+    /// Displayable start of the current secret.
+    pub key_prefix: String,
+    /// For people, 1 to 255 characters.
+    pub name: String,
+    /// For people, at most 500 characters.
+    pub description: Option<String>,
+    /// The plan's slug.
+    pub tier: String,
+    /// Live or test.
+    pub environment: Environment,
+    /// As stored; see [`ApiKey::status_at`].
+    pub status: KeyStatus,
+    /// Set while `status` is `Suspended`.
+    pub suspension: Option<Suspension>,
+    /// The tenant's own id of the customer who holds the key.
+    pub owner_id: Option<String>,
+    /// Free labels.
+    pub tags: Vec<String>,
+    /// Free members, for the tenant.
+    pub metadata: Map<String, Value>,
+    /// Empty: any address.
+    pub allowed_ips: Vec<IpNet>,
+    /// ISO 3166-1 alpha-2 codes; empty: any country.
+    pub allowed_countries: Vec<String>,
+    /// When it stops to work, if ever.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Override the plan's limits of the same name, or add to them.
+    pub limits: Vec<LimitSpec>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// Counts changes, from 1; `If-Match` compares it.
+    pub version: i64,
+}
+
+impl ApiKey {
+    /// The status in force at `now`: an ended suspension has lifted itself, a passed `expires_at` has expired.
+    pub fn status_at(&self, now: DateTime<Utc>) -> KeyStatus {
+        let lapsed = self.suspension.as_ref().and_then(|s| s.until).is_some_and(|until| until <= now);
+        match self.status {
+            KeyStatus::Revoked => KeyStatus::Revoked,
+            _ if self.expires_at.is_some_and(|at| at <= now) => KeyStatus::Expired,
+            KeyStatus::Suspended if !lapsed => KeyStatus::Suspended,
+            _ => KeyStatus::Active,
+        }
+    }
+
+    /// The limits in force: the plan's, each replaced by the key's of the same name, then the key's own.
+    pub fn effective_limits(&self, plan: &[LimitSpec]) -> Vec<LimitSpec> {
+        let named = |name: &str| self.limits.iter().find(|l| l.name == name);
+        let from_plan = plan.iter().map(|limit| named(&limit.name).unwrap_or(limit));
+        let own = self.limits.iter().filter(|l| !plan.iter().any(|p| p.name == l.name));
+        from_plan.chain(own).cloned().collect()
+    }
+}

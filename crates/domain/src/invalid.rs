@@ -1,0 +1,51 @@
+//! Bad input, named: every wrong field with what it may be, not the first one only.
+
+use serde::{Deserialize, Serialize};
+
+/// One wrong field of a request body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// JSON Pointer (RFC 6901) to the field, such as `/limits/0/window`.
+    pub pointer: String,
+    /// What is wrong and what is allowed.
+    pub detail: String,
+}
+
+/// All that is wrong with one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; "))]
+pub struct Invalid {
+    /// The wrong fields, in the order they were looked at.
+    pub errors: Vec<FieldError>,
+}
+
+impl Invalid {
+    /// Nothing wrong yet.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// One wrong field.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        let mut invalid = Self::none();
+        invalid.push(pointer, detail);
+        invalid
+    }
+
+    /// Adds a wrong field.
+    pub fn push(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+    }
+
+    /// Adds a wrong field unless `holds`.
+    pub fn require(&mut self, holds: bool, pointer: &str, detail: impl Into<String>) {
+        if !holds {
+            self.push(pointer, detail);
+        }
+    }
+
+    /// `Ok` when nothing was wrong.
+    pub fn finish(self) -> Result<(), Self> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self) }
+    }
+}

@@ -1,0 +1,37 @@
+//! Billing periods: calendar months in UTC, from the first moment to the first moment of the next.
+
+use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use serde::Serialize;
+
+/// A half-open span `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BillingPeriod {
+    /// First moment.
+    pub start: DateTime<Utc>,
+    /// First moment that no longer belongs to it.
+    pub end: DateTime<Utc>,
+}
+
+impl BillingPeriod {
+    /// The calendar month that holds `at`.
+    pub fn containing(at: DateTime<Utc>) -> Self {
+        let first = NaiveDate::from_ymd_opt(at.year(), at.month(), 1).unwrap_or_default();
+        let next = first.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX);
+        let midnight = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc();
+        Self { start: midnight(first), end: midnight(next) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        let december: DateTime<Utc> = "2026-12-31T23:59:59.999999Z".parse().unwrap();
+        let period = BillingPeriod::containing(december);
+        assert_eq!(period.start.to_rfc3339(), "2026-12-01T00:00:00+00:00");
+        assert_eq!(period.end.to_rfc3339(), "2027-01-01T00:00:00+00:00");
+        assert_eq!(BillingPeriod::containing(period.end).start, period.end);
+    }
+}
