@@ -1,0 +1,72 @@
+//! Fixed window: a counter that starts anew with every period, of any length or of the calendar.
+//! Cell: `a` start of the period (µs), `b` its count, `c` unused; its `until` is the period's end.
+use super::{Cell, Numbers, Rolled};
+use crate::time::Timestamp;
+use crate::window::Window;
+
+/// Counts stop here, above every legal limit and exact in a Lua double with any cost added.
+const MAX_COUNT: i64 = 1 << 52;
+
+/// At most `limit` in each period of `window`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FixedWindow {
+    pub(crate) limit: i64,
+    pub(crate) window: Window,
+}
+
+impl FixedWindow {
+    pub(crate) fn new(limit: i64, window: Window) -> Self {
+        Self { limit, window }
+    }
+
+    pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
+        // A cell that is current says so itself: the calendar is asked only when a period ends.
+        if let Some(cell) = cell
+            && (cell.numbers.a..cell.until).contains(&now)
+        {
+            return Rolled { numbers: cell.numbers, at: now, moved: false };
+        }
+        let (start, end) = self.period(now);
+        let fresh = Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, moved: false };
+        match cell {
+            Some(cell) if cell.numbers.a == end => Rolled { numbers: cell.numbers, at: end, moved: false },
+            Some(cell) if cell.numbers.a > start => {
+                Rolled { numbers: Numbers { a: start, ..cell.numbers }, moved: true, ..fresh }
+            }
+            _ => fresh,
+        }
+    }
+
+    pub(super) fn raise(&self, numbers: &mut Numbers, start: i64, used: i64) -> bool {
+        let raised = start == numbers.a && used > numbers.b;
+        if raised {
+            numbers.b = used.min(MAX_COUNT);
+        }
+        raised
+    }
+
+    pub(super) fn used(&self, rolled: &Rolled) -> i64 {
+        rolled.numbers.b
+    }
+
+    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) {
+        numbers.b = numbers.b.saturating_add(cost).min(MAX_COUNT);
+    }
+
+    pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
+        if cost > self.limit { i64::MAX } else { self.resets_at(rolled) }
+    }
+
+    pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
+        self.period(rolled.at).1
+    }
+
+    pub(super) fn until(&self, rolled: &Rolled) -> i64 {
+        self.resets_at(rolled)
+    }
+
+    fn period(&self, now: i64) -> (i64, i64) {
+        let period = self.window.period(Timestamp::from_micros(now));
+        (period.start.as_micros(), period.end.as_micros())
+    }
+}

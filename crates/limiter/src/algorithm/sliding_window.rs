@@ -1,0 +1,84 @@
+//! Sliding window: all of the current window plus the part of the previous one that still overlaps, taken as evenly spread.
+//! Cell: `a` start of the current window (µs), `b` count of the previous window, `c` count of the current one.
+use super::{Cell, Numbers, Rolled};
+
+/// The window is divided into at most this many ticks: a count below 2^32 times a tick number stays below 2^53.
+const MAX_TICKS: i64 = 1 << 20;
+/// Counts stop here, above every legal limit.
+const MAX_COUNT: i64 = 1 << 32;
+
+/// At most `limit` in any `window` µs. Rounds towards denying, by less than one tick of the previous window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlidingWindow {
+    pub(crate) limit: i64,
+    pub(crate) window: i64,
+    /// µs per tick.
+    pub(crate) tick: i64,
+    /// Ticks per window.
+    pub(crate) ticks: i64,
+}
+
+impl SlidingWindow {
+    pub(crate) fn new(limit: i64, window: i64) -> Self {
+        let tick = ceil_div(window, MAX_TICKS);
+        Self { limit, window, tick, ticks: ceil_div(window, tick) }
+    }
+
+    pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
+        let start = now - now % self.window;
+        let fresh = Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, moved: false };
+        let Some(Cell { numbers, .. }) = cell else { return fresh };
+        match numbers.a - start {
+            0 => Rolled { numbers: *numbers, ..fresh },
+            behind if behind == -self.window => Rolled { numbers: Numbers { a: start, b: numbers.c, c: 0 }, ..fresh },
+            behind if behind < 0 => fresh,
+            ahead if ahead == self.window => Rolled { numbers: *numbers, at: numbers.a, moved: false },
+            _ => Rolled { numbers: Numbers { a: start, ..*numbers }, at: now, moved: true },
+        }
+    }
+
+    pub(super) fn used(&self, rolled: &Rolled) -> i64 {
+        let Numbers { a, b, c } = rolled.numbers;
+        if b == 0 {
+            return c;
+        }
+        let left = ceil_div(a + self.window - rolled.at, self.tick);
+        ceil_div(b * left, self.ticks) + c
+    }
+
+    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) {
+        numbers.c = numbers.c.saturating_add(cost).min(MAX_COUNT);
+    }
+
+    pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
+        let Numbers { a, b, c } = rolled.numbers;
+        let most = self.limit - cost;
+        if most < 0 {
+            return i64::MAX;
+        }
+        // Use only falls with time, so the first window in which enough of the earlier one has slid out is the answer.
+        if c <= most {
+            self.slid_out(a + self.window, b, most - c)
+        } else {
+            self.slid_out(a + 2 * self.window, c, most)
+        }
+    }
+
+    /// The first moment before `end` at which at most `most` of the previous window's `count` still counts.
+    fn slid_out(&self, end: i64, count: i64, most: i64) -> i64 {
+        let ticks = if count == 0 { self.ticks } else { (most * self.ticks / count).min(self.ticks) };
+        end - (ticks * self.tick).min(self.window)
+    }
+
+    pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
+        rolled.numbers.a + self.window
+    }
+
+    pub(super) fn until(&self, rolled: &Rolled) -> i64 {
+        rolled.numbers.a + 2 * self.window
+    }
+}
+
+fn ceil_div(dividend: i64, divisor: i64) -> i64 {
+    (dividend + divisor - 1) / divisor
+}

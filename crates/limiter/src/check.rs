@@ -1,0 +1,117 @@
+//! What is asked: a cost against every limit of one or several subjects, decided in one atomic step.
+use crate::error::InvalidCheck;
+use crate::limit::Limit;
+use crate::subject::Subject;
+use crate::time::Timestamp;
+
+/// Most limits of one part: its reply and its status stay small.
+const MAX_LIMITS: usize = 32;
+/// Most subjects of one check.
+const MAX_PARTS: usize = 8;
+
+/// One subject and the limits it must keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    pub subject: Subject,
+    /// Names differ within a part.
+    pub limits: &'a [Limit],
+    pub floors: &'a [Floor],
+}
+
+/// "At least this much was used in that period", from a durable record. The check raises the counter of a fixed window to
+/// it first; a floor for another period, or for another algorithm, does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// Index into the part's limits.
+    pub limit_index: usize,
+    /// The start of the period as [`Window::period`](crate::Window::period) gives it.
+    pub period_start: Timestamp,
+    pub used: u64,
+}
+
+/// A durable total to be pushed into a fixed window's counter: `counter = max(counter, used)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Raise<'a> {
+    pub subject: Subject,
+    pub limit: &'a Limit,
+    pub period_start: Timestamp,
+    pub used: u64,
+}
+
+/// A cost to be taken from every limit of every part, or from none.
+#[derive(Debug, Clone, Copy)]
+pub struct Check<'a> {
+    first: Part<'a>,
+    others: &'a [Part<'a>],
+    cost: u32,
+}
+
+impl<'a> Check<'a> {
+    /// A check of cost 1.
+    pub fn new(subject: Subject, limits: &'a [Limit]) -> Self {
+        Self { first: Part { subject, limits, floors: &[] }, others: &[], cost: 1 }
+    }
+
+    /// Cost 0 looks: it is always allowed and consumes nothing.
+    #[must_use]
+    pub fn with_cost(self, cost: u32) -> Self {
+        Self { cost, ..self }
+    }
+
+    #[must_use]
+    pub fn with_floors(self, floors: &'a [Floor]) -> Self {
+        Self { first: Part { floors, ..self.first }, ..self }
+    }
+
+    /// Further subjects, such as a key's owner, in the same partition as the first: [`Subject::in_partition_of`].
+    #[must_use]
+    pub fn with_others(self, others: &'a [Part<'a>]) -> Self {
+        Self { others, ..self }
+    }
+
+    pub fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// The first subject's part, then the others'.
+    pub fn parts(&self) -> impl Iterator<Item = &Part<'a>> + Clone {
+        std::iter::once(&self.first).chain(self.others)
+    }
+
+    pub(crate) fn first(&self) -> &Part<'a> {
+        &self.first
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), InvalidCheck> {
+        if self.others.len() >= MAX_PARTS {
+            return Err(InvalidCheck::TooManyParts { most: MAX_PARTS });
+        }
+        for (index, part) in self.parts().enumerate() {
+            part.validate()?;
+            if part.subject.partition() != self.first.subject.partition() {
+                return Err(InvalidCheck::PartitionsDiffer);
+            }
+            if self.parts().take(index).any(|earlier| earlier.subject == part.subject) {
+                return Err(InvalidCheck::SubjectTwice);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Part<'_> {
+    fn validate(&self) -> Result<(), InvalidCheck> {
+        if self.limits.len() > MAX_LIMITS {
+            return Err(InvalidCheck::TooManyLimits { most: MAX_LIMITS });
+        }
+        for (index, limit) in self.limits.iter().enumerate() {
+            if self.limits.iter().take(index).any(|earlier| earlier.id() == limit.id()) {
+                return Err(InvalidCheck::LimitTwice { name: limit.name().to_owned() });
+            }
+        }
+        if self.floors.iter().any(|floor| floor.limit_index >= self.limits.len()) {
+            return Err(InvalidCheck::FloorWithoutLimit);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! What is answered: allowed or not, when to come back, and where every limit stands.
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::time::Timestamp;
+
+/// Which way the answer came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The store that holds the counters decided.
+    Exact,
+    /// The shared store was away: this node's own memory decided.
+    Local,
+    /// The shared store was away and every limit lets everything through then.
+    Open,
+    /// The shared store had refused as much until a moment that has not come.
+    RefusedLocally,
+    /// Spent from a slice of the budget that the shared store had counted in advance.
+    Leased,
+}
+
+/// When a refused cost will fit if nothing else is consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// At this moment of the store's clock, and not a microsecond before.
+    At(Timestamp),
+    /// Never: the cost is larger than the limit.
+    Never,
+}
+
+/// The answer to a check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    pub allowed: bool,
+    /// The shared store did not take part.
+    pub degraded: bool,
+    pub source: Source,
+    /// The store's clock when it decided.
+    pub at: Timestamp,
+    /// None when allowed.
+    pub retry: Option<Retry>,
+    /// One per limit, in the order of the check's parts and their limits.
+    pub limits: SmallVec<[LimitStatus; 4]>,
+}
+
+/// Where one limit stands after the check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitStatus {
+    pub(crate) limit: i64,
+    pub(crate) used: i64,
+    pub(crate) at: i64,
+    pub(crate) resets_at: i64,
+    /// Earliest moment the cost fits; `i64::MIN` when it fitted, `i64::MAX` when it never will.
+    pub(crate) fits_at: i64,
+    pub(crate) part: u8,
+    pub(crate) index: u8,
+    pub(crate) allowed: bool,
+}
+
+impl Decision {
+    /// How long to wait until the cost fits, exact to the microsecond. None when allowed, or when it never will fit.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.retry? {
+            Retry::At(moment) => Some(moment.since(self.at)),
+            Retry::Never => None,
+        }
+    }
+
+    /// The limit with the least left in proportion to its size; of those that refused, the one that holds out longest.
+    pub fn most_constrained(&self) -> Option<&LimitStatus> {
+        self.limits.iter().min_by(|left, right| {
+            let by_refusal = left.allowed.cmp(&right.allowed);
+            let by_wait = right.fits_at.cmp(&left.fits_at);
+            let share = |status: &LimitStatus| i128::from(status.left());
+            let by_share = (share(left) * i128::from(right.limit)).cmp(&(share(right) * i128::from(left.limit)));
+            by_refusal.then(by_wait).then(by_share)
+        })
+    }
+
+    /// The limits that refused.
+    pub fn refused(&self) -> impl Iterator<Item = &LimitStatus> {
+        self.limits.iter().filter(|status| !status.allowed)
+    }
+}
+
+impl LimitStatus {
+    /// Which part of the check: 0 is the first subject.
+    pub fn part(&self) -> usize {
+        usize::from(self.part)
+    }
+
+    /// Which limit of the part.
+    pub fn index(&self) -> usize {
+        usize::from(self.index)
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.limit.unsigned_abs()
+    }
+
+    /// Used so far, with this check when it was allowed. More than `limit` where the limit was lowered or only counts.
+    pub fn used(&self) -> u64 {
+        self.used.unsigned_abs()
+    }
+
+    pub fn remaining(&self) -> u64 {
+        self.left().unsigned_abs()
+    }
+
+    /// Until the window ends.
+    pub fn reset_after(&self) -> Duration {
+        Timestamp::from_micros(self.resets_at).since(Timestamp::from_micros(self.at))
+    }
+
+    /// When the window ends.
+    pub fn resets_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.resets_at)
+    }
+
+    /// Whether this limit let the cost through; the check is allowed when all did.
+    pub fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
+    /// When this limit will let the cost through. None when it did.
+    pub fn retry(&self) -> Option<Retry> {
+        match self.fits_at {
+            i64::MIN => None,
+            i64::MAX => Some(Retry::Never),
+            micros => Some(Retry::At(Timestamp::from_micros(micros))),
+        }
+    }
+
+    fn left(&self) -> i64 {
+        (self.limit - self.used).max(0)
+    }
+}

@@ -1,0 +1,42 @@
+//! Why a check could not be decided. A refusal is no error.
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// The limiter's only error type.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The shared store cannot be asked and a limit says `deny` then.
+    #[error("the shared store is unavailable")]
+    Unavailable { retry_after: Duration },
+    #[error("the check cannot be decided: {0}")]
+    InvalidCheck(#[from] InvalidCheck),
+    #[error("{url:?} is no limiter URL: memory:, redis://, rediss:// and redis-cluster:// are allowed")]
+    Url { url: String },
+    /// The file is cut short or altered: nothing of it was taken over.
+    #[error("the snapshot is damaged: {reason}")]
+    DamagedSnapshot { reason: &'static str },
+    #[error("snapshots are for the memory store: a shared store keeps its own")]
+    SnapshotOfSharedStore,
+    #[error("input or output failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A check that no store accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidCheck {
+    #[error("a check has at most {most} subjects")]
+    TooManyParts { most: usize },
+    #[error("a subject has at most {most} limits")]
+    TooManyLimits { most: usize },
+    #[error("the limit {name:?} stands twice")]
+    LimitTwice { name: String },
+    #[error("a subject stands twice")]
+    SubjectTwice,
+    #[error("the subjects of one check must share a partition")]
+    PartitionsDiffer,
+    #[error("a floor names a limit that is not there")]
+    FloorWithoutLimit,
+}

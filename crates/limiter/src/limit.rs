@@ -1,0 +1,110 @@
+//! A named quota and what to do about it: refuse or only count, and how to answer when the shared store is away.
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+
+use crate::quota::{Algorithm, Quota};
+use crate::window::{CalendarUnit, Window};
+
+/// What reaching the limit means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Refuse what does not fit.
+    #[default]
+    Enforce,
+    /// Count and report, never refuse: a quota whose overage is billed.
+    Count,
+}
+
+/// What the limit answers while the shared store cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Decide with this node's own memory.
+    #[default]
+    Local,
+    /// Let everything through.
+    Allow,
+    /// Refuse to decide: the check fails with [`Error::Unavailable`](crate::Error::Unavailable).
+    Deny,
+}
+
+/// A limit. Its name, algorithm and window identify its counter; its size does not, so a raised limit helps at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    name: Arc<str>,
+    quota: Quota,
+    mode: Mode,
+    on_failure: OnFailure,
+    id: u64,
+}
+
+impl Limit {
+    /// A limit that refuses, and decides locally while the shared store is away.
+    pub fn new(name: impl Into<Arc<str>>, quota: Quota) -> Self {
+        let name = name.into();
+        let id = identity(&name, &quota);
+        Self { name, quota, mode: Mode::default(), on_failure: OnFailure::default(), id }
+    }
+
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    #[must_use]
+    pub fn with_on_failure(self, on_failure: OnFailure) -> Self {
+        Self { on_failure, ..self }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+
+    /// Names the limit's cell within a subject.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// Every node must compute the same id, now and after an upgrade: a fixed key, numbers as little-endian bytes.
+fn identity(name: &str, quota: &Quota) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0x746f_6c6c_6761_7465, 1);
+    let mut field = |bytes: &[u8]| {
+        hasher.write(&(bytes.len() as u64).to_le_bytes());
+        hasher.write(bytes);
+    };
+    field(name.as_bytes());
+    field(match quota.algorithm() {
+        Algorithm::SlidingWindow => b"sliding_window",
+        Algorithm::FixedWindow => b"fixed_window",
+    });
+    match quota.window() {
+        Window::Every(length) => field(&length.as_micros().to_le_bytes()),
+        Window::Calendar(calendar) => {
+            field(match calendar.unit() {
+                CalendarUnit::Minute => b"minute",
+                CalendarUnit::Hour => b"hour",
+                CalendarUnit::Day => b"day",
+                CalendarUnit::Week => b"week",
+                CalendarUnit::Month => b"month",
+                CalendarUnit::Year => b"year",
+            });
+            field(calendar.zone().name().as_bytes());
+            field(&[calendar.anchor_day(), calendar.anchor_month()]);
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,136 @@
+//! The limiter: one type for every store, chosen once by the URL's scheme.
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check::{Check, Floor, Part, Raise};
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::memory::MemoryStore;
+use crate::subject::Subject;
+use crate::time::Timestamp;
+
+/// Whose clock decides on a shared store. The memory store always takes the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeSource {
+    /// The server's, so that nodes with wrong clocks agree.
+    #[default]
+    Server,
+    /// The caller's `now`: for tests with a clock of their own.
+    Caller,
+}
+
+/// How a limiter behaves. The defaults are for production.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub time: TimeSource,
+    /// The longest a call to the shared store may take before the check is answered without it.
+    pub call_budget: Duration,
+    /// Most subjects held in memory, by the memory store or while a shared store is away.
+    pub max_subjects: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { time: TimeSource::Server, call_budget: Duration::from_millis(50), max_subjects: 1_000_000 }
+    }
+}
+
+/// Plain counters since the start, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Checks the store that holds the counters decided.
+    pub exact: u64,
+    /// Checks answered without the shared store.
+    pub degraded: u64,
+    /// Checks that failed because a limit says `deny` while the shared store is away.
+    pub unavailable: u64,
+    /// Calls to the shared store that decided checks; `exact / calls` is the mean batch.
+    pub calls: u64,
+    /// Calls that failed or took longer than their budget.
+    pub failed_calls: u64,
+    /// Times the breaker opened.
+    pub breaker_opens: u64,
+    /// Whether the shared store is left alone for now.
+    pub breaker_open: bool,
+    /// Subjects held in memory.
+    pub subjects: u64,
+    /// Subjects dropped from memory before their counters expired, for want of room.
+    pub evicted: u64,
+}
+
+/// Counters and the rules to decide over them. Cloning is cheap and shares them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Limiter {
+    /// In this process.
+    Memory(Arc<MemoryStore>),
+}
+
+impl Limiter {
+    /// A limiter in this process.
+    pub fn memory(_options: &Options) -> Self {
+        Self::Memory(Arc::new(MemoryStore::new()))
+    }
+
+    /// The limiter that `url` names: `memory:`, `redis://…`, `rediss://…` or `redis-cluster://…`. A Redis that is down is no
+    /// error: checks are answered as their limits say until it is there.
+    pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
+        match url {
+            "memory:" => Ok(Self::memory(&options)),
+            _ => Err(Error::Url { url: url.to_owned() }),
+        }
+    }
+
+    /// Decides `check` and consumes its cost from every limit, or from none.
+    pub async fn check(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+        match self {
+            Self::Memory(store) => store.check(&check, now),
+        }
+    }
+
+    /// The same where no other process need be asked: always in memory; on a shared store only what this node can answer by
+    /// itself. None: use [`check`](Self::check).
+    pub fn check_now(&self, check: &Check<'_>, now: Timestamp) -> Option<Result<Decision, Error>> {
+        match self {
+            Self::Memory(store) => Some(store.check(check, now)),
+        }
+    }
+
+    /// Sets every counter of `subject` to zero.
+    pub async fn reset(&self, subject: Subject) -> Result<(), Error> {
+        match self {
+            Self::Memory(store) => store.reset(subject),
+        }
+        Ok(())
+    }
+
+    /// Raises counters of fixed windows to durable totals; never lowers one.
+    pub async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
+        for raise in raises {
+            let floors = [Floor { limit_index: 0, period_start: raise.period_start, used: raise.used }];
+            let limits = std::slice::from_ref(raise.limit);
+            let check = Check::new(raise.subject, limits).with_floors(&floors).with_cost(0);
+            self.check(check, now).await?;
+        }
+        Ok(())
+    }
+
+    /// How long the store takes to answer; an error when it does not.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        match self {
+            Self::Memory(_) => Ok(Duration::ZERO),
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        match self {
+            Self::Memory(store) => Stats { subjects: store.len() as u64, ..Stats::default() },
+        }
+    }
+}
+
+impl<'a> From<Part<'a>> for Check<'a> {
+    fn from(part: Part<'a>) -> Self {
+        Check::new(part.subject, part.limits).with_floors(part.floors)
+    }
+}

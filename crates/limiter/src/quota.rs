@@ -1,0 +1,109 @@
+//! How much in how long: quotas that cannot be illegal, because only the constructors make them.
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::algorithm::{FixedWindow, Rule, SlidingWindow};
+use crate::time::micros;
+use crate::window::Window;
+
+/// Shortest window: below a millisecond the store's own latency decides, not the limit.
+pub const MIN_WINDOW: Duration = Duration::from_millis(1);
+/// Longest window, ten years: the end of the next one still is exact in a Lua double.
+pub const MAX_WINDOW: Duration = Duration::from_secs(3_660 * 86_400);
+/// Largest limit of a sliding window: its product with 2^20 ticks stays exact in a Lua double.
+pub const MAX_SLIDING_LIMIT: u64 = 1_000_000_000;
+/// Largest limit of a fixed window, exact in a Lua double with any cost added.
+pub const MAX_FIXED_LIMIT: u64 = 1_000_000_000_000_000;
+
+/// How a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// All of this window plus the part of the previous one that still overlaps: no burst at the edge.
+    SlidingWindow,
+    /// A counter that starts anew with every period.
+    FixedWindow,
+}
+
+/// How much may be used in how long, and by which algorithm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quota {
+    rule: Rule,
+}
+
+/// Why a quota cannot exist.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidQuota {
+    #[error("limit {limit} is out of range: 1 to {largest} is allowed")]
+    Limit { limit: u64, largest: u64 },
+    #[error("window {window:?} is out of range: 1 ms to 3660 days, in whole microseconds, is allowed")]
+    Window { window: Duration },
+    #[error("a sliding window has a fixed length: calendar periods are for fixed windows")]
+    SlidingCalendar,
+    #[error("anchor day {day} is out of range: 1 to {last} is allowed")]
+    AnchorDay { day: u8, last: u8 },
+    #[error("anchor month {month} is out of range: 1 to {last} is allowed")]
+    AnchorMonth { month: u8, last: u8 },
+}
+
+impl Quota {
+    /// At most `limit` in any `window`, taking the previous window's use as evenly spread. `limit` 1..=10^9.
+    pub fn sliding_window(limit: u64, window: Window) -> Result<Self, InvalidQuota> {
+        let limit = in_range(limit, MAX_SLIDING_LIMIT)?;
+        match window {
+            Window::Every(length) => {
+                Ok(Self { rule: Rule::SlidingWindow(SlidingWindow::new(limit, length_of(length)?)) })
+            }
+            Window::Calendar(_) => Err(InvalidQuota::SlidingCalendar),
+        }
+    }
+
+    /// At most `limit` in each period of `window`. `limit` 1..=10^15.
+    pub fn fixed_window(limit: u64, window: Window) -> Result<Self, InvalidQuota> {
+        let limit = in_range(limit, MAX_FIXED_LIMIT)?;
+        if let Window::Every(length) = window {
+            length_of(length)?;
+        }
+        Ok(Self { rule: Rule::FixedWindow(FixedWindow::new(limit, window)) })
+    }
+
+    pub fn algorithm(&self) -> Algorithm {
+        match self.rule {
+            Rule::SlidingWindow(_) => Algorithm::SlidingWindow,
+            Rule::FixedWindow(_) => Algorithm::FixedWindow,
+        }
+    }
+
+    /// The most that may be used at once.
+    pub fn limit(&self) -> u64 {
+        self.rule.limit().unsigned_abs()
+    }
+
+    pub fn window(&self) -> Window {
+        match &self.rule {
+            Rule::SlidingWindow(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
+            Rule::FixedWindow(rule) => rule.window,
+        }
+    }
+
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rule
+    }
+}
+
+fn in_range(limit: u64, largest: u64) -> Result<i64, InvalidQuota> {
+    let refused = InvalidQuota::Limit { limit, largest };
+    if limit == 0 || limit > largest { Err(refused) } else { i64::try_from(limit).map_err(|_| refused) }
+}
+
+/// The window's length in µs.
+fn length_of(window: Duration) -> Result<i64, InvalidQuota> {
+    let whole = window.subsec_nanos() % 1_000 == 0;
+    if whole && (MIN_WINDOW..=MAX_WINDOW).contains(&window) {
+        Ok(micros(window))
+    } else {
+        Err(InvalidQuota::Window { window })
+    }
+}
