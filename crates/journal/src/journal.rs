@@ -1,0 +1,246 @@
+//! The writer: a copy under a short lock. Everything slow is done by the threads in `background`.
+use crate::background;
+use crate::folder::Folder;
+use crate::record::{self, Salt};
+use crate::segment::{Layout, Segment};
+use crate::stream::Stream;
+use crate::{BootId, Durability, Error, Options, Position};
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// The stream of this process, open for appending. Share it by reference or `Arc`; dropping it closes it.
+pub struct Journal {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the journal, its threads and its readers have in common.
+pub(crate) struct Shared {
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) layout: Layout,
+    pub(crate) sync: Durability,
+    salt: Salt,
+    writer: Mutex<Writer>,
+    /// Of `writer`: `next` changed, or there is something to unmap.
+    pub(crate) changed: Condvar,
+    /// Every byte before this is a whole record. Stored (Release) after the copy, loaded (Acquire) before a read.
+    committed: AtomicU64,
+    closed: AtomicBool,
+    /// Segments that may hold records no sync has covered yet, oldest first, the current one last.
+    pub(crate) unsynced: Mutex<Vec<Arc<File>>>,
+    pub(crate) wanted: Mutex<background::Wanted>,
+    pub(crate) sync_wanted: Condvar,
+    pub(crate) synced: watch::Sender<Synced>,
+}
+
+/// How far the disk itself has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Synced {
+    pub(crate) position: u64,
+    pub(crate) failed: bool,
+}
+
+pub(crate) struct Writer {
+    /// None once closed.
+    pub(crate) current: Option<Segment>,
+    pub(crate) next: Next,
+    /// Full segments, to be unmapped by the background: that takes time in proportion to their size.
+    pub(crate) retired: Vec<Segment>,
+    sync_failed: bool,
+}
+
+/// The segment after the current one.
+pub(crate) enum Next {
+    /// The background is to make it, or is making it.
+    Wanted,
+    Ready(Segment),
+    /// The last attempt failed; the background tries again.
+    Failed(io::ErrorKind),
+}
+
+impl Journal {
+    /// Makes `dir/<boot>/` with its first segment and takes the stream's lock. `dir` is created if need be.
+    /// [`Error::Taken`] if this boot id was used on this disk before.
+    pub fn open(dir: &Path, boot: BootId, options: Options) -> Result<Journal, Error> {
+        let options = options.checked()?;
+        let folder = Folder::create(dir, boot)?;
+        let layout = Layout::of(&options);
+        let first = Segment::create(&folder, layout, 0).map_err(Error::at(&folder.path))?;
+        if options.sync != Durability::None {
+            first.file().sync_all().and_then(|()| folder.sync()).map_err(Error::at(&folder.path))?;
+        }
+        let shared = Arc::new(Shared {
+            folder: Arc::new(folder),
+            layout,
+            sync: options.sync,
+            salt: Salt::of(boot),
+            unsynced: Mutex::new(vec![first.file().clone()]),
+            writer: Mutex::new(Writer {
+                current: Some(first),
+                next: Next::Wanted,
+                retired: Vec::new(),
+                sync_failed: false,
+            }),
+            changed: Condvar::new(),
+            committed: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            wanted: Mutex::default(),
+            sync_wanted: Condvar::new(),
+            synced: watch::Sender::new(Synced { position: 0, failed: false }),
+        });
+        let journal = Journal { shared: shared.clone(), threads: Mutex::default() };
+        journal.start("journal-next", background::prepare)?;
+        if options.sync != Durability::None {
+            journal.start("journal-sync", background::sync)?;
+        }
+        Ok(journal)
+    }
+
+    fn start(&self, name: &str, run: fn(&Shared)) -> Result<(), Error> {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&shared))
+            .map_err(Error::at(&self.shared.folder.path))?;
+        locked(&self.threads).push(thread);
+        Ok(())
+    }
+
+    /// Records it, and returns the position after it. On return the bytes are the kernel's: killing the process does not
+    /// lose them. Concurrent calls are put in one order. An error means that nothing was recorded.
+    ///
+    /// Neither allocates nor enters the kernel, but for two things: a page touched for the first time, and a new segment
+    /// that is not ready yet, for which it blocks (milliseconds; at the default size the background is ahead).
+    pub fn append(&self, record: &[u8]) -> Result<Position, Error> {
+        let max = self.shared.layout.max_record;
+        let len = match u32::try_from(record.len()) {
+            Ok(len) if (1..=max).contains(&len) => len,
+            _ => return Err(Error::Size { len: record.len(), max: max as usize }),
+        };
+        let crc = record::crc(record);
+        let mut writer = self.shared.writer();
+        loop {
+            if writer.sync_failed {
+                return Err(Error::SyncFailed);
+            }
+            let Some(current) = &mut writer.current else { return Err(Error::Closed) };
+            if let Some(end) = current.put(self.shared.salt, record, len, crc) {
+                self.shared.committed.store(end, Ordering::Release);
+                return Ok(Position(end));
+            }
+            writer = self.shared.next_segment(writer)?;
+        }
+    }
+
+    /// Waits until `position` survives a power loss: with [`Durability::Group`] for the sync that covers it, which all who
+    /// wait share; otherwise not at all. Cancelling the wait is harmless.
+    pub async fn durable(&self, position: Position) -> Result<(), Error> {
+        if self.shared.sync != Durability::Group {
+            return Ok(());
+        }
+        // No sync ever covers what was not appended: a position of another stream must not wait for ever.
+        let position = position.0.min(self.shared.committed());
+        let mut synced = self.shared.synced.subscribe();
+        if synced.borrow().position < position {
+            self.shared.want_sync(position);
+        }
+        let reached = synced.wait_for(|s| s.failed || s.position >= position).await;
+        match reached {
+            Ok(s) if s.position >= position => Ok(()),
+            _ => Err(Error::SyncFailed),
+        }
+    }
+
+    /// The position after the last record.
+    pub fn end(&self) -> Position {
+        Position(self.shared.committed())
+    }
+
+    /// A reader of this stream that sees records as soon as `append` returned. Any number may be had.
+    pub fn stream(&self) -> Stream {
+        Stream::live(self.shared.clone())
+    }
+
+    /// Ends the stream: later appends are refused, what was reserved and not used goes back to the disk, and unless
+    /// [`Durability::None`] all of it is synced. Its readers stay, and may now [`remove`](Stream::remove) it. Blocks for
+    /// as long as a sync takes. Closing twice is harmless.
+    pub fn close(&self) -> Result<(), Error> {
+        let mut writer = self.shared.writer();
+        let last = writer.current.take();
+        self.shared.changed.notify_all();
+        drop(writer);
+        let trimmed = last.map_or(Ok(()), |mut last| {
+            last.end(self.shared.salt);
+            last.trim()
+        });
+        self.shared.stop_sync();
+        for thread in mem::take(&mut *locked(&self.threads)) {
+            if thread.join().is_err() {
+                tracing::error!(boot = %self.shared.folder.boot, "a journal thread panicked");
+            }
+        }
+        self.shared.closed.store(true, Ordering::Release);
+        trimmed.map_err(Error::at(&self.shared.folder.path))?;
+        if self.shared.synced.borrow().failed { Err(Error::SyncFailed) } else { Ok(()) }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(boot = %self.shared.folder.boot, %error, "closing the journal");
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        locked(&self.writer)
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fail_sync(&self) {
+        self.writer().sync_failed = true;
+        self.synced.send_modify(|s| s.failed = true);
+    }
+
+    /// The current segment has no room: goes on to the next, waiting for it if the background is still at it.
+    #[cold]
+    fn next_segment<'a>(&'a self, mut writer: MutexGuard<'a, Writer>) -> Result<MutexGuard<'a, Writer>, Error> {
+        match mem::replace(&mut writer.next, Next::Wanted) {
+            Next::Ready(segment) => {
+                locked(&self.unsynced).push(segment.file().clone());
+                if let Some(mut full) = writer.current.replace(segment) {
+                    full.end(self.salt);
+                    writer.retired.push(full);
+                }
+                self.changed.notify_all();
+                Ok(writer)
+            }
+            Next::Failed(kind) => {
+                writer.next = Next::Failed(kind);
+                Err(Error::no_segment(kind))
+            }
+            // Whoever waits here sees a new `next`, a current segment with room because another waiter took it, or the end.
+            Next::Wanted => Ok(self.changed.wait(writer).unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+/// A panic under one of our locks cannot leave half a change behind: each is a few stores without a call that panics.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,306 @@
+//! The reader: records in order, from the own live stream or from that of a process that died.
+use crate::folder::Folder;
+use crate::journal::Shared;
+use crate::reader::{Frame, Rest, SegmentReader};
+use crate::record::{ALIGN, HEAD, Salt};
+use crate::segment::{HEADER, Layout};
+use crate::{BootId, Error, Position};
+use std::fs::{self, File};
+use std::io::{self, BufRead};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// One boot's records. Holds the stream's lock: nobody else can read it to ship it. All calls block on the file system.
+pub struct Stream {
+    folder: Arc<Folder>,
+    source: Source,
+    /// The segment that was read last.
+    open: Option<SegmentReader>,
+}
+
+enum Source {
+    Live(Arc<Shared>),
+    Dead(Found),
+}
+
+/// What a look at a dead process's segments found.
+#[derive(Default)]
+struct Found {
+    /// None when no segment has a header that checks.
+    layout: Option<Layout>,
+    end: u64,
+    sealed: bool,
+    torn: u64,
+}
+
+/// Takes over the streams below `dir` that no live process holds; empty if there is no `dir`. Two processes never get the
+/// same one. A stream that cannot be opened is logged, left alone and not among them.
+pub fn abandoned(dir: &Path) -> Result<Vec<Stream>, Error> {
+    let mut streams = Vec::new();
+    for folder in Folder::abandoned(dir)? {
+        let boot = folder.boot;
+        match Stream::dead(folder) {
+            Ok(stream) => streams.push(stream),
+            Err(error) => tracing::error!(%boot, %error, "an abandoned journal stream cannot be opened"),
+        }
+    }
+    Ok(streams)
+}
+
+impl Stream {
+    pub(crate) fn live(shared: Arc<Shared>) -> Stream {
+        Stream { folder: shared.folder.clone(), source: Source::Live(shared), open: None }
+    }
+
+    fn dead(folder: Folder) -> Result<Stream, Error> {
+        let found = Found::look(&folder)?;
+        if found.torn > 0 {
+            tracing::warn!(boot = %folder.boot, position = found.end, bytes = found.torn, "torn journal tail dropped");
+        }
+        Ok(Stream { folder: Arc::new(folder), source: Source::Dead(found), open: None })
+    }
+
+    /// Whose records these are.
+    pub fn boot(&self) -> BootId {
+        self.folder.boot
+    }
+
+    /// The position after the last record that can be read now.
+    pub fn end(&self) -> Position {
+        Position(match &self.source {
+            Source::Live(shared) => shared.committed(),
+            Source::Dead(found) => found.end,
+        })
+    }
+
+    /// Whether nothing can be added any more and the process had the time to say so.
+    pub fn sealed(&self) -> bool {
+        match &self.source {
+            Source::Live(shared) => shared.is_closed(),
+            Source::Dead(found) => found.sealed,
+        }
+    }
+
+    /// Bytes after the last whole record that were dropped: of a record that was being written when its process died, so
+    /// of one that was never answered; after a power loss without sync, of more.
+    pub fn torn_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Live(_) => 0,
+            Source::Dead(found) => found.torn,
+        }
+    }
+
+    /// Bytes from `from` to the end, framing and skipped space included: how far the reader is behind.
+    pub fn unread(&self, from: Position) -> u64 {
+        self.end().0.saturating_sub(from.0)
+    }
+
+    /// Hands over the records from `from` on, each with the position after it, until about `max_bytes` were read or the
+    /// end is reached. Returns the position after the last one handed over: the next `from`, and what to store as cursor.
+    /// At or past the end it is `from` itself. Memory: one buffer of 256 KiB, kept.
+    ///
+    /// [`Error::Corrupt`] comes from a call that handed over nothing: what stood before the bad bytes was returned first.
+    pub fn read(
+        &mut self,
+        from: Position,
+        max_bytes: u64,
+        mut each: impl FnMut(Position, &[u8]),
+    ) -> Result<Position, Error> {
+        let (end, stop) = (self.end().0, from.0.saturating_add(max_bytes.max(1)));
+        let (mut at, mut done) = (from.0, from.0);
+        while at < end && at < stop {
+            let Some(segment) = self.segment(at)? else {
+                return if done > from.0 { Ok(Position(done)) } else { Err(self.missing(at, end)?) };
+            };
+            let base = segment.base;
+            match segment.frame(at, end) {
+                Ok(Frame::Record { payload, after }) => {
+                    (at, done) = (after, after);
+                    each(Position(after), payload);
+                }
+                Ok(Frame::End) => at = segment.limit(),
+                Ok(Frame::Invalid) if done > from.0 => break,
+                Ok(Frame::Invalid) => return Err(self.corrupt(at, end)?),
+                Err(e) => return Err(Error::at(&self.folder.segment(base))(e)),
+            }
+        }
+        Ok(Position(done))
+    }
+
+    /// Deletes the segments that lie wholly before `up_to` and were last written before `modified_before` (to keep none
+    /// longer than needed, now; the time is the file's, which may be half a minute early). Returns how many are left:
+    /// none are once all of a stream that has ended is confirmed. Never touches a record from `up_to` on.
+    pub fn confirmed(&mut self, up_to: Position, modified_before: SystemTime) -> Result<usize, Error> {
+        let over = match &self.source {
+            Source::Live(shared) => shared.is_closed(),
+            Source::Dead(_) => true,
+        };
+        let all = over && up_to >= self.end();
+        let bases = self.folder.segments()?;
+        let mut left = bases.len();
+        for base in bases {
+            let before = self.layout().is_some_and(|layout| base + layout.capacity <= up_to.0);
+            if (all || before) && delete(&self.folder.segment(base), modified_before)? {
+                left -= 1;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Deletes the stream with all that is in it, confirmed or not. [`Error::Live`] while its journal is open.
+    pub fn remove(self) -> Result<(), Error> {
+        match &self.source {
+            Source::Live(shared) if !shared.is_closed() => Err(Error::Live(self.folder.boot)),
+            _ => self.folder.remove(),
+        }
+    }
+
+    fn layout(&self) -> Option<Layout> {
+        match &self.source {
+            Source::Live(shared) => Some(shared.layout),
+            Source::Dead(found) => found.layout,
+        }
+    }
+
+    /// The segment that holds `at`; None when there is none that can be read.
+    fn segment(&mut self, at: u64) -> Result<Option<&mut SegmentReader>, Error> {
+        let Some(layout) = self.layout() else { return Ok(None) };
+        let base = at - at % layout.capacity;
+        if self.open.as_ref().is_none_or(|open| open.base != base) {
+            self.open = open(&self.folder, base, layout)?;
+        }
+        Ok(self.open.as_mut())
+    }
+
+    /// Why there is no segment to read at `at`.
+    fn missing(&self, at: u64, end: u64) -> Result<Error, Error> {
+        let bases = self.folder.segments()?;
+        Ok(match bases.first() {
+            Some(&first) if at < first => Error::Gone { wanted: Position(at), first: Position(first) },
+            _ => self.skip_to_next(at, end, &bases),
+        })
+    }
+
+    /// Where to go on after an invalid frame at `at`.
+    fn corrupt(&mut self, at: u64, end: u64) -> Result<Error, Error> {
+        let base = at - self.layout().map_or(0, |layout| at % layout.capacity);
+        let path = self.folder.segment(base);
+        if let Some(segment) = self.segment(at)?
+            && let Rest::Frame(next) = segment.resume(at.next_multiple_of(ALIGN), end).map_err(Error::at(&path))?
+        {
+            return Ok(Error::Corrupt { at: Position(at), resume_at: Position(next) });
+        }
+        Ok(self.skip_to_next(at, end, &self.folder.segments()?))
+    }
+
+    fn skip_to_next(&self, at: u64, end: u64, bases: &[u64]) -> Error {
+        let next = bases.iter().copied().find(|base| *base > at).map_or(end, |base| base.min(end));
+        Error::Corrupt { at: Position(at), resume_at: Position(next) }
+    }
+}
+
+impl Found {
+    /// Finds the end: after the last whole record in the last segment that has one. Later segments are empty or torn.
+    fn look(folder: &Folder) -> Result<Found, Error> {
+        let bases = folder.segments()?;
+        let mut found = Found { end: bases.first().copied().unwrap_or(0), ..Found::default() };
+        for &base in &bases {
+            let path = folder.segment(base);
+            let file = File::open(&path).map_err(Error::at(&path))?;
+            found.layout = Layout::read(&file, folder.boot, base).map_err(Error::at(&path))?;
+            if found.layout.is_some() {
+                break;
+            }
+        }
+        for (age, &base) in bases.iter().rev().enumerate() {
+            let segment = found.layout.map(|layout| open(folder, base, layout)).transpose()?.flatten();
+            let path = folder.segment(base);
+            let ended = match segment {
+                Some(mut segment) => found.scan(&mut segment).map_err(Error::at(&path))?,
+                None => found.opaque(folder, base).map_err(Error::at(&path))?,
+            };
+            if let Some(sealed) = ended {
+                found.sealed = sealed && age == 0;
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sets the end if there is a whole frame, and says whether the last one is an end mark.
+    fn scan(&mut self, segment: &mut SegmentReader) -> io::Result<Option<bool>> {
+        let (mut at, mut end, mut ended) = (segment.base, None, false);
+        while !ended {
+            match segment.frame(at, u64::MAX)? {
+                Frame::Record { after, .. } => {
+                    at = after;
+                    end = Some(after);
+                }
+                // A bad record before the mark was not torn by a crash: it lies before the end, and `read` reports it.
+                Frame::End => {
+                    ended = true;
+                    end = Some(at);
+                }
+                Frame::Invalid => match segment.resume(at, u64::MAX)? {
+                    Rest::Frame(next) => at = next,
+                    Rest::Torn(dirty) => {
+                        self.torn += dirty.saturating_sub(at);
+                        break;
+                    }
+                },
+            }
+        }
+        if let Some(end) = end {
+            self.end = end;
+        }
+        Ok(end.map(|_| ended))
+    }
+
+    /// A segment without a good header: nothing if it is all zeros (its header never got to the disk), otherwise records
+    /// that cannot be read, which `read` is to report.
+    fn opaque(&mut self, folder: &Folder, base: u64) -> io::Result<Option<bool>> {
+        let path = folder.segment(base);
+        let len = fs::metadata(&path)?.len();
+        if is_zero(&path)? {
+            return Ok(None);
+        }
+        self.end = base + len.saturating_sub(HEADER).max(HEAD);
+        Ok(Some(false))
+    }
+}
+
+/// Whether the file is gone. Another reader of the same stream may have been faster.
+fn delete(path: &Path, modified_before: SystemTime) -> Result<bool, Error> {
+    let young = |path: &Path| Ok(fs::metadata(path)?.modified()? >= modified_before);
+    match young(path).and_then(|young| if young { Ok(false) } else { fs::remove_file(path).map(|()| true) }) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        other => other.map_err(Error::at(path)),
+    }
+}
+
+fn is_zero(path: &Path) -> io::Result<bool> {
+    let mut reader = io::BufReader::new(File::open(path)?);
+    loop {
+        let chunk = reader.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(true);
+        }
+        if chunk.iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        let len = chunk.len();
+        reader.consume(len);
+    }
+}
+
+/// None when there is no such file, or one whose header is not good for this place.
+fn open(folder: &Folder, base: u64, layout: Layout) -> Result<Option<SegmentReader>, Error> {
+    let path = folder.segment(base);
+    let file = match File::open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::at(&path))?,
+    };
+    let found = Layout::read(&file, folder.boot, base).map_err(Error::at(&path))?;
+    Ok((found == Some(layout)).then(|| SegmentReader::new(file, base, layout, Salt::of(folder.boot))))
+}
