@@ -73,6 +73,8 @@ pub struct UsageRow {
     pub minute: DateTime<Utc>,
     /// What was counted.
     pub counts: Counts,
+    /// The last decision counted here.
+    pub last_at: DateTime<Utc>,
 }
 
 /// One key, UTC day and endpoint: for "top endpoints".
