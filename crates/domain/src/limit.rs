@@ -48,29 +48,15 @@ pub struct LimitSpec {
     pub limit: u64,
     /// Seconds.
     pub window: u64,
-    /// Units one request takes from this limit.
-    #[serde(default = "one")]
-    pub cost: u32,
     /// What to answer without the shared store.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
 
-fn one() -> u32 {
-    1
-}
-
 impl LimitSpec {
     /// A sliding window, the default algorithm.
     pub fn sliding(name: &str, limit: u64, window: u64) -> Self {
-        Self {
-            name: name.to_owned(),
-            algorithm: Algorithm::SlidingWindow,
-            limit,
-            window,
-            cost: 1,
-            on_failure: OnFailure::Local,
-        }
+        Self { name: name.to_owned(), algorithm: Algorithm::SlidingWindow, limit, window, on_failure: OnFailure::Local }
     }
 
     /// Names every wrong member of `limits`, under `pointer`.
@@ -101,6 +87,5 @@ impl LimitSpec {
             &format!("{at}/window"),
             format!("from 1 to {MAX_WINDOW_SECONDS} seconds"),
         );
-        invalid.require((1..=1_000_000).contains(&self.cost), &format!("{at}/cost"), "from 1 to 1000000");
     }
 }
