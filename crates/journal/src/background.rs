@@ -82,19 +82,33 @@ pub(crate) fn sync(shared: &Shared) {
     while !stop {
         let done = shared.synced.borrow().position;
         let wanted = locked(&shared.wanted);
-        let wanted = match shared.sync {
+        stop = match shared.sync {
             Durability::Interval(every) => {
-                shared.sync_wanted.wait_timeout_while(wanted, every, |w| !w.stop).map(|(guard, _)| guard).ok()
+                let idle = |w: &mut Wanted| !w.stop;
+                shared
+                    .sync_wanted
+                    .wait_timeout_while(wanted, every, idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+                    .stop
             }
-            _ => shared.sync_wanted.wait_while(wanted, |w| !w.stop && w.position <= done).ok(),
+            _ => {
+                shared
+                    .sync_wanted
+                    .wait_while(wanted, |w| !w.stop && w.position <= done)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .stop
+            }
         };
-        stop = wanted.is_none_or(|w| w.stop);
         let end = shared.committed();
         if end == done {
             continue;
         }
         match sync_files(shared) {
-            Ok(()) => shared.synced.send_modify(|s| s.position = end),
+            Ok(()) => shared.synced.send_modify(|s| {
+                s.position = end;
+                s.count += 1;
+            }),
             Err(error) => {
                 tracing::error!(boot = %shared.folder.boot, %error, "a sync of the journal failed");
                 if shared.sync == Durability::Group {
@@ -128,5 +142,103 @@ impl Shared {
     pub(crate) fn stop_sync(&self) {
         locked(&self.wanted).stop = true;
         self.sync_wanted.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BootId, Error, Journal, Options};
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::path::Path;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    fn open(dir: &Path, sync: Durability) -> Journal {
+        let options = Options { segment_bytes: 8192, max_record: 1000, sync };
+        Journal::open(dir, BootId::from_bytes([1; 16]), options).unwrap()
+    }
+
+    fn wait<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn group_waits_for_the_sync_that_covers_the_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Durability::Group);
+        // While this is held no sync can run.
+        let held = locked(&journal.shared().unsynced);
+        let position = journal.append(b"record").unwrap();
+        let mut waiting = pin!(journal.durable(position));
+        for _ in 0..100 {
+            assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(journal.shared().synced.borrow().position, 0);
+        drop(held);
+        wait(waiting).unwrap();
+        assert_eq!(journal.shared().synced.borrow().position, position.get());
+    }
+
+    #[test]
+    fn all_who_wait_share_one_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Durability::Group);
+        let held = locked(&journal.shared().unsynced);
+        let first = journal.append(b"first").unwrap();
+        let mut leading = pin!(journal.durable(first));
+        assert!(leading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let positions: Vec<_> = (0..50).map(|n| journal.append(&[n; 20]).unwrap()).collect();
+        drop(held);
+        wait(leading).unwrap();
+        wait(journal.durable(positions[49])).unwrap();
+        for position in positions {
+            wait(journal.durable(position)).unwrap();
+        }
+        // The first may have begun before the fifty were appended; one more covers them all.
+        assert!((1..=2).contains(&journal.syncs()), "{} syncs", journal.syncs());
+    }
+
+    #[test]
+    fn group_covers_every_segment_a_record_may_be_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Durability::Group);
+        let last = (0..100).map(|n| journal.append(&[n; 900]).unwrap()).last().unwrap();
+        assert!(locked(&journal.shared().unsynced).len() > 5);
+        wait(journal.durable(last)).unwrap();
+        assert_eq!(locked(&journal.shared().unsynced).len(), 1);
+    }
+
+    #[test]
+    fn a_failed_sync_is_final_for_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Durability::Group);
+        let before = journal.append(b"before").unwrap();
+        wait(journal.durable(before)).unwrap();
+        // A pipe cannot be synced.
+        let (_reader, pipe) = io::pipe().unwrap();
+        locked(&journal.shared().unsynced).push(Arc::new(File::from(OwnedFd::from(pipe))));
+        let position = journal.append(b"record").unwrap();
+        assert!(matches!(wait(journal.durable(position)), Err(Error::SyncFailed)));
+        assert!(wait(journal.durable(before)).is_ok(), "what was synced stays so");
+        assert!(matches!(journal.append(b"after"), Err(Error::SyncFailed)));
+        assert!(matches!(journal.close(), Err(Error::SyncFailed)));
+    }
+
+    #[test]
+    fn an_interval_syncs_by_itself_and_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Durability::Interval(Duration::from_millis(1)));
+        let position = journal.append(b"record").unwrap();
+        wait(journal.durable(position)).unwrap();
+        wait(journal.shared().synced.subscribe().wait_for(|s| s.position == position.get())).unwrap();
+        drop(journal);
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Durability::Interval(Duration::from_secs(3600)));
+        let position = journal.append(b"record").unwrap();
+        journal.close().unwrap();
+        assert_eq!(journal.shared().synced.borrow().position, position.get());
     }
 }

@@ -55,19 +55,19 @@ pub enum Error {
     #[error("journal option out of range: {0}")]
     Options(&'static str),
     /// The file system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
 impl Error {
     /// For `map_err`: adds the path that `io::Error` does not carry.
     pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Io { path: path.to_owned(), source }
+        move |cause| Error::Io { path: path.to_owned(), cause }
     }
 
     /// What `append` answers while no next segment can be had.

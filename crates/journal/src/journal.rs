@@ -43,6 +43,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Synced {
     pub(crate) position: u64,
+    /// Syncs so far.
+    pub(crate) count: u64,
     pub(crate) failed: bool,
 }
 
@@ -92,7 +94,7 @@ impl Journal {
             closed: AtomicBool::new(false),
             wanted: Mutex::default(),
             sync_wanted: Condvar::new(),
-            synced: watch::Sender::new(Synced { position: 0, failed: false }),
+            synced: watch::Sender::new(Synced { position: 0, count: 0, failed: false }),
         });
         let journal = Journal { shared: shared.clone(), threads: Mutex::default() };
         journal.start("journal-next", background::prepare)?;
@@ -155,6 +157,16 @@ impl Journal {
             Ok(s) if s.position >= position => Ok(()),
             _ => Err(Error::SyncFailed),
         }
+    }
+
+    /// Syncs done so far, for a metric: appends per sync is what sharing them gains.
+    pub fn syncs(&self) -> u64 {
+        self.shared.synced.borrow().count
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The position after the last record.

@@ -45,47 +45,18 @@ impl Layout {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             other => other?,
         }
-        let [
-            ..,
-            c0,
-            c1,
-            c2,
-            c3,
-            c4,
-            c5,
-            c6,
-            c7,
-            m0,
-            m1,
-            m2,
-            m3,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-        ] = header;
         let layout = Layout {
-            capacity: u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]),
-            max_record: u32::from_le_bytes([m0, m1, m2, m3]),
+            capacity: u64::from_le_bytes(field(&header, 32)),
+            max_record: u32::from_le_bytes(field(&header, 40)),
         };
+        // Written again from what was read: equal means that magic, boot, base and CRC are right, too.
         Ok((layout.header(boot, base) == header).then_some(layout))
     }
+}
+
+/// Zeros where the header is too short, which it is not.
+fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
+    header.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 /// A segment that can be written.

@@ -1,12 +1,13 @@
 //! The reader: records in order, from the own live stream or from that of a process that died.
 use crate::folder::Folder;
+use crate::found::{self, Found};
 use crate::journal::Shared;
 use crate::reader::{Frame, Rest, SegmentReader};
-use crate::record::{ALIGN, HEAD, Salt};
-use crate::segment::{HEADER, Layout};
+use crate::record::ALIGN;
+use crate::segment::Layout;
 use crate::{BootId, Error, Position};
-use std::fs::{self, File};
-use std::io::{self, BufRead};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,16 +23,6 @@ pub struct Stream {
 enum Source {
     Live(Arc<Shared>),
     Dead(Found),
-}
-
-/// What a look at a dead process's segments found.
-#[derive(Default)]
-struct Found {
-    /// None when no segment has a header that checks.
-    layout: Option<Layout>,
-    end: u64,
-    sealed: bool,
-    torn: u64,
 }
 
 /// Takes over the streams below `dir` that no live process holds; empty if there is no `dir`. Two processes never get the
@@ -168,7 +159,7 @@ impl Stream {
         let Some(layout) = self.layout() else { return Ok(None) };
         let base = at - at % layout.capacity;
         if self.open.as_ref().is_none_or(|open| open.base != base) {
-            self.open = open(&self.folder, base, layout)?;
+            self.open = found::open(&self.folder, base, layout)?;
         }
         Ok(self.open.as_mut())
     }
@@ -200,76 +191,6 @@ impl Stream {
     }
 }
 
-impl Found {
-    /// Finds the end: after the last whole record in the last segment that has one. Later segments are empty or torn.
-    fn look(folder: &Folder) -> Result<Found, Error> {
-        let bases = folder.segments()?;
-        let mut found = Found { end: bases.first().copied().unwrap_or(0), ..Found::default() };
-        for &base in &bases {
-            let path = folder.segment(base);
-            let file = File::open(&path).map_err(Error::at(&path))?;
-            found.layout = Layout::read(&file, folder.boot, base).map_err(Error::at(&path))?;
-            if found.layout.is_some() {
-                break;
-            }
-        }
-        for (age, &base) in bases.iter().rev().enumerate() {
-            let segment = found.layout.map(|layout| open(folder, base, layout)).transpose()?.flatten();
-            let path = folder.segment(base);
-            let ended = match segment {
-                Some(mut segment) => found.scan(&mut segment).map_err(Error::at(&path))?,
-                None => found.opaque(folder, base).map_err(Error::at(&path))?,
-            };
-            if let Some(sealed) = ended {
-                found.sealed = sealed && age == 0;
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Sets the end if there is a whole frame, and says whether the last one is an end mark.
-    fn scan(&mut self, segment: &mut SegmentReader) -> io::Result<Option<bool>> {
-        let (mut at, mut end, mut ended) = (segment.base, None, false);
-        while !ended {
-            match segment.frame(at, u64::MAX)? {
-                Frame::Record { after, .. } => {
-                    at = after;
-                    end = Some(after);
-                }
-                // A bad record before the mark was not torn by a crash: it lies before the end, and `read` reports it.
-                Frame::End => {
-                    ended = true;
-                    end = Some(at);
-                }
-                Frame::Invalid => match segment.resume(at, u64::MAX)? {
-                    Rest::Frame(next) => at = next,
-                    Rest::Torn(dirty) => {
-                        self.torn += dirty.saturating_sub(at);
-                        break;
-                    }
-                },
-            }
-        }
-        if let Some(end) = end {
-            self.end = end;
-        }
-        Ok(end.map(|_| ended))
-    }
-
-    /// A segment without a good header: nothing if it is all zeros (its header never got to the disk), otherwise records
-    /// that cannot be read, which `read` is to report.
-    fn opaque(&mut self, folder: &Folder, base: u64) -> io::Result<Option<bool>> {
-        let path = folder.segment(base);
-        let len = fs::metadata(&path)?.len();
-        if is_zero(&path)? {
-            return Ok(None);
-        }
-        self.end = base + len.saturating_sub(HEADER).max(HEAD);
-        Ok(Some(false))
-    }
-}
-
 /// Whether the file is gone. Another reader of the same stream may have been faster.
 fn delete(path: &Path, modified_before: SystemTime) -> Result<bool, Error> {
     let young = |path: &Path| Ok(fs::metadata(path)?.modified()? >= modified_before);
@@ -277,30 +198,4 @@ fn delete(path: &Path, modified_before: SystemTime) -> Result<bool, Error> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         other => other.map_err(Error::at(path)),
     }
-}
-
-fn is_zero(path: &Path) -> io::Result<bool> {
-    let mut reader = io::BufReader::new(File::open(path)?);
-    loop {
-        let chunk = reader.fill_buf()?;
-        if chunk.is_empty() {
-            return Ok(true);
-        }
-        if chunk.iter().any(|b| *b != 0) {
-            return Ok(false);
-        }
-        let len = chunk.len();
-        reader.consume(len);
-    }
-}
-
-/// None when there is no such file, or one whose header is not good for this place.
-fn open(folder: &Folder, base: u64, layout: Layout) -> Result<Option<SegmentReader>, Error> {
-    let path = folder.segment(base);
-    let file = match File::open(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(Error::at(&path))?,
-    };
-    let found = Layout::read(&file, folder.boot, base).map_err(Error::at(&path))?;
-    Ok((found == Some(layout)).then(|| SegmentReader::new(file, base, layout, Salt::of(folder.boot))))
 }
