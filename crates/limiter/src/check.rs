@@ -38,6 +38,16 @@ pub struct Raise<'a> {
     pub used: u64,
 }
 
+impl<'a> Raise<'a> {
+    pub(crate) fn limits(&self) -> &'a [Limit] {
+        std::slice::from_ref(self.limit)
+    }
+
+    pub(crate) fn floors(&self) -> [Floor; 1] {
+        [Floor { limit_index: 0, period_start: self.period_start, used: self.used }]
+    }
+}
+
 /// A cost to be taken from every limit of every part, or from none.
 #[derive(Debug, Clone, Copy)]
 pub struct Check<'a> {

@@ -2,7 +2,7 @@
 use smallvec::SmallVec;
 
 use crate::algorithm::{Cell, Rolled, admits, prepare, status};
-use crate::check::{Check, Part};
+use crate::check::Check;
 use crate::decision::{Decision, LimitStatus, Retry, Source};
 use crate::limit::Limit;
 use crate::time::Timestamp;
@@ -27,18 +27,25 @@ struct Step<'a> {
     limit: &'a Limit,
     rolled: Rolled,
     changed: bool,
+    counted: bool,
     admitted: bool,
 }
 
-/// Decides `check` at `now` over the cells that `cell(part, id)` finds.
-pub(crate) fn decide(check: &Check<'_>, now: i64, cell: impl Fn(usize, u64) -> Option<Cell>) -> Outcome {
+/// Decides `check` at `now` over the cells that `cell(part, id)` finds. Limits that are not `counted` let everything through.
+pub(crate) fn decide(
+    check: &Check<'_>,
+    now: i64,
+    counted: impl Fn(&Limit) -> bool,
+    cell: impl Fn(usize, u64) -> Option<Cell>,
+) -> Outcome {
     let cost = check.cost();
     let mut steps = SmallVec::<[Step<'_>; 4]>::new();
     for (part_index, part) in check.parts().enumerate() {
         steps.extend(part.limits.iter().enumerate().map(|(index, limit)| {
             let (rolled, changed) = prepare(part, index, limit, cell(part_index, limit.id()).as_ref(), now);
-            let admitted = admits(limit, limit.quota().rule().used(&rolled), cost);
-            Step { part: part_index, index, limit, rolled, changed, admitted }
+            let counted = counted(limit);
+            let admitted = !counted || admits(limit, limit.quota().rule().used(&rolled), cost);
+            Step { part: part_index, index, limit, rolled, changed: counted && changed, counted, admitted }
         }));
     }
     let allowed = steps.iter().all(|step| step.admitted);
@@ -47,10 +54,10 @@ pub(crate) fn decide(check: &Check<'_>, now: i64, cell: impl Fn(usize, u64) -> O
     let mut limits = SmallVec::new();
     for step in &mut steps {
         let rule = step.limit.quota().rule();
-        if consumes {
+        if consumes && step.counted {
             rule.consume(&mut step.rolled.numbers, cost);
         }
-        if consumes || step.changed {
+        if consumes && step.counted || step.changed {
             let cell = Cell { id: step.limit.id(), numbers: step.rolled.numbers, until: rule.until(&step.rolled) };
             writes.push(Write { part: step.part, cell });
         }
@@ -59,16 +66,17 @@ pub(crate) fn decide(check: &Check<'_>, now: i64, cell: impl Fn(usize, u64) -> O
     Outcome { decision: decision(limits, allowed, Source::Exact, now), writes }
 }
 
-/// The decision that a store came to, from the cells it left behind.
-pub(crate) fn explain<'a>(
-    parts: impl Iterator<Item = &'a Part<'a>>,
-    cost: u32,
+/// The decision that a store came to, from the cells it left behind: rolled here once more to the store's own `now`.
+#[cfg(feature = "redis")]
+pub(crate) fn explain(
+    check: &Check<'_>,
     allowed: bool,
     now: i64,
     cell: impl Fn(usize, u64) -> Option<Cell>,
 ) -> Decision {
+    let cost = check.cost();
     let mut limits = SmallVec::new();
-    for (part_index, part) in parts.enumerate() {
+    for (part_index, part) in check.parts().enumerate() {
         for (index, limit) in part.limits.iter().enumerate() {
             let rule = limit.quota().rule();
             let rolled = rule.roll(cell(part_index, limit.id()).as_ref(), now);

@@ -12,8 +12,11 @@ pub enum Error {
     Unavailable { retry_after: Duration },
     #[error("the check cannot be decided: {0}")]
     InvalidCheck(#[from] InvalidCheck),
-    #[error("{url:?} is no limiter URL: memory:, redis://, rediss:// and redis-cluster:// are allowed")]
-    Url { url: String },
+    #[error("{scheme:?} is no limiter URL's scheme: memory:, redis:// and rediss:// are allowed")]
+    Scheme { scheme: String },
+    /// The address is well-formed and yet cannot be used. It may hold a password, so it is not repeated.
+    #[error("the limiter's Redis address cannot be used: {reason}")]
+    Address { reason: String },
     /// The file is cut short or altered: nothing of it was taken over.
     #[error("the snapshot is damaged: {reason}")]
     DamagedSnapshot { reason: &'static str },

@@ -11,6 +11,8 @@ mod limit;
 mod limiter;
 mod memory;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod subject;
 mod time;
 mod window;
@@ -22,6 +24,8 @@ pub use limit::{Limit, Mode, OnFailure};
 pub use limiter::{Limiter, Options, Stats, TimeSource};
 pub use memory::MemoryStore;
 pub use quota::{Algorithm, InvalidQuota, MAX_FIXED_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW, Quota};
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use subject::{HashKey, Subject};
 pub use time::Timestamp;
 pub use window::{Calendar, CalendarUnit, Period, Window};

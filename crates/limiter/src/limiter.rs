@@ -2,10 +2,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::{Check, Floor, Part, Raise};
+use crate::check::{Check, Raise};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::memory::MemoryStore;
+#[cfg(feature = "redis")]
+use crate::redis::RedisStore;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -64,6 +66,9 @@ pub struct Stats {
 pub enum Limiter {
     /// In this process.
     Memory(Arc<MemoryStore>),
+    /// Shared by every process that uses the same Redis.
+    #[cfg(feature = "redis")]
+    Redis(Arc<RedisStore>),
 }
 
 impl Limiter {
@@ -77,7 +82,11 @@ impl Limiter {
     pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
         match url {
             "memory:" => Ok(Self::memory(&options)),
-            _ => Err(Error::Url { url: url.to_owned() }),
+            #[cfg(feature = "redis")]
+            _ if url.starts_with("redis://") || url.starts_with("rediss://") => {
+                Ok(Self::Redis(RedisStore::connect(url, options).await?))
+            }
+            _ => Err(Error::Scheme { scheme: url.split(':').next().unwrap_or_default().to_owned() }),
         }
     }
 
@@ -85,6 +94,8 @@ impl Limiter {
     pub async fn check(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         match self {
             Self::Memory(store) => store.check(&check, now),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.check(&check, now).await,
         }
     }
 
@@ -93,44 +104,54 @@ impl Limiter {
     pub fn check_now(&self, check: &Check<'_>, now: Timestamp) -> Option<Result<Decision, Error>> {
         match self {
             Self::Memory(store) => Some(store.check(check, now)),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => None,
         }
     }
 
     /// Sets every counter of `subject` to zero.
     pub async fn reset(&self, subject: Subject) -> Result<(), Error> {
         match self {
-            Self::Memory(store) => store.reset(subject),
+            Self::Memory(store) => {
+                store.reset(subject);
+                Ok(())
+            }
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.reset(subject).await,
         }
-        Ok(())
     }
 
-    /// Raises counters of fixed windows to durable totals; never lowers one.
+    /// Raises counters of fixed windows to durable totals; never lowers one. A counter whose period is over stays as it is.
     pub async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
-        for raise in raises {
-            let floors = [Floor { limit_index: 0, period_start: raise.period_start, used: raise.used }];
-            let limits = std::slice::from_ref(raise.limit);
-            let check = Check::new(raise.subject, limits).with_floors(&floors).with_cost(0);
-            self.check(check, now).await?;
+        match self {
+            Self::Memory(store) => {
+                for raise in raises {
+                    store.check(
+                        &Check::new(raise.subject, raise.limits()).with_cost(0).with_floors(&raise.floors()),
+                        now,
+                    )?;
+                }
+                Ok(())
+            }
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.raise(raises, now).await,
         }
-        Ok(())
     }
 
     /// How long the store takes to answer; an error when it does not.
     pub async fn ping(&self) -> Result<Duration, Error> {
         match self {
             Self::Memory(_) => Ok(Duration::ZERO),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.ping().await,
         }
     }
 
     pub fn stats(&self) -> Stats {
         match self {
-            Self::Memory(store) => Stats { subjects: store.len() as u64, ..Stats::default() },
+            Self::Memory(store) => store.stats(),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.stats(),
         }
-    }
-}
-
-impl<'a> From<Part<'a>> for Check<'a> {
-    fn from(part: Part<'a>) -> Self {
-        Check::new(part.subject, part.limits).with_floors(part.floors)
     }
 }

@@ -100,7 +100,7 @@ fn in_range(limit: u64, largest: u64) -> Result<i64, InvalidQuota> {
 
 /// The window's length in µs.
 fn length_of(window: Duration) -> Result<i64, InvalidQuota> {
-    let whole = window.subsec_nanos() % 1_000 == 0;
+    let whole = window.subsec_nanos().is_multiple_of(1_000);
     if whole && (MIN_WINDOW..=MAX_WINDOW).contains(&window) {
         Ok(micros(window))
     } else {

@@ -4,6 +4,7 @@ use super::{Cell, Numbers, Rolled};
 
 /// The window is divided into at most this many ticks: a count below 2^32 times a tick number stays below 2^53.
 const MAX_TICKS: i64 = 1 << 20;
+const WHOLE_TICKS: i64 = 1_000_000;
 /// Counts stop here, above every legal limit.
 const MAX_COUNT: i64 = 1 << 32;
 
@@ -20,7 +21,8 @@ pub(crate) struct SlidingWindow {
 
 impl SlidingWindow {
     pub(crate) fn new(limit: i64, window: i64) -> Self {
-        let tick = ceil_div(window, MAX_TICKS);
+        // A millionth of a window of whole seconds is a whole number of µs, so that a quarter of it counts as a quarter.
+        let tick = if window % WHOLE_TICKS == 0 { window / WHOLE_TICKS } else { ceil_div(window, MAX_TICKS) };
         Self { limit, window, tick, ticks: ceil_div(window, tick) }
     }
 

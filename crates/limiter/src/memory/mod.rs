@@ -9,6 +9,8 @@ use crate::check::Check;
 use crate::decide::{Write, decide};
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::limit::Limit;
+use crate::limiter::Stats;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -29,9 +31,14 @@ impl MemoryStore {
     /// Decides and consumes under one shard's lock.
     pub(crate) fn check(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         check.validate()?;
+        Ok(self.decide(check, now, |_| true))
+    }
+
+    /// The same for a valid check, over those limits only that are `counted`.
+    pub(crate) fn decide(&self, check: &Check<'_>, now: Timestamp, counted: impl Fn(&Limit) -> bool) -> Decision {
         let now = now.clamped();
         let mut shard = self.shard(&check.first().subject);
-        let outcome = decide(check, now, |part, id| {
+        let outcome = decide(check, now, counted, |part, id| {
             let subject = check.parts().nth(part)?.subject;
             shard.get(&subject.hash())?.iter().find(|cell| cell.id == id).copied()
         });
@@ -46,15 +53,16 @@ impl MemoryStore {
                 }
             }
         }
-        Ok(outcome.decision)
+        outcome.decision
     }
 
     pub(crate) fn reset(&self, subject: Subject) {
         self.shard(&subject).remove(&subject.hash());
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| locked(shard).len()).sum()
+    pub(crate) fn stats(&self) -> Stats {
+        let subjects = self.shards.iter().map(|shard| locked(shard).len() as u64).sum();
+        Stats { subjects, ..Stats::default() }
     }
 
     fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {

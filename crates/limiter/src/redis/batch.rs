@@ -1,0 +1,156 @@
+//! Concurrent checks share round trips: what waits when a call leaves goes with it, and nothing waits for company.
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redis::{Cmd, Script, Value};
+use tokio::sync::oneshot;
+
+use super::link::{Fault, Link, is_no_script};
+use super::wire::{Answer, Question, read_reply, write_call};
+
+const SCRIPT: &str = include_str!("check.lua");
+/// Checks in one call: past this the cost per check no longer falls, and a call starts to hold up other nodes.
+const MOST_CHECKS: usize = 64;
+/// Calls under way at once. The second leaves as soon as something waits; further ones only with a full load.
+const EAGER_CALLS: usize = 2;
+const MOST_CALLS: usize = 8;
+
+/// Checks that wait for a call, and the calls under way.
+#[derive(Debug)]
+pub(super) struct Batcher {
+    link: Arc<Link>,
+    script: Script,
+    queue: Mutex<Queue>,
+    pub(super) calls: AtomicU64,
+    pub(super) failed_calls: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    calls: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    question: Question,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Batcher {
+    pub(super) fn new(link: Arc<Link>) -> Arc<Self> {
+        let script = Script::new(SCRIPT);
+        let (calls, failed_calls) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { link, script, queue: Mutex::default(), calls, failed_calls })
+    }
+
+    /// The store's answer; None when the store cannot be asked.
+    pub(super) async fn ask(self: &Arc<Self>, question: Question) -> Option<Answer> {
+        if self.link.is_closed() {
+            return None;
+        }
+        self.enqueue(question).await.ok()
+    }
+
+    /// Puts the question into the queue, and starts a call when one may leave.
+    fn enqueue(self: &Arc<Self>, question: Question) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        let mut queue = self.queue();
+        queue.waiting.push_back(Waiting { question, answer });
+        let full = queue.waiting.len() >= MOST_CHECKS;
+        if queue.calls < if full { MOST_CALLS } else { EAGER_CALLS } {
+            queue.calls += 1;
+            tokio::spawn(Turn(Some(Arc::clone(self))).run());
+        }
+        answered
+    }
+
+    /// What goes with the next call: up to 64 checks of one moment. None ends the caller's turn, in the same step in which
+    /// nothing was found waiting, so that whoever comes next starts a turn of its own.
+    fn load(&self) -> Option<Vec<Waiting>> {
+        let mut queue = self.queue();
+        let now = queue.waiting.front().and_then(|first| first.question.now);
+        let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.question.now == now).count();
+        if alike == 0 {
+            queue.calls = queue.calls.saturating_sub(1);
+            return None;
+        }
+        Some(queue.waiting.drain(..alike).collect())
+    }
+
+    /// One call for `load`. Whoever is not answered finds the sender dropped.
+    async fn call(&self, load: Vec<Waiting>) {
+        let questions: Vec<&Question> = load.iter().map(|waiting| &waiting.question).collect();
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        match self.run_script(&questions).await {
+            Some(answers) => {
+                for (waiting, answer) in load.into_iter().zip(answers) {
+                    // The caller may have gone away meanwhile.
+                    let _ = waiting.answer.send(answer);
+                }
+            }
+            None => {
+                self.failed_calls.fetch_add(1, Ordering::Relaxed);
+                // Who waited behind a call that failed has waited long enough.
+                self.queue().waiting.clear();
+            }
+        }
+    }
+
+    async fn run_script(&self, questions: &[&Question]) -> Option<Vec<Answer>> {
+        let mut reply = self.link.call(&self.command("EVALSHA", self.script.get_hash(), questions)).await;
+        if let Err(Fault::Redis(error)) = &reply
+            && is_no_script(error)
+        {
+            reply = self.link.call(&self.command("EVAL", SCRIPT, questions)).await;
+        }
+        match reply {
+            Ok(Value::BulkString(bytes)) => read_reply(&bytes, questions),
+            Ok(other) => {
+                tracing::error!(reply = ?other, "limiter store: the script's reply is of an unknown shape");
+                None
+            }
+            Err(fault) => {
+                tracing::debug!(?fault, "limiter store: a call failed");
+                None
+            }
+        }
+    }
+
+    fn command(&self, name: &str, script: &str, questions: &[&Question]) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script);
+        write_call(&mut command, questions);
+        command
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The turn of one of the calls under way. A turn that ends by a panic is given back too.
+struct Turn(Option<Arc<Batcher>>);
+
+impl Turn {
+    async fn run(mut self) {
+        // Every task that can run now gets to add its check before the first call leaves.
+        tokio::task::yield_now().await;
+        while let Some(batcher) = &self.0 {
+            match batcher.load() {
+                Some(load) => batcher.call(load).await,
+                None => self.0 = None,
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(batcher) = &self.0 {
+            let mut queue = batcher.queue();
+            queue.calls = queue.calls.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Counters on Redis: one packed value per subject, one script call for whatever waits, and an answer when Redis is away.
+mod batch;
+mod breaker;
+mod link;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use redis::Client;
+use tokio::time::Instant;
+
+use crate::check::{Check, Raise};
+use crate::decide::explain;
+use crate::decision::{Decision, Source};
+use crate::error::Error;
+use crate::limit::OnFailure;
+use crate::limiter::{Options, Stats, TimeSource};
+use crate::memory::MemoryStore;
+use crate::subject::Subject;
+use crate::time::Timestamp;
+
+use batch::Batcher;
+use link::Link;
+use wire::{Answer, Question, Verdict};
+
+/// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
+const ATTEMPTS: usize = 3;
+/// Totals pushed at once: a few calls' worth, so that checks still find a place between them.
+const RAISES_AT_ONCE: usize = 256;
+/// When to try again after a check that could not be decided: by then the breaker has probed.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The Redis store.
+#[derive(Debug)]
+pub struct RedisStore {
+    link: Arc<Link>,
+    batcher: Arc<Batcher>,
+    time: TimeSource,
+    /// Deciding clock minus caller's clock, µs, as of the last answer: the guess that picks calendar periods.
+    ahead: AtomicI64,
+    /// Decides while Redis is away.
+    local: MemoryStore,
+    exact: AtomicU64,
+    degraded: AtomicU64,
+    unavailable: AtomicU64,
+}
+
+impl RedisStore {
+    pub(crate) async fn connect(url: &str, options: Options) -> Result<Arc<Self>, Error> {
+        let client = Client::open(url).map_err(|error| Error::Address { reason: error.to_string() })?;
+        let link = Link::open(client, options.call_budget).await;
+        Ok(Arc::new(Self {
+            batcher: Batcher::new(Arc::clone(&link)),
+            link,
+            time: options.time,
+            ahead: AtomicI64::new(0),
+            local: MemoryStore::new(),
+            exact: AtomicU64::new(0),
+            degraded: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) async fn check(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+        check.validate()?;
+        match self.ask(check, now).await {
+            Some(answer) => {
+                self.exact.fetch_add(1, Ordering::Relaxed);
+                Ok(decision(check, &answer))
+            }
+            None => self.decide_alone(check, now),
+        }
+    }
+
+    /// Redis' answer; None when it cannot be asked.
+    async fn ask(&self, check: &Check<'_>, now: Timestamp) -> Option<Answer> {
+        let now = now.clamped();
+        for _ in 0..ATTEMPTS {
+            let (caller, around) = match self.time {
+                TimeSource::Caller => (Some(now), now),
+                TimeSource::Server => (None, now.saturating_add(self.ahead.load(Ordering::Relaxed))),
+            };
+            let answer = self.batcher.ask(Question::new(check, caller, around)).await?;
+            self.ahead.store(answer.now - now, Ordering::Relaxed);
+            if answer.verdict != Verdict::Stale {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
+    /// The answer that each limit's `on_failure` asks for.
+    fn decide_alone(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+        let policies = || check.parts().flat_map(|part| part.limits).map(|limit| limit.on_failure());
+        if policies().any(|policy| policy == OnFailure::Deny) {
+            self.unavailable.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Unavailable { retry_after: TRY_AGAIN });
+        }
+        self.degraded.fetch_add(1, Ordering::Relaxed);
+        let decision = self.local.decide(check, now, |limit| limit.on_failure() == OnFailure::Local);
+        let source = if policies().any(|policy| policy == OnFailure::Local) { Source::Local } else { Source::Open };
+        Ok(Decision { degraded: true, source, ..decision })
+    }
+
+    pub(crate) async fn reset(&self, subject: Subject) -> Result<(), Error> {
+        self.local.reset(subject);
+        let mut command = redis::cmd("UNLINK");
+        command.arg(wire::key(&subject));
+        self.link.call(&command).await.map(drop).map_err(|_| unavailable())
+    }
+
+    pub(crate) async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
+        for some in raises.chunks(RAISES_AT_ONCE) {
+            let asked = some.iter().map(|raise| async {
+                let floors = raise.floors();
+                let look = Check::new(raise.subject, raise.limits()).with_cost(0).with_floors(&floors);
+                self.ask(&look, now).await.map(drop).ok_or_else(unavailable)
+            });
+            try_join_all(asked).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn ping(&self) -> Result<Duration, Error> {
+        let started = Instant::now();
+        self.link.call(&redis::cmd("PING")).await.map_err(|_| unavailable())?;
+        Ok(started.elapsed())
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            exact: read(&self.exact),
+            degraded: read(&self.degraded),
+            unavailable: read(&self.unavailable),
+            calls: read(&self.batcher.calls),
+            failed_calls: read(&self.batcher.failed_calls),
+            breaker_opens: self.link.breaker().opens(),
+            breaker_open: self.link.is_closed(),
+            ..self.local.stats()
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::Unavailable { retry_after: TRY_AGAIN }
+}
+
+fn decision(check: &Check<'_>, answer: &Answer) -> Decision {
+    let cell = |part: usize, id| answer.cells.get(part)?.iter().find(|cell| cell.id == id).copied();
+    explain(check, answer.verdict == Verdict::Allowed, answer.now, cell)
+}

@@ -1,0 +1,226 @@
+//! The bytes that go to the script and come back: policies and checks out, packed cells in. `check.lua` names the layout.
+use std::collections::HashMap;
+
+use redis::Cmd;
+use smallvec::SmallVec;
+
+use crate::algorithm::{Cell, FixedWindow, Numbers, Rule, SlidingWindow};
+use crate::check::{Check, Part};
+use crate::limit::{Limit, Mode};
+use crate::subject::Subject;
+use crate::time::Timestamp;
+use crate::window::{Period, Window};
+
+/// Numbers in the script are doubles: integers stay exact below this.
+const EXACT: i64 = 1 << 52;
+const CELL_BYTES: usize = 40;
+const VALUE_VERSION: u8 = 1;
+
+/// The cells of one subject.
+pub(super) type Cells = SmallVec<[Cell; 2]>;
+
+/// A check as the queue holds it: owned, and small.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) cost: u32,
+    /// The caller's clock, where that decides. Only checks of one moment share a call.
+    pub(super) now: Option<i64>,
+    parts: SmallVec<[QuestionPart; 1]>,
+}
+
+#[derive(Debug, Clone)]
+struct QuestionPart {
+    subject: Subject,
+    policies: SmallVec<[Policy; 2]>,
+    floors: SmallVec<[(u8, i64, i64); 1]>,
+}
+
+/// A limit as the script knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Policy {
+    kind: Kind,
+    mode: Mode,
+    id: u64,
+    limit: i64,
+    parameters: [i64; 4],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+enum Kind {
+    Sliding = 1,
+    Every = 2,
+    Calendar = 3,
+}
+
+/// What the script said about one check.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The clock that decided, µs.
+    pub(super) now: i64,
+    pub(super) verdict: Verdict,
+    /// Per subject of the check, its cells afterwards.
+    pub(super) cells: SmallVec<[Cells; 1]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Refused,
+    Allowed,
+    /// The clock that decides is outside a calendar period the question was asked for: ask again for `now`.
+    Stale,
+}
+
+impl Question {
+    /// `around` is the best guess at the deciding clock: it picks the calendar periods.
+    pub(super) fn new(check: &Check<'_>, now: Option<i64>, around: i64) -> Self {
+        let parts = check.parts().map(|part| QuestionPart::new(part, around)).collect();
+        Self { cost: check.cost(), now, parts }
+    }
+}
+
+impl QuestionPart {
+    fn new(part: &Part<'_>, around: i64) -> Self {
+        let floor = |floor: &crate::check::Floor| {
+            let used = i64::try_from(floor.used).unwrap_or(EXACT).min(EXACT);
+            (floor.limit_index.to_le_bytes()[0], floor.period_start.clamped(), used)
+        };
+        Self {
+            subject: part.subject,
+            policies: part.limits.iter().map(|limit| Policy::new(limit, around)).collect(),
+            floors: part.floors.iter().map(floor).collect(),
+        }
+    }
+}
+
+impl Policy {
+    fn new(limit: &Limit, around: i64) -> Self {
+        let (kind, parameters) = match limit.quota().rule() {
+            Rule::SlidingWindow(SlidingWindow { window, tick, ticks, .. }) => {
+                (Kind::Sliding, [*window, *tick, *ticks, 0])
+            }
+            Rule::FixedWindow(FixedWindow { window: Window::Every(length), .. }) => {
+                (Kind::Every, [crate::time::micros(*length), 0, 0, 0])
+            }
+            Rule::FixedWindow(FixedWindow { window: window @ Window::Calendar(_), .. }) => {
+                let Period { start, end } = window.period(Timestamp::from_micros(around));
+                let next = window.period(end).end;
+                (Kind::Calendar, [start.as_micros(), end.as_micros(), next.as_micros(), 0])
+            }
+        };
+        Self { kind, mode: limit.mode(), id: limit.id(), limit: limit.quota().rule().limit(), parameters }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8);
+        out.push(u8::from(self.mode == Mode::Count));
+        double(out, i64::try_from(self.id).unwrap_or(EXACT));
+        double(out, self.limit);
+        for parameter in self.parameters {
+            double(out, parameter);
+        }
+    }
+}
+
+/// The Redis key of a subject's value. Its partition is the hash tag, so that a cluster keeps a partition together.
+pub(super) fn key(subject: &Subject) -> String {
+    let [high, low] = subject.hash();
+    format!("tg:{{{}}}:s:{high:016x}{low:016x}", subject.partition())
+}
+
+/// The script's keys and arguments for `questions`, after the command and the script's name.
+pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
+    let mut keys = HashMap::<Subject, u16>::new();
+    let mut known = HashMap::<Policy, u16>::new();
+    let (mut policies, mut checks) = (Vec::new(), Vec::with_capacity(questions.len() * 16));
+    let mut ordered = Vec::with_capacity(questions.len());
+    for question in questions {
+        checks.extend(question.cost.to_le_bytes());
+        checks.push(small(question.parts.len()));
+        for part in &question.parts {
+            let key = *keys.entry(part.subject).or_insert_with(|| {
+                ordered.push(part.subject);
+                index(ordered.len())
+            });
+            checks.extend(key.to_le_bytes());
+            checks.extend([small(part.policies.len()), small(part.floors.len())]);
+            for policy in &part.policies {
+                let next = index(known.len() + 1);
+                let number = *known.entry(*policy).or_insert_with(|| {
+                    policy.write(&mut policies);
+                    next
+                });
+                checks.extend(number.to_le_bytes());
+            }
+            for (limit, start, used) in &part.floors {
+                checks.push(limit.saturating_add(1));
+                double(&mut checks, *start);
+                double(&mut checks, *used);
+            }
+        }
+    }
+    command.arg(ordered.len());
+    for subject in &ordered {
+        command.arg(key(subject));
+    }
+    command.arg(policies).arg(checks);
+    match questions.first().and_then(|question| question.now) {
+        Some(now) => command.arg(now),
+        None => command.arg(""),
+    };
+}
+
+/// The script's answers to `questions`, in their order; None when the reply is not of the expected shape.
+pub(super) fn read_reply(mut reply: &[u8], questions: &[&Question]) -> Option<Vec<Answer>> {
+    let now = take_double(&mut reply)?;
+    questions.iter().map(|question| read_answer(&mut reply, question, now)).collect()
+}
+
+fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answer> {
+    let verdict = match take(reply)? {
+        [0] => Verdict::Refused,
+        [1] => Verdict::Allowed,
+        [_] => return Some(Answer { now, verdict: Verdict::Stale, cells: SmallVec::new() }),
+    };
+    let cells = question.parts.iter().map(|_| read_cells(reply)).collect::<Option<_>>()?;
+    Some(Answer { now, verdict, cells })
+}
+
+fn read_cells(reply: &mut &[u8]) -> Option<Cells> {
+    let [version, count] = take(reply)?;
+    if version != VALUE_VERSION || reply.len() < usize::from(count) * CELL_BYTES {
+        return None;
+    }
+    (0..count)
+        .map(|_| {
+            let id = take_double(reply)?.unsigned_abs();
+            let numbers = Numbers { a: take_double(reply)?, b: take_double(reply)?, c: take_double(reply)? };
+            Some(Cell { id, numbers, until: take_double(reply)? })
+        })
+        .collect()
+}
+
+fn take<const N: usize>(reply: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = reply.split_first_chunk::<N>()?;
+    *reply = rest;
+    Some(*head)
+}
+
+fn take_double(reply: &mut &[u8]) -> Option<i64> {
+    // Whole and below 2^53 by the script's construction, so the cast cuts nothing.
+    take::<8>(reply).map(|bytes| f64::from_le_bytes(bytes) as i64)
+}
+
+fn double(out: &mut Vec<u8>, whole: i64) {
+    out.extend((whole as f64).to_le_bytes());
+}
+
+/// Counts within a check are bounded by its validation, far below 255.
+fn small(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}
+
+/// Numbers of keys and policies within a call: at most 64 checks of 8 parts of 32 limits, so below 2^16.
+fn index(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}

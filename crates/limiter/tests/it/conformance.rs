@@ -1,0 +1,288 @@
+//! One suite of stories, run on every store.
+use std::time::Duration;
+
+use tollgate_limiter::{
+    Calendar, CalendarUnit, Check, Error, Floor, Limit, Mode, Part, Quota, Raise, Retry, Source, Timestamp, Tz, Window,
+};
+
+use crate::harness::{NEW_YEAR, Store, fixed, seconds, sliding, subject};
+
+macro_rules! stories {
+    ($($name:ident)*) => {
+        mod memory {
+            use crate::harness::Store;
+            $(#[tokio::test] async fn $name() { super::$name(&Store::memory().await).await })*
+        }
+        mod redis {
+            use crate::harness::Store;
+            $(#[tokio::test] async fn $name() { super::$name(&Store::redis().await).await })*
+        }
+    };
+}
+
+stories! {
+    a_limit_admits_exactly_as_much_as_it_says
+    a_refusal_consumes_nothing
+    all_limits_consume_or_none_does
+    several_subjects_consume_or_none_does
+    cost_zero_looks
+    a_cost_above_the_limit_never_fits
+    a_fixed_window_starts_anew
+    a_sliding_window_forgets_evenly
+    a_raised_limit_helps_at_once
+    a_lowered_limit_counts_what_was_used
+    a_changed_window_starts_anew
+    a_limit_that_only_counts_never_refuses
+    a_floor_raises_the_counter_of_its_period
+    a_floor_of_another_period_does_nothing
+    a_raise_never_lowers
+    a_reset_gives_everything_back
+    subjects_do_not_share_counters
+    a_calendar_month_ends_when_the_month_does
+    a_clock_that_steps_back_gives_nothing_away
+    a_clock_that_was_a_day_ahead_does_not_block
+    an_impossible_check_is_refused_with_its_reason
+    many_limits_that_come_and_go_are_forgotten
+}
+
+async fn a_limit_admits_exactly_as_much_as_it_says(store: &Store) {
+    for limits in [[sliding("hour", 10, seconds(3600))], [fixed("hour", 10, seconds(3600))]] {
+        let subject = subject(&format!("{:?}", limits[0].quota().algorithm()));
+        for used in 1..=10 {
+            let decision = store.check(subject, &limits, 1).await;
+            assert!(decision.allowed);
+            assert_eq!(decision.source, Source::Exact);
+            assert_eq!(decision.at, store.now());
+            assert_eq!((decision.limits[0].used(), decision.limits[0].remaining()), (used, 10 - used));
+            assert_eq!(decision.limits[0].reset_after(), seconds(3600));
+        }
+        let refused = store.check(subject, &limits, 1).await;
+        assert!(!refused.allowed);
+        assert_eq!(refused.limits[0].remaining(), 0);
+        assert!(refused.retry_after().unwrap() > Duration::ZERO);
+    }
+}
+
+async fn a_refusal_consumes_nothing(store: &Store) {
+    for limits in [[sliding("hour", 10, seconds(3600))], [fixed("hour", 10, seconds(3600))]] {
+        let subject = subject(&format!("{:?}", limits[0].quota().algorithm()));
+        assert!(store.check(subject, &limits, 7).await.allowed);
+        for _ in 0..3 {
+            let refused = store.check(subject, &limits, 4).await;
+            assert!(!refused.allowed);
+            assert_eq!(refused.limits[0].used(), 7);
+        }
+        assert!(store.check(subject, &limits, 3).await.allowed);
+    }
+}
+
+async fn all_limits_consume_or_none_does(store: &Store) {
+    let limits = [fixed("second", 5, seconds(1)), sliding("hour", 100, seconds(3600))];
+    assert_eq!(store.admitted(subject("a"), &limits, 8).await, 5);
+    let refused = store.check(subject("a"), &limits, 1).await;
+    assert_eq!((refused.limits[0].used(), refused.limits[1].used()), (5, 5));
+    assert_eq!((refused.limits[0].is_allowed(), refused.limits[1].is_allowed()), (false, true));
+    assert_eq!(refused.most_constrained().unwrap().index(), 0);
+    store.advance(seconds(1));
+    assert_eq!(store.check(subject("a"), &limits, 1).await.limits[1].used(), 6);
+}
+
+async fn several_subjects_consume_or_none_does(store: &Store) {
+    let owner = subject("owner");
+    let keys = ["one", "two"].map(|name| subject(name).in_partition_of(&owner));
+    let (key_limits, owner_limits) = ([fixed("hour", 4, seconds(3600))], [fixed("hour", 6, seconds(3600))]);
+    let others = [Part { subject: owner, limits: &owner_limits, floors: &[] }];
+    let mut admitted = [0, 0];
+    for (key, admitted) in keys.iter().zip(&mut admitted) {
+        for _ in 0..5 {
+            let decision = store.decide(Check::new(*key, &key_limits).with_others(&others)).await;
+            assert_eq!((decision.limits[1].part(), decision.limits[1].index()), (1, 0));
+            *admitted += u32::from(decision.allowed);
+        }
+    }
+    assert_eq!(admitted, [4, 2]);
+    assert_eq!(store.check(owner, &owner_limits, 0).await.limits[0].used(), 6);
+    assert_eq!(store.check(keys[1], &key_limits, 0).await.limits[0].used(), 2);
+}
+
+async fn cost_zero_looks(store: &Store) {
+    let limits = [sliding("hour", 2, seconds(3600)), fixed("day", 2, seconds(86_400))];
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].remaining(), 2);
+    assert!(store.check(subject("a"), &limits, 2).await.allowed);
+    for _ in 0..3 {
+        let look = store.check(subject("a"), &limits, 0).await;
+        assert!(look.allowed && look.retry.is_none());
+        assert_eq!((look.limits[0].used(), look.limits[1].used()), (2, 2));
+    }
+}
+
+async fn a_cost_above_the_limit_never_fits(store: &Store) {
+    let limits = [sliding("hour", 2, seconds(3600)), fixed("day", 10, seconds(86_400))];
+    let refused = store.check(subject("a"), &limits, 3).await;
+    assert_eq!((refused.retry, refused.retry_after()), (Some(Retry::Never), None));
+    assert_eq!(refused.limits[1].retry(), None);
+}
+
+async fn a_fixed_window_starts_anew(store: &Store) {
+    let limits = [fixed("minute", 3, seconds(60))];
+    store.advance(seconds(59));
+    assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
+    assert_eq!(store.check(subject("a"), &limits, 1).await.retry_after(), Some(seconds(1)));
+    store.advance(seconds(1));
+    assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
+}
+
+async fn a_sliding_window_forgets_evenly(store: &Store) {
+    let limits = [sliding("minute", 60, seconds(60))];
+    assert_eq!(store.admitted(subject("a"), &limits, 60).await, 60);
+    store.advance(seconds(60));
+    let refused = store.check(subject("a"), &limits, 30).await;
+    assert_eq!(refused.limits[0].used(), 60);
+    let wait = refused.retry_after().unwrap();
+    assert!(wait >= seconds(30) && wait < seconds(30) + Duration::from_millis(1), "{wait:?}");
+    store.advance(seconds(45));
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 15);
+    store.advance(seconds(75));
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 0);
+}
+
+async fn a_raised_limit_helps_at_once(store: &Store) {
+    for make in [sliding, fixed] {
+        let subject = subject(&format!("{make:p}"));
+        assert_eq!(store.admitted(subject, &[make("hour", 3, seconds(3600))], 5).await, 3);
+        assert_eq!(store.admitted(subject, &[make("hour", 5, seconds(3600))], 5).await, 2);
+    }
+}
+
+async fn a_lowered_limit_counts_what_was_used(store: &Store) {
+    for make in [sliding, fixed] {
+        let subject = subject(&format!("{make:p}"));
+        assert_eq!(store.admitted(subject, &[make("hour", 5, seconds(3600))], 4).await, 4);
+        let refused = store.check(subject, &[make("hour", 3, seconds(3600))], 1).await;
+        assert!(!refused.allowed);
+        assert_eq!((refused.limits[0].used(), refused.limits[0].remaining()), (4, 0));
+    }
+}
+
+async fn a_changed_window_starts_anew(store: &Store) {
+    assert_eq!(store.admitted(subject("a"), &[sliding("main", 3, seconds(3600))], 5).await, 3);
+    assert_eq!(store.admitted(subject("a"), &[sliding("main", 3, seconds(60))], 5).await, 3);
+    assert_eq!(store.admitted(subject("a"), &[fixed("main", 3, seconds(60))], 5).await, 3);
+    assert_eq!(store.admitted(subject("a"), &[sliding("main", 3, seconds(3600))], 5).await, 0);
+}
+
+async fn a_limit_that_only_counts_never_refuses(store: &Store) {
+    let quota = fixed("quota", 3, seconds(3600)).with_mode(Mode::Count);
+    let limits = [fixed("second", 100, seconds(1)), quota];
+    assert_eq!(store.admitted(subject("a"), &limits, 10).await, 10);
+    let status = store.check(subject("a"), &limits, 0).await.limits[1];
+    assert_eq!((status.used(), status.remaining()), (10, 0));
+}
+
+async fn a_floor_raises_the_counter_of_its_period(store: &Store) {
+    let limits = [sliding("hour", 1000, seconds(3600)), fixed("quota", 100, seconds(3600))];
+    let floor = Floor { limit_index: 1, period_start: Timestamp::from_micros(NEW_YEAR), used: 98 };
+    assert_eq!(store.check_with(subject("a"), &limits, &[floor]).await.limits[1].used(), 99);
+    assert_eq!(store.check_with(subject("a"), &limits, &[floor]).await.limits[1].used(), 100);
+    let refused = store.check_with(subject("a"), &limits, &[Floor { used: 150, ..floor }]).await;
+    assert!(!refused.allowed);
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[1].used(), 150);
+}
+
+async fn a_floor_of_another_period_does_nothing(store: &Store) {
+    let limits = [fixed("quota", 100, seconds(3600))];
+    let past = Floor {
+        limit_index: 0,
+        period_start: Timestamp::from_micros(NEW_YEAR).saturating_sub(seconds(3600)),
+        used: 98,
+    };
+    assert_eq!(store.check_with(subject("a"), &limits, &[past]).await.limits[0].used(), 1);
+}
+
+async fn a_raise_never_lowers(store: &Store) {
+    let limit = fixed("quota", 100, seconds(3600));
+    let raise =
+        |used| Raise { subject: subject("a"), limit: &limit, period_start: Timestamp::from_micros(NEW_YEAR), used };
+    store.limiter.raise(&[raise(40), raise(50)], store.now()).await.unwrap();
+    store.limiter.raise(&[raise(20)], store.now()).await.unwrap();
+    assert_eq!(store.check(subject("a"), std::slice::from_ref(&limit), 1).await.limits[0].used(), 51);
+}
+
+async fn a_reset_gives_everything_back(store: &Store) {
+    let limits = [fixed("hour", 3, seconds(3600)), sliding("day", 3, seconds(86_400))];
+    assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
+    store.limiter.reset(subject("a")).await.unwrap();
+    assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
+}
+
+async fn subjects_do_not_share_counters(store: &Store) {
+    let limits = [fixed("hour", 3, seconds(3600))];
+    for name in ["a", "b", "", "a\0", "{a}", "a:b"] {
+        assert_eq!(store.admitted(subject(name), &limits, 5).await, 3);
+    }
+}
+
+async fn a_calendar_month_ends_when_the_month_does(store: &Store) {
+    for zone in [Tz::UTC, Tz::America__New_York] {
+        let month = Window::Calendar(Calendar::new(CalendarUnit::Month, zone));
+        let limits = [Limit::new("quota", Quota::fixed_window(3, month).unwrap())];
+        let subject = subject(zone.name());
+        for period in 0..14 {
+            let end = month.period(store.now()).end;
+            assert_eq!(store.admitted(subject, &limits, 4).await, 3, "month {period} in {zone}");
+            let refused = store.check(subject, &limits, 1).await;
+            assert_eq!(refused.retry, Some(Retry::At(end)));
+            assert_eq!(refused.limits[0].resets_at(), end);
+            store.set(end.saturating_sub(Duration::from_micros(1)));
+            assert!(!store.check(subject, &limits, 1).await.allowed);
+            store.set(end);
+        }
+    }
+}
+
+async fn a_clock_that_steps_back_gives_nothing_away(store: &Store) {
+    for make in [sliding, fixed] {
+        store.set(Timestamp::from_micros(NEW_YEAR));
+        let subject = subject(&format!("{make:p}"));
+        let limits = [make("minute", 3, seconds(60))];
+        assert_eq!(store.admitted(subject, &limits, 5).await, 3);
+        store.set(Timestamp::from_micros(NEW_YEAR).saturating_sub(seconds(1)));
+        assert_eq!(store.admitted(subject, &limits, 5).await, 0);
+        store.set(Timestamp::from_micros(NEW_YEAR).saturating_add(seconds(1)));
+        assert_eq!(store.admitted(subject, &limits, 5).await, 0);
+    }
+}
+
+async fn a_clock_that_was_a_day_ahead_does_not_block(store: &Store) {
+    for make in [sliding, fixed] {
+        let subject = subject(&format!("{make:p}"));
+        let limits = [make("minute", 3, seconds(60))];
+        store.set(Timestamp::from_micros(NEW_YEAR).saturating_add(seconds(86_400)));
+        assert_eq!(store.admitted(subject, &limits, 5).await, 3);
+        store.set(Timestamp::from_micros(NEW_YEAR));
+        let refused = store.check(subject, &limits, 1).await;
+        assert!(!refused.allowed, "what was used still counts");
+        let Some(Retry::At(moment)) = refused.retry else { panic!("{refused:?}") };
+        assert!(moment <= store.now().saturating_add(seconds(120)));
+        store.set(moment.saturating_sub(Duration::from_micros(1)));
+        assert!(!store.check(subject, &limits, 1).await.allowed);
+        store.set(moment);
+        assert!(store.check(subject, &limits, 1).await.allowed);
+    }
+}
+
+async fn an_impossible_check_is_refused_with_its_reason(store: &Store) {
+    let twice = [fixed("hour", 3, seconds(3600)), fixed("hour", 9, seconds(3600))];
+    let error = store.limiter.check(Check::new(subject("a"), &twice), store.now()).await.unwrap_err();
+    assert!(matches!(&error, Error::InvalidCheck(_)), "{error}");
+    assert!(error.to_string().contains("\"hour\" stands twice"), "{error}");
+}
+
+async fn many_limits_that_come_and_go_are_forgotten(store: &Store) {
+    for round in 0..200 {
+        let limits = [fixed(&format!("limit {round}"), 3, seconds(1)), sliding("hour", 1_000, seconds(3600))];
+        let decision = store.check(subject("a"), &limits, 2).await;
+        assert_eq!((decision.limits[0].used(), decision.limits[1].used()), (2, 2 * (round + 1)));
+        store.advance(seconds(1));
+    }
+}

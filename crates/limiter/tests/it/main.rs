@@ -1,0 +1,11 @@
+//! The limiter's promises, on every store there is.
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod parallel;
+#[cfg(test)]
+mod properties;

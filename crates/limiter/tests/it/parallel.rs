@@ -1,0 +1,64 @@
+//! Many callers at once: never more than the limit, and never less.
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_limiter::{Check, Limit, Limiter, Options, Timestamp};
+
+use crate::harness::{NEW_YEAR, RedisServer, fixed, seconds, sliding, subject};
+
+const CALLERS: usize = 32;
+const CHECKS_PER_CALLER: usize = 100;
+
+/// How many of the callers' checks are admitted over several limiters on one store, and how many were not exact.
+async fn admitted(limiters: Vec<Limiter>, limits: Arc<[Limit]>) -> (usize, usize) {
+    let callers = (0..CALLERS).map(|caller| {
+        let (limiter, limits) = (limiters[caller % limiters.len()].clone(), Arc::clone(&limits));
+        tokio::spawn(async move {
+            let (mut admitted, mut degraded) = (0, 0);
+            for _ in 0..CHECKS_PER_CALLER {
+                let check = Check::new(subject("shared"), &limits);
+                let decision = limiter.check(check, Timestamp::from_micros(NEW_YEAR)).await.unwrap();
+                admitted += usize::from(decision.allowed);
+                degraded += usize::from(decision.degraded);
+            }
+            (admitted, degraded)
+        })
+    });
+    let mut sum = (0, 0);
+    for caller in callers.collect::<Vec<_>>() {
+        let (admitted, degraded) = caller.await.unwrap();
+        sum = (sum.0 + admitted, sum.1 + degraded);
+    }
+    sum
+}
+
+/// Windows so long that none ends during the test.
+fn limits() -> [Arc<[Limit]>; 2] {
+    let year = seconds(365 * 86_400);
+    [Arc::from([sliding("year", 1_000, year)]), Arc::from([fixed("year", 1_000, year), sliding("more", 5_000, year)])]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_callers_get_exactly_the_limit_in_memory() {
+    for limits in limits() {
+        let limiter = Limiter::connect("memory:", Options::default()).await.unwrap();
+        assert_eq!(admitted(vec![limiter], limits).await, (1_000, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_callers_on_three_nodes_get_exactly_the_limit_on_redis() {
+    for limits in limits() {
+        let server = RedisServer::start().await;
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let options = Options { call_budget: Duration::from_secs(5), ..Options::default() };
+            nodes.push(Limiter::connect(&server.url(), options).await.unwrap());
+        }
+        assert_eq!(admitted(nodes.clone(), limits).await, (1_000, 0));
+        let stats =
+            nodes.iter().map(Limiter::stats).fold((0, 0), |sum, stats| (sum.0 + stats.exact, sum.1 + stats.calls));
+        assert_eq!(stats.0, (CALLERS * CHECKS_PER_CALLER) as u64);
+        assert!(stats.1 < stats.0, "concurrent checks share calls: {stats:?}");
+    }
+}
