@@ -1,4 +1,5 @@
 //! The limiter: one type for every store, chosen once by the URL's scheme.
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,8 +74,8 @@ pub enum Limiter {
 
 impl Limiter {
     /// A limiter in this process.
-    pub fn memory(_options: &Options) -> Self {
-        Self::Memory(Arc::new(MemoryStore::new()))
+    pub fn memory(options: &Options) -> Self {
+        Self::Memory(Arc::new(MemoryStore::new(options.max_subjects)))
     }
 
     /// The limiter that `url` names: `memory:`, `redis://…`, `rediss://…` or `redis-cluster://…`. A Redis that is down is no
@@ -144,6 +145,26 @@ impl Limiter {
             Self::Memory(_) => Ok(Duration::ZERO),
             #[cfg(feature = "redis")]
             Self::Redis(store) => store.ping().await,
+        }
+    }
+
+    /// Writes every counter in memory, for [`restore`](Self::restore) after a restart. Blocks on `out`, but no check for
+    /// longer than it takes to copy one of 256 shards.
+    pub fn snapshot(&self, out: &mut dyn Write) -> Result<(), Error> {
+        match self {
+            Self::Memory(store) => store.snapshot(out),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => Err(Error::SnapshotOfSharedStore),
+        }
+    }
+
+    /// Takes over the counters of a snapshot that still count at `now`, in place of those held, and returns how many
+    /// subjects have any. After an error the store is empty and usable.
+    pub fn restore(&self, from: &mut dyn Read, now: Timestamp) -> Result<u64, Error> {
+        match self {
+            Self::Memory(store) => store.restore(from, now),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => Err(Error::SnapshotOfSharedStore),
         }
     }
 

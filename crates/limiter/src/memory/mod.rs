@@ -1,12 +1,12 @@
 //! Counters in this process: 256 shards, one per partition, so that all subjects of a check lie behind one short lock.
-use std::collections::HashMap;
+mod shard;
+mod snapshot;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smallvec::SmallVec;
-
-use crate::algorithm::Cell;
-use crate::check::Check;
-use crate::decide::{Write, decide};
+use crate::check::{Check, Part};
+use crate::decide::{Outcome, decide};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
@@ -14,23 +14,33 @@ use crate::limiter::Stats;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
-type Cells = SmallVec<[Cell; 2]>;
-type Shard = HashMap<[u64; 2], Cells>;
+use shard::Shard;
 
-/// The memory store.
+/// One per partition.
+const SHARDS: usize = 256;
+
+/// The memory store. Holds a bounded number of subjects: the expired make room first, then whoever consumed longest ago.
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
+    /// Most subjects held; exceeded by at most one per shard.
+    capacity: usize,
+    held: AtomicUsize,
+    exact: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl MemoryStore {
-    pub(crate) fn new() -> Self {
-        Self { shards: (0..256).map(|_| Mutex::new(Shard::new())).collect() }
+    pub(crate) fn new(capacity: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
+        let (held, exact, evicted) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { shards, capacity, held, exact, evicted }
     }
 
     /// Decides and consumes under one shard's lock.
     pub(crate) fn check(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         check.validate()?;
+        self.exact.fetch_add(1, Ordering::Relaxed);
         Ok(self.decide(check, now, |_| true))
     }
 
@@ -38,31 +48,48 @@ impl MemoryStore {
     pub(crate) fn decide(&self, check: &Check<'_>, now: Timestamp, counted: impl Fn(&Limit) -> bool) -> Decision {
         let now = now.clamped();
         let mut shard = self.shard(&check.first().subject);
-        let outcome = decide(check, now, counted, |part, id| {
-            let subject = check.parts().nth(part)?.subject;
-            shard.get(&subject.hash())?.iter().find(|cell| cell.id == id).copied()
-        });
-        for Write { part, cell } in outcome.writes {
-            let Some(part) = check.parts().nth(part) else { continue };
-            let cells = shard.entry(part.subject.hash()).or_default();
-            match cells.iter_mut().find(|held| held.id == cell.id) {
-                Some(held) => *held = cell,
-                None => {
-                    cells.retain(|held| held.until > now);
-                    cells.push(cell);
-                }
+        let Outcome { decision, writes } = decide(check, now, counted, |part| shard.cells(part.subject.hash()));
+        if !writes.is_empty() {
+            for (index, part) in check.parts().enumerate() {
+                let cells = writes.iter().filter(|(part, _)| *part == index).map(|(_, cell)| *cell);
+                self.write(&mut shard, part, cells, now);
             }
         }
-        outcome.decision
+        decision
+    }
+
+    fn write(&self, shard: &mut Shard, part: &Part<'_>, cells: impl Iterator<Item = crate::algorithm::Cell>, now: i64) {
+        let mut cells = cells.peekable();
+        if cells.peek().is_some() && shard.write(part.subject.hash(), cells, now) {
+            self.make_room(shard, now);
+        }
+    }
+
+    /// After a new subject came: the expired go as the sweep finds them, and the oldest when there still are too many.
+    fn make_room(&self, shard: &mut Shard, now: i64) {
+        let mut held = self.held.fetch_add(1, Ordering::Relaxed) + 1;
+        let swept = shard.sweep_for_one_more(now);
+        held -= swept;
+        let before = shard.len();
+        if held > self.capacity && before > 1 && shard.evict(now) {
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        self.held.fetch_sub(swept + before - shard.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn reset(&self, subject: Subject) {
-        self.shard(&subject).remove(&subject.hash());
+        if self.shard(&subject).remove(subject.hash()) {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let subjects = self.shards.iter().map(|shard| locked(shard).len() as u64).sum();
-        Stats { subjects, ..Stats::default() }
+        Stats {
+            exact: self.exact.load(Ordering::Relaxed),
+            subjects: self.held.load(Ordering::Relaxed) as u64,
+            evicted: self.evicted.load(Ordering::Relaxed),
+            ..Stats::default()
+        }
     }
 
     fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
@@ -71,7 +98,7 @@ impl MemoryStore {
     }
 }
 
-/// A panic elsewhere cannot leave a shard half written: writes are whole cells. So a poisoned lock is taken over.
+/// A panic elsewhere cannot leave a shard half written: nothing in it panics. So a poisoned lock is taken over.
 fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,12 +10,13 @@ local unpack_from, pack = struct.unpack, struct.pack
 local SLIDING, EVERY, CALENDAR = 1, 2, 3
 local MAX_CELLS, EMPTY = 64, char(1, 0)
 
-local now
+-- The server's clock rules over expiry; a caller's clock may stand still beside it, so its values are kept an hour longer.
+local now, spare
 if ARGV[3] == '' then
   local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
+  now, spare = time[1] * 1000000 + time[2], 0
 else
-  now = tonumber(ARGV[3])
+  now, spare = tonumber(ARGV[3]), 3600000
 end
 
 -- What a policy makes of this moment, once per call: kind, counts only, id, limit, and the period around now.
@@ -197,8 +198,7 @@ for key in pairs(dirty) do
   for cell = 5, #state, 5 do
     if state[cell] > last_until then last_until = state[cell] end
   end
-  local life = ceil((last_until - now) / 1000)
-  if life < 1 then life = 1 end
+  local life = math.max(ceil((last_until - now) / 1000), 1) + spare
   local text = lives[life]
   if not text then
     text = string.format('%.0f', life)

@@ -57,7 +57,7 @@ impl RedisStore {
             link,
             time: options.time,
             ahead: AtomicI64::new(0),
-            local: MemoryStore::new(),
+            local: MemoryStore::new(options.max_subjects),
             exact: AtomicU64::new(0),
             degraded: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
@@ -150,6 +150,5 @@ fn unavailable() -> Error {
 }
 
 fn decision(check: &Check<'_>, answer: &Answer) -> Decision {
-    let cell = |part: usize, id| answer.cells.get(part)?.iter().find(|cell| cell.id == id).copied();
-    explain(check, answer.verdict == Verdict::Allowed, answer.now, cell)
+    explain(check, answer.verdict == Verdict::Allowed, answer.now, &answer.cells)
 }

@@ -4,6 +4,8 @@ mod conformance;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod parallel;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tollgate_limiter::{Calendar, CalendarUnit, Check, Floor, Limit, Mode, Quota, Retry, Timestamp, Tz, Window};
+use tollgate_limiter::{
+    Calendar, CalendarUnit, Check, Floor, Limit, Mode, Quota, Retry, Subject, Timestamp, Tz, Window,
+};
 
 use crate::harness::{NEW_YEAR, Store, subject};
 
@@ -88,22 +90,30 @@ fn floors(step: &Step, limits: &[Limit], now: Timestamp) -> Vec<Floor> {
     step.floor.map(floor).into_iter().collect()
 }
 
+/// Two subjects in two partitions, so that neither makes the memory store sweep out the other.
+fn pair(run: u32) -> [Subject; 2] {
+    let first = subject(&format!("{run} first"));
+    let mut others = (0..).map(|other| subject(&format!("{run} {other}")));
+    [first, others.find(|other| other.partition() != first.partition()).unwrap()]
+}
+
 #[test]
 fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
     let runtime = runtime();
-    let (memory, redis) = runtime.block_on(async { (Store::memory().await, Store::redis().await) });
+    let redis = runtime.block_on(Store::redis());
     let trace = (limits(), prop::collection::vec(step(), 1..40));
     let run = Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(cases(400));
     let outcome = runner.run(&trace, |(limits, steps)| {
         run.set(run.get() + 1);
+        let memory = runtime.block_on(Store::memory());
+        let subjects = pair(run.get());
         let mut now = NEW_YEAR;
         for step in &steps {
             now = now.saturating_add(step.advance).clamp(0, 1 << 52);
             let at = Timestamp::from_micros(now);
             let floors = floors(step, &limits, at);
-            let who = subject(&format!("{} {}", run.get(), step.who));
-            let check = Check::new(who, &limits).with_cost(step.cost).with_floors(&floors);
+            let check = Check::new(subjects[usize::from(step.who)], &limits).with_cost(step.cost).with_floors(&floors);
             let (left, right) = runtime.block_on(async {
                 (memory.limiter.check(check, at).await.unwrap(), redis.limiter.check(check, at).await.unwrap())
             });
