@@ -1,0 +1,182 @@
+//! What this process has leased of one priority, from the moment a job is taken until its end is confirmed by the store.
+//!
+//! A job's end stands here, not in the worker, so that it reaches the store whatever becomes of the worker: sent at once,
+//! again after an outage, and in the last step of a graceful stop.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Claimed, Settlement, Verdict};
+
+pub(crate) struct Claims {
+    /// Most jobs held at once: what runs, what is about to, and what waits for its confirmation.
+    capacity: usize,
+    held: Mutex<Held>,
+    /// A settlement waits to be sent.
+    settled: Notify,
+    /// The worker that asks for more, to be woken when there is room.
+    room: AtomicWaker,
+    /// Cut short with everything that runs when the drain takes too long, or the run is dropped.
+    halt: CancellationToken,
+}
+
+#[derive(Default)]
+struct Held {
+    claims: HashMap<String, Claim>,
+    /// Nothing new is started.
+    closed: bool,
+}
+
+struct Claim {
+    token: Arc<str>,
+    stage: Stage,
+    /// Cancelled when another holds the lease, so that no two run the job for long.
+    lost: CancellationToken,
+}
+
+enum Stage {
+    Taken,
+    Running,
+    Settled(Verdict),
+}
+
+impl Claims {
+    pub(crate) fn new(capacity: usize, halt: CancellationToken) -> Self {
+        Self { capacity, held: Mutex::default(), settled: Notify::new(), room: AtomicWaker::new(), halt }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many more may be taken now.
+    pub(crate) fn free(&self) -> usize {
+        let held = self.held();
+        if held.closed { 0 } else { self.capacity.saturating_sub(held.claims.len()) }
+    }
+
+    /// Wakes `waker` when there is room again.
+    pub(crate) fn wake_on_room(&self, waker: &Waker) {
+        self.room.register(waker);
+    }
+
+    /// Jobs the store has leased to this process. Given back at once when it is closing.
+    pub(crate) fn took(&self, jobs: &[Claimed]) {
+        let mut held = self.held();
+        let closed = held.closed;
+        for job in jobs {
+            let stage = if closed { Stage::Settled(Verdict::GiveBack) } else { Stage::Taken };
+            let claim = Claim { token: Arc::clone(&job.token), stage, lost: self.halt.child_token() };
+            if let Some(earlier) = held.claims.insert(job.id.clone(), claim) {
+                earlier.lost.cancel();
+            }
+        }
+        if closed {
+            self.settled.notify_one();
+        }
+    }
+
+    /// Begins a job: what tells that it must end. `None` when it was given back or lost before it began.
+    pub(crate) fn start(&self, job: &Claimed) -> Option<CancellationToken> {
+        let mut held = self.held();
+        let claim = held.claims.get_mut(&job.id).filter(|claim| claim.token == job.token)?;
+        if !matches!(claim.stage, Stage::Taken) {
+            return None;
+        }
+        claim.stage = Stage::Running;
+        Some(claim.lost.clone())
+    }
+
+    /// Ends a job. Passed over when its lease was lost.
+    pub(crate) fn settle(&self, id: &str, token: &Arc<str>, verdict: Verdict) {
+        if let Some(claim) = self.held().claims.get_mut(id).filter(|claim| claim.token == *token) {
+            claim.stage = Stage::Settled(verdict);
+        }
+        self.settled.notify_one();
+    }
+
+    /// Gives back what has not begun: the worker that was to run it is gone.
+    pub(crate) fn give_back_taken(&self) {
+        for claim in self.held().claims.values_mut() {
+            if matches!(claim.stage, Stage::Taken) {
+                claim.stage = Stage::Settled(Verdict::GiveBack);
+            }
+        }
+        self.settled.notify_one();
+    }
+
+    /// Takes and starts nothing more.
+    pub(crate) fn close(&self) {
+        self.held().closed = true;
+        self.give_back_taken();
+    }
+
+    /// Gives back all that has not ended.
+    pub(crate) fn give_back_all(&self) {
+        for claim in self.held().claims.values_mut() {
+            if !matches!(claim.stage, Stage::Settled(_)) {
+                claim.stage = Stage::Settled(Verdict::GiveBack);
+            }
+        }
+    }
+
+    /// Waits until a settlement may be there to send.
+    pub(crate) async fn settled(&self) {
+        self.settled.notified().await;
+    }
+
+    /// Makes [`Claims::settled`] return, for what could not be sent.
+    pub(crate) fn give_notice(&self) {
+        self.settled.notify_one();
+    }
+
+    /// What is to be sent to the store.
+    pub(crate) fn settlements(&self) -> Vec<Settlement> {
+        let held = self.held();
+        let settled = held.claims.iter().filter_map(|(id, claim)| match &claim.stage {
+            Stage::Settled(verdict) => {
+                Some(Settlement { id: id.clone(), token: Arc::clone(&claim.token), verdict: verdict.clone() })
+            }
+            Stage::Taken | Stage::Running => None,
+        });
+        settled.collect()
+    }
+
+    /// The store has confirmed these.
+    pub(crate) fn confirmed(&self, settlements: &[Settlement]) {
+        let mut held = self.held();
+        for Settlement { id, token, .. } in settlements {
+            if held.claims.get(id).is_some_and(|claim| claim.token == *token) {
+                held.claims.remove(id);
+            }
+        }
+        drop(held);
+        self.room.wake();
+    }
+
+    /// All leases, to be prolonged: those of settled jobs too, until the store knows.
+    pub(crate) fn leases(&self) -> Vec<(String, Arc<str>)> {
+        self.held().claims.iter().map(|(id, claim)| (id.clone(), Arc::clone(&claim.token))).collect()
+    }
+
+    /// Others hold the leases of `ids` among `leases`: whatever still runs of them is cut short.
+    pub(crate) fn lose(&self, leases: &[(String, Arc<str>)], ids: &[String]) {
+        let mut held = self.held();
+        for (id, token) in leases.iter().filter(|(id, _)| ids.contains(id)) {
+            if held.claims.get(id).is_some_and(|claim| claim.token == *token)
+                && let Some(claim) = held.claims.remove(id)
+            {
+                claim.lost.cancel();
+            }
+        }
+        drop(held);
+        self.room.wake();
+    }
+}

@@ -1,0 +1,30 @@
+//! What can go wrong with the queue.
+
+/// A queue that could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address names no kind of queue. Only the scheme is repeated: the rest may hold a password.
+    #[error("`{scheme}` is no kind of queue: use memory:, redis://host:port/database or rediss://host:port/database")]
+    UnknownScheme {
+        /// What stood before the first colon.
+        scheme: String,
+    },
+    /// Redis cannot be reached, did not answer in time, or refused.
+    #[error("the queue's Redis: {0}")]
+    Redis(#[from] redis::RedisError),
+    /// Redis would throw queued jobs away when its memory is full.
+    #[error(
+        "the queue's Redis has maxmemory-policy `{policy}` and may drop jobs: set it to `noeviction` \
+         (CONFIG SET maxmemory-policy noeviction, and in its configuration file)"
+    )]
+    Evicts {
+        /// The policy it has.
+        policy: String,
+    },
+    /// Neither `CONFIG GET` nor `INFO memory` told the policy.
+    #[error("the queue's Redis does not tell its maxmemory-policy: allow CONFIG GET or INFO to this user")]
+    EvictionUnknown,
+    /// A job that cannot be written as JSON.
+    #[error("a job cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+}

@@ -1,0 +1,256 @@
+//! The queue as its users see it: push jobs, look at what waits and what died, replay the dead.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tollgate_domain::Clock;
+
+use crate::{
+    Error, Job, Priority,
+    job::{Envelope, describe},
+    memory::Memory,
+    redis::RedisStore,
+    store::{DeadRecord, NewJob, Store},
+};
+
+/// How a queue behaves. [`Options::default`] suits production.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a job stays with a worker that no longer says it is alive. Renewed at every third of it, so a killed
+    /// worker's jobs are taken over within it.
+    pub lease: Duration,
+    /// Most jobs taken in one call.
+    pub batch: usize,
+    /// Before the second attempt; doubled for each further one, of which between half and all is waited.
+    pub backoff: Duration,
+    /// Most that is waited between two attempts.
+    pub backoff_max: Duration,
+    /// Dead jobs kept per priority; the oldest make room and are counted.
+    pub dead_kept: usize,
+    /// First part of every Redis key, so that several installations can share a database.
+    pub namespace: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            batch: 64,
+            backoff: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(60),
+            dead_kept: 10_000,
+            namespace: "tg".to_owned(),
+        }
+    }
+}
+
+/// How to push a job.
+#[derive(Clone, Debug, Default)]
+pub struct Push {
+    /// Idempotency id: while a job with this id waits, is leased or is dead, another is not added. A new one when `None`.
+    pub id: Option<String>,
+    /// Not before this moment.
+    pub run_at: Option<DateTime<Utc>>,
+    /// W3C trace context of whoever pushes, for the handler to go on with.
+    pub traceparent: Option<String>,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits now.
+    Added,
+    /// A job with this id waits, is leased or is dead; nothing changed.
+    AlreadyThere,
+}
+
+/// A job that was given up.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeadJob {
+    /// As pushed.
+    pub id: String,
+    /// Which job; `unreadable` when the stored text says nothing.
+    pub name: String,
+    /// Which queue.
+    pub priority: Priority,
+    /// Attempts made.
+    pub attempts: u32,
+    /// What the last attempt failed with.
+    pub cause: String,
+    /// When it was pushed.
+    pub pushed_at: DateTime<Utc>,
+    /// When it was given up.
+    pub died_at: DateTime<Utc>,
+    /// What it was to work on; the stored text when that cannot be decoded.
+    pub payload: serde_json::Value,
+}
+
+/// How full one priority's queue is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Which queue.
+    pub priority: Priority,
+    /// Due, and with no worker.
+    pub waiting: u64,
+    /// Due later: scheduled, or failed and waiting for the next attempt.
+    pub scheduled: u64,
+    /// With a worker.
+    pub leased: u64,
+    /// Given up.
+    pub dead: u64,
+    /// Given up and no longer kept, since the store was empty.
+    pub dead_dropped: u64,
+    /// How long the first in line has been due.
+    pub oldest_waiting: Option<Duration>,
+}
+
+/// A queue in memory or in Redis. Clones are the same queue.
+#[derive(Clone)]
+pub struct Queue {
+    pub(crate) store: Store,
+    pub(crate) options: Arc<Options>,
+    pub(crate) clock: Clock,
+}
+
+impl Queue {
+    /// `memory:`, `redis://…` or `rediss://…` (TLS). Connects when first used, so a Redis that is down now is no error.
+    ///
+    /// # Errors
+    /// A scheme that is none of these, or an address that cannot be read.
+    #[expect(clippy::unused_async, reason = "opening a store may become a round trip; callers already await it")]
+    pub async fn connect(url: &str, options: Options, clock: Clock) -> Result<Self, Error> {
+        let scheme = url.split(':').next().unwrap_or_default();
+        let store = match scheme {
+            "memory" => Store::Memory(Arc::new(Memory::new(&options, clock.clone()))),
+            "redis" | "rediss" => Store::Redis(Arc::new(RedisStore::new(url, &options, clock.clone())?)),
+            _ => return Err(Error::UnknownScheme { scheme: scheme.to_owned() }),
+        };
+        Ok(Self { store, options: Arc::new(options), clock })
+    }
+
+    /// Refuses a Redis that may drop queued jobs when its memory is full. To be called at start.
+    ///
+    /// # Errors
+    /// [`Error::Evicts`] says what to set; [`Error::EvictionUnknown`] when this user may not ask; [`Error::Redis`] when
+    /// it cannot be reached, which says nothing about the policy.
+    pub async fn check_eviction(&self) -> Result<(), Error> {
+        match &self.store {
+            Store::Memory(_) => Ok(()),
+            Store::Redis(redis) => redis.check_eviction().await,
+        }
+    }
+
+    /// Adds one job.
+    ///
+    /// # Errors
+    /// When Redis did not confirm it. It may have been added all the same: push again with the same id.
+    pub async fn push(&self, job: &Job, push: Push) -> Result<Pushed, Error> {
+        let new = self.new_job(job, push)?;
+        let pushed = self.store.push(job.priority(), vec![new]).await?;
+        Ok(pushed.first().copied().unwrap_or(Pushed::AlreadyThere))
+    }
+
+    /// Adds many jobs in few round trips; one answer per job, in order.
+    ///
+    /// # Errors
+    /// As for [`Queue::push`]; some may have been added.
+    pub async fn push_many(&self, jobs: Vec<(Job, Push)>) -> Result<Vec<Pushed>, Error> {
+        let mut pushed = vec![Pushed::AlreadyThere; jobs.len()];
+        let mut encoded = Vec::with_capacity(jobs.len());
+        for (place, (job, push)) in jobs.into_iter().enumerate() {
+            encoded.push((job.priority(), place, self.new_job(&job, push)?));
+        }
+        for priority in Priority::ALL {
+            let (places, new): (Vec<usize>, Vec<NewJob>) =
+                encoded.extract_if(.., |(theirs, ..)| *theirs == priority).map(|(_, place, new)| (place, new)).unzip();
+            if new.is_empty() {
+                continue;
+            }
+            for (place, answer) in places.into_iter().zip(self.store.push(priority, new).await?) {
+                if let Some(slot) = pushed.get_mut(place) {
+                    *slot = answer;
+                }
+            }
+        }
+        Ok(pushed)
+    }
+
+    fn new_job(&self, job: &Job, push: Push) -> Result<NewJob, Error> {
+        let Push { id, run_at, traceparent } = push;
+        Ok(NewJob {
+            id: id.unwrap_or_else(|| self.clock.new_id().to_string()),
+            body: Envelope::encode(job, traceparent)?,
+            max_attempts: job.max_attempts(),
+            // Rounded up: never early.
+            run_at: run_at.map(|at| at.timestamp_micros().saturating_add(999).div_euclid(1_000)),
+        })
+    }
+
+    /// A page of the dead, the latest first, and how many there are. Pages count from 1.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn dead(&self, page: u32, limit: u32) -> Result<(Vec<DeadJob>, u64), Error> {
+        let limit = limit as usize;
+        let skip = limit.saturating_mul(page.saturating_sub(1) as usize);
+        let mut total = 0;
+        let mut latest: Vec<(i64, String, Priority)> = Vec::new();
+        for priority in Priority::ALL {
+            let (dead, ids) = self.store.dead(priority, skip.saturating_add(limit)).await?;
+            total += dead;
+            latest.extend(ids.into_iter().map(|(died_at, id)| (died_at, id, priority)));
+        }
+        latest.sort_by(|a, b| (b.0, &b.1).cmp(&(a.0, &a.1)));
+        let mut page = Vec::new();
+        for (_, id, priority) in latest.into_iter().skip(skip).take(limit) {
+            let record = self.store.dead_one(priority, &id).await?;
+            page.extend(record.map(|record| dead_job(id, priority, record)));
+        }
+        Ok((page, total))
+    }
+
+    /// Makes a dead job due at once, with all its attempts ahead of it again. The job as it was; `None` when no dead job
+    /// has this id.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn retry(&self, id: &str) -> Result<Option<DeadJob>, Error> {
+        for priority in Priority::ALL {
+            if let Some(record) = self.store.revive(priority, id).await? {
+                return Ok(Some(dead_job(id.to_owned(), priority, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How full each priority's queue is, the most urgent first.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn depths(&self) -> Result<Vec<Depth>, Error> {
+        let mut depths = Vec::with_capacity(Priority::ALL.len());
+        for priority in Priority::ALL {
+            depths.push(self.store.depth(priority).await?);
+        }
+        Ok(depths)
+    }
+
+    /// One round trip.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        match &self.store {
+            Store::Memory(_) => Ok(Duration::ZERO),
+            Store::Redis(redis) => redis.ping().await,
+        }
+    }
+}
+
+fn dead_job(id: String, priority: Priority, record: DeadRecord) -> DeadJob {
+    let DeadRecord { body, attempts, cause, pushed_at, died_at } = record;
+    let (name, payload) = describe(&body);
+    let time = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    DeadJob { id, name, priority, attempts, cause, pushed_at: time(pushed_at), died_at: time(died_at), payload }
+}

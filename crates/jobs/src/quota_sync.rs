@@ -1,0 +1,20 @@
+//! Pushes the database's totals of the period into the limiter, whose own counts may have been lost.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Priority;
+
+/// Nothing to say: all that is current is pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {}
+
+/// As stored.
+pub const NAME: &str = "quota_sync";
+/// Until it has run, a quota that was lost admits too much.
+pub const PRIORITY: Priority = Priority::Critical;
+/// The next tick, seconds later, does the same work with newer totals.
+pub const MAX_ATTEMPTS: u32 = 3;
+/// Longer and it would push totals that are out of date.
+pub const TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,51 @@
+-- Shared by every script: the keys of one priority, the time, and what a stored job looks like.
+-- A script's first write must be one that a full or read-only Redis refuses, so that it refuses the whole step:
+-- nothing may be taken out of one place before it stands in the next.
+local due, lease, dead = KEYS[1], KEYS[2], KEYS[3]       -- sorted sets of ids by due, expiry and death time (ms)
+local body, meta, cause = KEYS[4], KEYS[5], KEYS[6]      -- hashes by id
+local stat = KEYS[7]                                     -- hash: dropped = dead jobs that made room for later ones
+
+local t = redis.call('TIME')
+local wall = t[1] * 1000 + math.floor(t[2] / 1000)       -- leases follow it, whatever the callers' clocks say
+local now = tonumber(ARGV[1]) or wall                    -- due times follow it; ARGV[1] is empty unless a test sets it
+local kept = tonumber(ARGV[2])
+
+-- attempts, max attempts, pushed at, token of the lease ('-': none); nothing when there is no such job
+local function read(id)
+  local m = redis.call('HGET', meta, id)
+  if not m then return nil end
+  local a, x, p, k = string.match(m, '^(%d+) (%d+) (%d+) (%S+)$')
+  return tonumber(a), tonumber(x), tonumber(p), k
+end
+
+local function write(id, attempts, max, pushed, token)
+  redis.call('HSET', meta, id, string.format('%.0f %.0f %.0f %s', attempts, max, pushed, token))
+end
+
+local function forget(id)
+  redis.call('HDEL', body, id)
+  redis.call('HDEL', meta, id)
+  redis.call('HDEL', cause, id)
+end
+
+local function bury(id, attempts, max, pushed, why)
+  write(id, attempts, max, pushed, '-')
+  redis.call('HSET', cause, id, why)
+  redis.call('ZADD', dead, now, id)
+  local over = redis.call('ZCARD', dead) - kept
+  if over > 0 then
+    local oldest = redis.call('ZPOPMIN', dead, over)
+    for i = 1, #oldest, 2 do forget(oldest[i]) end
+    redis.call('HINCRBY', stat, 'dropped', over)
+  end
+end
+
+-- Counts an attempt: due again at retry_at, or dead when it was the last.
+local function fail(id, attempts, max, pushed, why, retry_at)
+  if attempts + 1 >= max then
+    bury(id, attempts + 1, max, pushed, why)
+  else
+    write(id, attempts + 1, max, pushed, '-')
+    redis.call('ZADD', due, retry_at, id)
+  end
+end
