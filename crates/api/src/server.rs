@@ -1,0 +1,336 @@
+//! The accept loop: HTTP/1.1 on a bound listener until told to stop, then what is in flight is finished.
+//!
+//! `axum::serve` keeps a socket that says nothing for ever. Here every connection has a phase in one atomic word, and one
+//! sweeper per server closes those whose phase lasts too long; the hot path reads no clock and arms no timer for it.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, response::Response};
+use hyper::{
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tower::Service;
+
+use crate::connection::{Connection, Connections, Watched};
+
+/// Request line and headers together; more is answered 431 by hyper. Leaves room for a URL of 8 KiB, which has its own limit.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// More header fields are answered 431 by hyper.
+const MAX_HEADERS: usize = 64;
+/// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bounds of one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections served at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// From the first moment a request may begin, or its first byte, to the end of its headers.
+    pub header_timeout: Duration,
+    /// Between two requests of one connection.
+    pub idle_timeout: Duration,
+    /// From the end of the headers until the answer is handed to the kernel: a client that does not read is cut off.
+    pub answer_timeout: Duration,
+    /// How long requests in flight may take once the server stops.
+    pub stop_timeout: Duration,
+}
+
+/// Where a request came from: the other end of its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves `router` on `listener` until `shutdown`, then closes the listener and idle connections, and waits for requests in
+/// flight, at most [`Limits::stop_timeout`].
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let connections = Arc::new(Connections::new(limits));
+    let sweeper = tokio::spawn(Arc::clone(&connections).sweep());
+    let permits = Arc::new(Semaphore::new(limits.max_connections));
+    tokio::select! {
+        () = accept(listener, router, &connections, &permits) => {}
+        () = shutdown => {}
+    }
+    connections.drain();
+    let most = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+    if timeout(limits.stop_timeout, permits.acquire_many(most)).await.is_err() {
+        tracing::warn!(open = connections.count(), "requests were still in flight when the time to stop had passed");
+    }
+    connections.close_all();
+    sweeper.abort();
+}
+
+/// Ends only when the permits are closed, which nothing does.
+async fn accept(listener: TcpListener, router: Router, connections: &Arc<Connections>, permits: &Arc<Semaphore>) {
+    while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+        let (stream, peer) = next_connection(&listener).await;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        connections.spawn(|connection| serve_connection(stream, peer, router.clone(), connection, permit));
+    }
+}
+
+/// Waits out a lack of file descriptors, saying so once; a connection that broke in the queue is passed over.
+async fn next_connection(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut said = false;
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if !said {
+                    tracing::error!(%error, "cannot accept connections; trying again");
+                    said = true;
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    connection: Arc<Connection>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let answer = service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&connection)));
+    let served = http1::Builder::new()
+        // The sweeper's phases replace hyper's timer, which is allocated anew for every request.
+        .header_read_timeout(None)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES * 2)
+        .serve_connection(io, answer)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection");
+    }
+}
+
+async fn answer(
+    mut request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+    mut router: Router,
+    connection: Arc<Connection>,
+) -> Result<Response, std::convert::Infallible> {
+    if !connection.begin_request() {
+        // The sweeper chose this moment to close the connection: nothing is done that the client would not hear of.
+        std::future::pending::<()>().await;
+    }
+    request.extensions_mut().insert(Peer(peer));
+    let mut response = router.call(request.map(Body::new)).await?;
+    if connection.is_last_request() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    connection.end_request();
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::oneshot,
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    struct Running {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        serving: JoinHandle<()>,
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            max_connections: 100,
+            header_timeout: Duration::from_millis(400),
+            idle_timeout: Duration::from_millis(1_200),
+            answer_timeout: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+
+    async fn start(limits: Limits, router: Router) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(serve(listener, router, limits, async { drop(stopped.await) }));
+        Running { address, stop, serving }
+    }
+
+    fn hello() -> Router {
+        Router::new().route("/", get(|| async { "hello" }))
+    }
+
+    /// Reads until the body `hello` or the end of the stream.
+    async fn response(socket: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        let mut buffer = [0; 1_024];
+        while !text.ends_with(b"hello") {
+            match socket.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => text.extend_from_slice(&buffer[..n]),
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    /// How long the server keeps the socket open.
+    async fn closed_after(socket: &mut TcpStream) -> Duration {
+        let start = Instant::now();
+        let mut buffer = [0; 1_024];
+        while !matches!(socket.read(&mut buffer).await, Ok(0) | Err(_)) {}
+        start.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_says_nothing_is_closed_within_the_header_timeout() {
+        let server = start(limits(), hello()).await;
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        let after = closed_after(&mut socket).await;
+        assert!(after > Duration::from_millis(300) && after < Duration::from_millis(600), "{after:?}");
+    }
+
+    #[tokio::test]
+    async fn headers_that_come_byte_by_byte_do_not_move_the_deadline() {
+        let server = start(limits(), hello()).await;
+        let (mut reader, mut writer) = TcpStream::connect(server.address).await.unwrap().into_split();
+        let dripping = tokio::spawn(async move {
+            for byte in
+                b"GET / HTTP/1.1\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+            {
+                if writer.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                sleep(Duration::from_millis(25)).await;
+            }
+        });
+        let start = Instant::now();
+        let mut buffer = [0; 64];
+        while !matches!(reader.read(&mut buffer).await, Ok(0) | Err(_)) {}
+        assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_rests_between_requests_for_the_idle_timeout() {
+        let server = start(limits(), hello()).await;
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        for _ in 0..2 {
+            socket.write_all(REQUEST).await.unwrap();
+            assert!(response(&mut socket).await.ends_with("hello"));
+            sleep(Duration::from_millis(600)).await;
+        }
+        assert!(closed_after(&mut socket).await < Duration::from_millis(700));
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_cap_wait_until_one_ends() {
+        let server = start(Limits { max_connections: 1, ..limits() }, hello()).await;
+        let mut first = TcpStream::connect(server.address).await.unwrap();
+        first.write_all(REQUEST).await.unwrap();
+        assert!(response(&mut first).await.ends_with("hello"));
+        let mut second = TcpStream::connect(server.address).await.unwrap();
+        second.write_all(REQUEST).await.unwrap();
+        assert!(timeout(Duration::from_millis(200), response(&mut second)).await.is_err(), "served beyond the cap");
+        drop(first);
+        assert!(response(&mut second).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn a_stop_finishes_what_is_in_flight_and_closes_what_is_idle() {
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let go_on = Arc::new(tokio::sync::Notify::new());
+        let slow = {
+            let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+            get(move || async move {
+                begun.notify_one();
+                go_on.notified().await;
+                "hello"
+            })
+        };
+        let server =
+            start(Limits { idle_timeout: Duration::from_secs(60), ..limits() }, hello().route("/slow", slow)).await;
+        let mut idle = TcpStream::connect(server.address).await.unwrap();
+        idle.write_all(REQUEST).await.unwrap();
+        assert!(response(&mut idle).await.ends_with("hello"));
+        let mut busy = TcpStream::connect(server.address).await.unwrap();
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        begun.notified().await;
+
+        server.stop.send(()).unwrap();
+        closed_after(&mut idle).await;
+        assert!(TcpStream::connect(server.address).await.is_err(), "still accepting");
+        assert!(!server.serving.is_finished());
+        go_on.notify_one();
+        let answer = response(&mut busy).await;
+        assert!(answer.contains("connection: close") && answer.ends_with("hello"), "{answer}");
+        timeout(Duration::from_secs(2), server.serving).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_does_not_hold_up_a_stop() {
+        let never = get(|| async { std::future::pending::<&str>().await });
+        let limits = Limits { stop_timeout: Duration::from_millis(200), ..limits() };
+        let server = start(limits, hello().route("/never", never)).await;
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        server.stop.send(()).unwrap();
+        timeout(Duration::from_secs(2), server.serving).await.unwrap().unwrap();
+        closed_after(&mut socket).await;
+    }
+
+    #[tokio::test]
+    async fn hostile_requests_are_refused_by_the_parser() {
+        let server = start(limits(), hello()).await;
+        for (request, status) in [
+            ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc".to_owned(), "400"),
+            ("GET / HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n".to_owned(), "400"),
+            ("GET\0 / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "400"),
+            (format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(40_000)), "431"),
+            (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-Many: 1\r\n".repeat(100)), "431"),
+        ] {
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let answer = response(&mut socket).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{}: {answer}", &request[..30]);
+        }
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_keep_alive_requests_on_a_few_connections_are_all_answered() {
+        let server = start(limits(), hello()).await;
+        let clients = (0..4).map(|_| async {
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            for _ in 0..2_500 {
+                socket.write_all(REQUEST).await.unwrap();
+                assert!(response(&mut socket).await.ends_with("hello"));
+            }
+        });
+        futures_util::future::join_all(clients).await;
+    }
+}
