@@ -28,3 +28,4 @@ pub use plan::{Overage, Plan, Prices, QuotaSpec};
 pub use scope::{Scope, ScopeSet};
 pub use secret::{KeySecret, SecretHash, TokenSecret};
 pub use token::AdminToken;
+pub use usage::{Counts, JournalStream};
