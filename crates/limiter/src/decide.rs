@@ -52,7 +52,7 @@ pub(crate) fn decide<'c>(
             rule.consume(&mut step.rolled.numbers, cost);
         }
         if consumes && step.counted || step.changed {
-            let cell = Cell { id: step.limit.id(), numbers: step.rolled.numbers, until: rule.until(&step.rolled) };
+            let cell = Cell { id: step.limit.id(), numbers: step.rolled.numbers, until: step.rolled.until };
             writes.push((step.part, cell));
         }
         limits.push(placed(status(step.limit, &step.rolled, cost, step.admitted, now), step.part, step.index));

@@ -24,16 +24,17 @@ impl FixedWindow {
         if let Some(cell) = cell
             && (cell.numbers.a..cell.until).contains(&now)
         {
-            return Rolled { numbers: cell.numbers, at: now, moved: false };
+            return Rolled { numbers: cell.numbers, at: now, until: cell.until, moved: false };
         }
         let (start, end) = self.period(now);
-        let fresh = Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, moved: false };
         match cell {
-            Some(cell) if cell.numbers.a == end => Rolled { numbers: cell.numbers, at: end, moved: false },
-            Some(cell) if cell.numbers.a > start => {
-                Rolled { numbers: Numbers { a: start, ..cell.numbers }, moved: true, ..fresh }
+            Some(cell) if cell.numbers.a == end => {
+                Rolled { numbers: cell.numbers, at: end, until: self.period(end).1, moved: false }
             }
-            _ => fresh,
+            Some(cell) if cell.numbers.a > start => {
+                Rolled { numbers: Numbers { a: start, ..cell.numbers }, at: now, until: end, moved: true }
+            }
+            _ => Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, until: end, moved: false },
         }
     }
 
@@ -58,11 +59,7 @@ impl FixedWindow {
     }
 
     pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
-        self.period(rolled.at).1
-    }
-
-    pub(super) fn until(&self, rolled: &Rolled) -> i64 {
-        self.resets_at(rolled)
+        rolled.until
     }
 
     fn period(&self, now: i64) -> (i64, i64) {

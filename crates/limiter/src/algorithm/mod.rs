@@ -32,6 +32,8 @@ pub(crate) struct Rolled {
     pub(crate) numbers: Numbers,
     /// The moment the rule counts with: now, or the cell's own beginning when the clock stepped back before it.
     pub(crate) at: i64,
+    /// From when on the cell says nothing any more.
+    pub(crate) until: i64,
     /// The clock went back so far that the cell was moved: it must be written even when nothing is consumed.
     pub(crate) moved: bool,
 }
@@ -86,11 +88,6 @@ impl Rule {
     /// When the window of a rolled cell ends.
     pub(crate) fn resets_at(&self, rolled: &Rolled) -> i64 {
         each!(self, it => it.resets_at(rolled))
-    }
-
-    /// From when on the cell says nothing any more.
-    pub(crate) fn until(&self, rolled: &Rolled) -> i64 {
-        each!(self, it => it.until(rolled))
     }
 }
 

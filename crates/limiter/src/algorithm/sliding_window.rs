@@ -27,16 +27,26 @@ impl SlidingWindow {
     }
 
     pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
-        let start = now - now % self.window;
-        let fresh = Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, moved: false };
-        let Some(Cell { numbers, .. }) = cell else { return fresh };
-        match numbers.a - start {
-            0 => Rolled { numbers: *numbers, ..fresh },
-            behind if behind == -self.window => Rolled { numbers: Numbers { a: start, b: numbers.c, c: 0 }, ..fresh },
-            behind if behind < 0 => fresh,
-            ahead if ahead == self.window => Rolled { numbers: *numbers, at: numbers.a, moved: false },
-            _ => Rolled { numbers: Numbers { a: start, ..*numbers }, at: now, moved: true },
+        // A cell that is current says so itself: dividing costs more than all the rest.
+        if let Some(cell) = cell
+            && (0..self.window).contains(&(now - cell.numbers.a))
+        {
+            return self.rolled(cell.numbers, now, false);
         }
+        let start = now - now % self.window;
+        let Some(Cell { numbers: Numbers { a, b, c }, .. }) = cell.copied() else {
+            return self.rolled(Numbers { a: start, b: 0, c: 0 }, now, false);
+        };
+        match a - start {
+            behind if behind == -self.window => self.rolled(Numbers { a: start, b: c, c: 0 }, now, false),
+            behind if behind < 0 => self.rolled(Numbers { a: start, b: 0, c: 0 }, now, false),
+            ahead if ahead == self.window => self.rolled(Numbers { a, b, c }, a, false),
+            _ => self.rolled(Numbers { a: start, b, c }, now, true),
+        }
+    }
+
+    fn rolled(&self, numbers: Numbers, at: i64, moved: bool) -> Rolled {
+        Rolled { numbers, at, until: numbers.a + 2 * self.window, moved }
     }
 
     pub(super) fn used(&self, rolled: &Rolled) -> i64 {
@@ -74,10 +84,6 @@ impl SlidingWindow {
 
     pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
         rolled.numbers.a + self.window
-    }
-
-    pub(super) fn until(&self, rolled: &Rolled) -> i64 {
-        rolled.numbers.a + 2 * self.window
     }
 }
 
