@@ -1,0 +1,192 @@
+//! The real binaries as processes of their own: what can be killed.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    answer::{Client, try_send},
+    wait::{eventually, eventually_blocking, free_port},
+};
+
+/// Long enough for migrations on a loaded machine.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// DESIGN: a stop takes at most 30 s; the drain of these processes is set to 0.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// One running binary with its output in files. Killed on drop.
+pub struct Process {
+    binary: &'static str,
+    settings: Vec<(String, String)>,
+    child: Option<Child>,
+    output: TempDir,
+    port: u16,
+    starts: u32,
+    core: Option<u32>,
+}
+
+impl Process {
+    /// `tollgate-api` on a free port with `settings` such as `("database.url", "…")`.
+    pub fn api(settings: &[(&str, &str)]) -> Self {
+        let mut process = Self::new("tollgate-api", settings);
+        process.settings.push(("api.listen".into(), format!("127.0.0.1:{}", process.port)));
+        process
+    }
+
+    /// `tollgate-worker`, its health on a free port.
+    pub fn worker(settings: &[(&str, &str)]) -> Self {
+        let mut process = Self::new("tollgate-worker", settings);
+        process.settings.push(("worker.listen".into(), format!("127.0.0.1:{}", process.port)));
+        process
+    }
+
+    fn new(binary: &'static str, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let output = TempDir::new().expect("a temporary folder");
+        Self { binary, settings, child: None, output, port: free_port(), starts: 0, core: None }
+    }
+
+    /// Keeps it on one processor core, with `taskset`.
+    pub fn pinned_to(mut self, core: u32) -> Self {
+        self.core = Some(core);
+        self
+    }
+
+    /// Starts the binary, or starts it again with the same settings on the same port.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.binary);
+        self.starts += 1;
+        let log = |stream: &str| {
+            let path = self.output.path().join(format!("{}.{stream}", self.starts));
+            File::create(path).expect("a file for the output")
+        };
+        let mut command = match self.core {
+            Some(core) => pinned(core, self.binary),
+            None => Command::new(path_of(self.binary)),
+        };
+        let inherited = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("TOLLGATE"));
+        for name in inherited {
+            command.env_remove(name);
+        }
+        for (key, value) in &self.settings {
+            command.env(format!("TOLLGATE__{}", key.replace('.', "__").to_uppercase()), value);
+        }
+        let spawned = command
+            .env("TOLLGATE_BOOTSTRAP_TOKEN", crate::BOOTSTRAP_TOKEN)
+            .current_dir(self.output.path())
+            .stdin(Stdio::null())
+            .stdout(log("out"))
+            .stderr(log("err"))
+            .spawn();
+        self.child = Some(spawned.unwrap_or_else(|error| panic!("{} does not start: {error}", self.binary)));
+    }
+
+    /// Waits until it may take traffic.
+    pub async fn ready(&mut self) {
+        let client = self.client();
+        let what = format!("{} is ready", self.binary);
+        let ended = eventually(&what, READY_WITHIN, async || {
+            let answer = try_send(client.request(reqwest::Method::GET, "/ready")).await;
+            let ready = answer.is_ok_and(|answer| answer.status == 200);
+            let ended = self.exited();
+            (ready || ended.is_some()).then_some(ended)
+        })
+        .await;
+        assert!(ended.is_none(), "{} ended: {ended:?}\n{}", self.binary, self.text());
+    }
+
+    /// Starts it and waits until it may take traffic.
+    pub async fn start_ready(&mut self) {
+        self.start();
+        self.ready().await;
+    }
+
+    /// A client with no credential.
+    pub fn client(&self) -> Client {
+        Client::new(format!("http://127.0.0.1:{}", self.port))
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
+        self.client().with_credential(crate::BOOTSTRAP_TOKEN)
+    }
+
+    /// The running process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running process").id()
+    }
+
+    /// SIGKILL: it is told nothing and finishes nothing.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(told.is_ok_and(|status| status.success()), "{} cannot be told to stop", self.binary);
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.ended()
+    }
+
+    /// Waits for the end of a process that was told to stop.
+    pub fn ended(&mut self) -> ExitStatus {
+        let status = eventually_blocking("the process ends", STOP_WITHIN, || self.exited());
+        self.child = None;
+        status
+    }
+
+    fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().expect("a child can be waited for")
+    }
+
+    /// All that it has written, of every start, both streams.
+    pub fn text(&self) -> String {
+        let files = fs::read_dir(self.output.path()).expect("the output's folder").flatten();
+        let outputs =
+            files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "out" || e == "err"));
+        outputs.map(|path| fs::read_to_string(path).expect("output in UTF-8")).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {} wrote:\n{}", self.binary, tail(&self.text()));
+        }
+        self.kill();
+    }
+}
+
+/// What a panicking story shows of a process.
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// A command that runs a binary of this workspace on one processor core; `taskset` becomes that binary, so the pid is its.
+pub fn pinned(core: u32, binary: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(path_of(binary));
+    command
+}
+
+/// Beside the test's own executable, where cargo puts all of one profile.
+fn path_of(binary: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this executable");
+    let dirs = test.ancestors().skip(1).take(2);
+    let found = dirs.map(|dir| dir.join(binary)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{binary} is not built: run `cargo build --workspace --bins`, as `make test` does"))
+}
