@@ -18,19 +18,22 @@ pub(crate) struct Wanted {
     stop: bool,
 }
 
-/// Keeps `next` filled and unmaps full segments, until the journal closes.
+/// Keeps `next` filled and the pages ahead touched, and unmaps full segments, until the journal closes.
 pub(crate) fn prepare(shared: &Shared) {
     let mut writer = shared.writer();
     let mut failing = false;
-    while let Some(base) = writer.current.as_ref().map(Segment::next_base) {
+    while let Some((base, cold)) = writer.current.as_mut().map(|current| (current.next_base(), current.take_cold())) {
         let retired = mem::take(&mut writer.retired);
         let wanted = !matches!(writer.next, Next::Ready(_));
-        if retired.is_empty() && !wanted {
+        if retired.is_empty() && cold.is_none() && !wanted {
             writer = shared.changed.wait(writer).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
         drop(writer);
         drop(retired);
+        if let Some(pages) = cold {
+            pages.touch();
+        }
         let made = wanted.then(|| make(shared, base));
         writer = shared.writer();
         match made {

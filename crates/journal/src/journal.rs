@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) sync: Durability,
     salt: Salt,
     writer: Mutex<Writer>,
-    /// Of `writer`: `next` changed, or there is something to unmap.
+    /// Of `writer`: `next` changed, there is something to unmap, or pages to touch.
     pub(crate) changed: Condvar,
     /// Every byte before this is a whole record. Stored (Release) after the copy, loaded (Acquire) before a read.
     committed: AtomicU64,
@@ -117,8 +117,8 @@ impl Journal {
     /// Records it, and returns the position after it. On return the bytes are the kernel's: killing the process does not
     /// lose them. Concurrent calls are put in one order. An error means that nothing was recorded.
     ///
-    /// Neither allocates nor enters the kernel, but for two things: a page touched for the first time, and a new segment
-    /// that is not ready yet, for which it blocks (milliseconds; at the default size the background is ahead).
+    /// Neither allocates nor enters the kernel, but for two things: it wakes the background every 4 MiB, and it waits for
+    /// a new segment that is not ready yet (milliseconds; at the default size the background is ahead).
     pub fn append(&self, record: &[u8]) -> Result<Position, Error> {
         let max = self.shared.layout.max_record;
         let len = match u32::try_from(record.len()) {
@@ -134,6 +134,11 @@ impl Journal {
             let Some(current) = &mut writer.current else { return Err(Error::Closed) };
             if let Some(end) = current.put(self.shared.salt, record, len, crc) {
                 self.shared.committed.store(end, Ordering::Release);
+                if current.turns_cold() {
+                    // Not under the lock: on a busy core the thread that is woken may run first.
+                    drop(writer);
+                    self.shared.changed.notify_all();
+                }
                 return Ok(Position(end));
             }
             writer = self.shared.next_segment(writer)?;

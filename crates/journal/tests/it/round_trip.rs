@@ -14,6 +14,14 @@ fn records_come_back_in_order_over_segment_borders() {
 }
 
 #[test]
+fn a_segment_of_many_megabytes_is_read_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path(), boot(1), Options { segment_bytes: 16 << 20, ..SMALL }).unwrap();
+    let written = append_all(&journal, (0..20_000).map(|n| payload(n, 1000)));
+    assert_eq!(read(&mut journal.stream(), Position::START).unwrap(), written);
+}
+
+#[test]
 fn reading_begins_anywhere_and_stops_where_asked() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
