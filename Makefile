@@ -1,0 +1,33 @@
+# Tollgate. `make` lists the targets.
+
+# dev builds soonest; PROFILE=release is what to measure and to run for real.
+PROFILE ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench seed up down
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+run: ## Start the service on http://127.0.0.1:8080 with its data in ./data: nothing else is needed
+	@cargo run --profile $(PROFILE) -p tollgate-api --bin tollgate-api
+
+test: ## Run every test against real servers (PostgreSQL and Redis are installed if they are missing)
+	@.ci/test
+
+lint: ## Check formatting and lints, as CI does
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+bench: ## Measure a check over HTTP, embedded and on Redis, beside a bare axum handler
+	@.ci/bench
+
+seed: ## Fill the service's database (./data unless set) with 20 keys and 30 days of history to look at
+	@cargo run --quiet --profile $(PROFILE) -p tollgate-api --bin tollgate-api -- seed
+
+up: ## Start PostgreSQL, Redis, api and worker with Docker Compose; secrets are made on the first start
+	@deploy/make-env
+	docker compose up --detach --build --wait
+
+down: ## Stop what `up` started; the volumes stay
+	docker compose down
