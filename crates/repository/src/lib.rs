@@ -1,1 +1,45 @@
-//! repository
+//! Tollgate's tables: one SQL text for SQLite and PostgreSQL, one file per resource.
+//!
+//! Reading order: [`database`] (the engine behind a URL, `on!`), [`retry`] (deadlines, what is tried again), [`error`],
+//! then the resources. Every method takes the tenant whose data it touches, except where the credential names the
+//! tenant or the installation itself asks; look-ups return `Result<Option<T>>`, compare-and-set writes `None` when lost.
+
+#[macro_use]
+mod database;
+mod admin_tokens;
+mod api_key_secrets;
+mod api_keys;
+mod bootstrap;
+mod calendar;
+mod error;
+mod idempotency;
+mod journal_cursors;
+mod json;
+mod key_list;
+mod migrations;
+mod plans;
+mod retention;
+mod retry;
+mod revisions;
+mod rollups;
+mod schedules;
+mod tenants;
+mod text;
+mod usage;
+mod usage_events;
+mod usage_sums;
+mod violation_cursor;
+mod violations;
+
+pub use api_key_secrets::KeyAndPlan;
+pub use api_keys::KeyCount;
+pub use database::{Options, PoolStats, Repository};
+pub use error::Error;
+pub use idempotency::{Idempotency, StoredResponse};
+pub use journal_cursors::Applied;
+pub use key_list::{KeyFilter, KeyOrder, Order, Page, Paged};
+pub use retention::Retention;
+pub use revisions::Changes;
+pub use usage::{Granularity, UsageStats};
+pub use usage_events::UsageEvent;
+pub use violation_cursor::{InvalidCursor, ViolationCursor};

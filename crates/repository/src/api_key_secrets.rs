@@ -1,0 +1,171 @@
+//! The hashes that lead to a key: its current secret, and older ones until their grace ends.
+
+use chrono::{DateTime, Utc};
+use tollgate_domain::{ApiKey, ApiKeyId, Plan, SecretHash, TenantId};
+
+use crate::{
+    Error, Repository,
+    admin_tokens::same_hash,
+    api_keys::{self, KeyRow, key_columns, search_text},
+    calendar::{micros, month_of},
+    database::Tx,
+    plans::{PlanRow, plan_columns},
+    revisions,
+};
+
+/// All that a check needs to know of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyAndPlan {
+    /// The key.
+    pub key: ApiKey,
+    /// The plan its `tier` names.
+    pub plan: Plan,
+    /// When the secret it was found by ends, if ever; None when it was found by id.
+    pub secret_expires_at: Option<DateTime<Utc>>,
+    /// Units admitted in the billing period so far.
+    pub used: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct FoundRow {
+    #[sqlx(flatten)]
+    key: KeyRow,
+    #[sqlx(flatten)]
+    plan: PlanRow,
+    hash: Option<Vec<u8>>,
+    secret_expires_at: Option<DateTime<Utc>>,
+    used: i64,
+}
+
+impl TryFrom<FoundRow> for KeyAndPlan {
+    type Error = Error;
+
+    fn try_from(row: FoundRow) -> Result<Self, Error> {
+        Ok(Self {
+            key: row.key.try_into()?,
+            plan: row.plan.try_into()?,
+            secret_expires_at: row.secret_expires_at,
+            used: row.used,
+        })
+    }
+}
+
+impl Repository {
+    /// The key of a secret that is the current one, or an older one whose grace lasts at `now`; revoked, suspended and
+    /// expired keys too. The credential names the tenant, so none is given.
+    pub async fn find_by_secret(&self, hash: &SecretHash, now: DateTime<Utc>) -> Result<Option<KeyAndPlan>, Error> {
+        let text = concat!(
+            "select ",
+            key_columns!(),
+            ", ",
+            plan_columns!(),
+            ",
+                s.hash, s.expires_at as secret_expires_at, coalesce(u.allowed, 0) as used
+             from api_key_secrets s
+             join api_keys k on k.tenant_id = s.tenant_id and k.id = s.api_key_id
+             join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
+             left join usage_periods u
+                on u.tenant_id = k.tenant_id and u.api_key_id = k.id and u.period_start = $3
+             where s.hash = $1 and (s.expires_at is null or s.expires_at > $2) and k.deleted_at is null"
+        );
+        let row: Option<FoundRow> = self
+            .read(|db| async move {
+                on!(&db, pool => sqlx::query_as(text)
+                    .bind(hash.0.as_slice()).bind(micros(now)).bind(month_of(now)).fetch_optional(pool).await)
+            })
+            .await?;
+        row.filter(|row| row.hash.as_ref().is_some_and(|stored| same_hash(stored, hash)))
+            .map(KeyAndPlan::try_from)
+            .transpose()
+    }
+
+    /// The same by id.
+    pub async fn key_and_plan(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<KeyAndPlan>, Error> {
+        let text = concat!(
+            "select ",
+            key_columns!(),
+            ", ",
+            plan_columns!(),
+            ",
+                null as hash, null as secret_expires_at, coalesce(u.allowed, 0) as used
+             from api_keys k
+             join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
+             left join usage_periods u
+                on u.tenant_id = k.tenant_id and u.api_key_id = k.id and u.period_start = $3
+             where k.tenant_id = $1 and k.id = $2 and k.deleted_at is null"
+        );
+        let row: Option<FoundRow> = self
+            .read(|db| async move {
+                on!(&db, pool => sqlx::query_as(text)
+                    .bind(tenant_id.0).bind(id.0).bind(month_of(now)).fetch_optional(pool).await)
+            })
+            .await?;
+        row.map(KeyAndPlan::try_from).transpose()
+    }
+
+    /// Gives the key a new secret if `key.version` is still the stored one; stores `key.key_prefix` and `key.updated_at`.
+    /// The current secret, and any older one that would last longer, ends at `old_expires_at`.
+    /// None when the version moved on or the key is gone; [`Error::Conflict`] when the secret exists.
+    pub async fn rotate_api_key(
+        &self,
+        tenant_id: TenantId,
+        key: &ApiKey,
+        new_hash: &SecretHash,
+        old_expires_at: DateTime<Utc>,
+    ) -> Result<Option<ApiKey>, Error> {
+        self.write(|| async {
+            let mut tx = self.begin().await?;
+            let revision = revisions::next(&mut tx).await?;
+            let Some(stored) = api_keys::get(&mut tx, tenant_id, key.id).await? else { return Ok(None) };
+            if !set_prefix(&mut tx, tenant_id, key, &stored, revision).await? {
+                return Ok(None);
+            }
+            end_by(&mut tx, tenant_id, key.id, old_expires_at).await?;
+            insert(&mut tx, tenant_id, key.id, new_hash).await?;
+            let rotated = api_keys::get(&mut tx, tenant_id, key.id).await?;
+            tx.commit().await?;
+            Ok(rotated)
+        })
+        .await
+    }
+}
+
+async fn set_prefix(
+    tx: &mut Tx,
+    tenant_id: TenantId,
+    key: &ApiKey,
+    stored: &ApiKey,
+    revision: i64,
+) -> Result<bool, Error> {
+    let text = "
+        update api_keys set key_prefix = $4, search = $5, updated_at = $6, version = version + 1, revision = $7
+        where tenant_id = $1 and id = $2 and version = $3 and deleted_at is null";
+    let updated = on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(key.id.0).bind(key.version)
+        .bind(&key.key_prefix).bind(search_text(stored, &key.key_prefix)).bind(micros(key.updated_at)).bind(revision)
+        .execute(&mut **t).await?.rows_affected());
+    Ok(updated > 0)
+}
+
+/// Adds the current secret.
+pub(crate) async fn insert(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId, hash: &SecretHash) -> Result<(), Error> {
+    let text = "insert into api_key_secrets (hash, tenant_id, api_key_id, expires_at) values ($1, $2, $3, null)";
+    on!(tx, t => sqlx::query(text)
+        .bind(hash.0.as_slice()).bind(tenant_id.0).bind(id.0).execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Ends the key's secrets at `end`; those that end earlier anyway keep their end.
+pub(crate) async fn end_by(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId, end: DateTime<Utc>) -> Result<(), Error> {
+    let text = "
+        update api_key_secrets set expires_at = $3
+        where tenant_id = $1 and api_key_id = $2 and (expires_at is null or expires_at > $3)";
+    on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(id.0).bind(micros(end)).execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
+}

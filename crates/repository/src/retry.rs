@@ -1,0 +1,83 @@
+//! Deadlines, and what is tried again: a read once when its connection died, a write when another transaction was in its way.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::{Error, Repository, database::Database};
+
+/// A read answers a person or fills a cache; whoever asked has given up by then.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// A write may be a batch of thousands of rows on a busy disk.
+const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a write runs again after it lost to another transaction.
+const WRITE_RETRIES: u32 = 3;
+/// The pause before a write's first retry lies between half of this and all of it; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+impl Repository {
+    /// Reads from the primary.
+    pub(crate) async fn read<T, F>(&self, work: impl Fn(Database) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        match attempt(work(self.primary.clone())).await {
+            Err(error) if error.is_lost_connection() => attempt(work(self.primary.clone())).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Reads what may lag behind: from the replica, and from the primary when there is none or it is away.
+    pub(crate) async fn read_lagging<T, F>(&self, work: impl Fn(Database) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let Some(replica) = &self.replica else { return self.read(work).await };
+        match attempt(work(replica.clone())).await {
+            Err(Error::Unavailable(cause)) => {
+                tracing::warn!(%cause, "the replica is away; the primary answers");
+                self.read(work).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Runs a transaction: `work` begins and commits it, and may run up to four times.
+    /// SQLite has one writer, so writers of this process queue here, first come first served, instead of polling its lock.
+    pub(crate) async fn write<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let in_turn = || async {
+            let _turn = match &self.primary {
+                Database::Sqlite(_) => Some(self.writer.lock().await),
+                Database::Postgres(_) => None,
+            };
+            work().await
+        };
+        let mut retries = 0;
+        loop {
+            match timeout(WRITE_DEADLINE, in_turn()).await.unwrap_or_else(|_| Err(Error::deadline())) {
+                Err(error) if error.is_contention() && retries < WRITE_RETRIES => {
+                    sleep(pause(retries)).await;
+                    retries += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+async fn attempt<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match timeout(READ_DEADLINE, work).await {
+        Ok(outcome) => outcome.map_err(Error::from),
+        Err(_) => Err(Error::deadline()),
+    }
+}
+
+fn pause(retries: u32) -> Duration {
+    let longest = FIRST_PAUSE * 2_u32.pow(retries);
+    // Without randomness the pause is the longest: jitter only spreads writers that lost to each other.
+    let share = getrandom::u32().map_or(1.0, |n| f64::from(n) / f64::from(u32::MAX));
+    longest.mul_f64(0.5 + share / 2.0)
+}

@@ -1,0 +1,95 @@
+//! Usage metered elsewhere. Each event has an id of its sender's, so that one sent twice is counted once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::QueryBuilder;
+use tollgate_domain::{
+    ApiKeyId, TenantId,
+    usage::{Counts, EndpointRow, UsageRow},
+};
+
+use crate::{
+    Error, Repository,
+    calendar::{day_of, micros, minute_of},
+    database::Tx,
+    usage_sums::{CHUNK, Sums},
+};
+
+/// Units that a key used somewhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageEvent {
+    /// Unique within the tenant.
+    pub id: String,
+    /// Which key.
+    pub api_key_id: ApiKeyId,
+    /// When it happened; decides minute, day and billing period.
+    pub at: DateTime<Utc>,
+    /// How much, not negative.
+    pub units: i64,
+    /// As the sender names it.
+    pub endpoint: Option<String>,
+}
+
+impl Repository {
+    /// Counts the events whose ids are new, in one transaction. For each event in order: true, it was counted now; false, its
+    /// id was counted before or stands earlier in the call. [`Error::Conflict`], and nothing is counted, when a key does
+    /// not exist.
+    pub async fn insert_usage_events(&self, tenant_id: TenantId, events: &[UsageEvent]) -> Result<Vec<bool>, Error> {
+        // By id, so that two calls with the same ids wait for each other in the same order; of repeats, the first.
+        let mut first = BTreeMap::new();
+        for (index, event) in events.iter().enumerate() {
+            first.entry(event.id.as_str()).or_insert((index, event));
+        }
+        let (first, distinct) = (&first, &first.values().map(|(_, event)| *event).collect::<Vec<_>>());
+        self.write(|| async {
+            let mut tx = self.begin().await?;
+            let inserted = insert(&mut tx, tenant_id, distinct).await?;
+            let mut sums = Sums::default();
+            for event in distinct.iter().filter(|event| inserted.contains(&event.id)) {
+                add(&mut sums, tenant_id, event);
+            }
+            sums.write(&mut tx).await?;
+            tx.commit().await?;
+            let counted = |(index, event): (usize, &UsageEvent)| {
+                inserted.contains(&event.id) && first.get(event.id.as_str()).is_some_and(|(at, _)| *at == index)
+            };
+            Ok(events.iter().enumerate().map(counted).collect())
+        })
+        .await
+    }
+}
+
+/// Returns the ids that were not there.
+async fn insert(tx: &mut Tx, tenant_id: TenantId, events: &[&UsageEvent]) -> Result<BTreeSet<String>, Error> {
+    let mut inserted = BTreeSet::new();
+    for chunk in events.chunks(CHUNK) {
+        let ids: Vec<String> = on!(&mut *tx, t => {
+            let mut query =
+                QueryBuilder::new("insert into usage_events (tenant_id, id, api_key_id, at, units, endpoint) ");
+            query.push_values(chunk, |mut row, event| {
+                row.push_bind(tenant_id.0).push_bind(event.id.clone()).push_bind(event.api_key_id.0);
+                row.push_bind(micros(event.at)).push_bind(event.units).push_bind(event.endpoint.clone());
+            });
+            query.push(" on conflict (tenant_id, id) do nothing returning id");
+            query.build_query_scalar().persistent(false).fetch_all(&mut **t).await?
+        });
+        inserted.extend(ids);
+    }
+    Ok(inserted)
+}
+
+fn add(sums: &mut Sums, tenant_id: TenantId, event: &UsageEvent) {
+    let api_key_id = event.api_key_id;
+    let counts = Counts { allowed: event.units, ..Counts::default() };
+    sums.add_usage(&UsageRow { tenant_id, api_key_id, minute: minute_of(event.at), counts, last_at: event.at });
+    if let Some(endpoint) = event.endpoint.clone() {
+        sums.add_endpoint(&EndpointRow {
+            tenant_id,
+            api_key_id,
+            day: day_of(event.at),
+            endpoint,
+            allowed: event.units,
+        });
+    }
+}

@@ -1,0 +1,169 @@
+//! Refusals per key, limit, endpoint and minute.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::QueryBuilder;
+use tollgate_domain::{
+    ApiKeyId, JournalStream, TenantId,
+    usage::{ViolationBatch, ViolationRow},
+};
+use uuid::Uuid;
+
+use crate::{
+    Applied, Error, Repository, ViolationCursor,
+    calendar::{micros, minute_of},
+    database::Tx,
+    journal_cursors,
+    text::storable,
+    usage_sums::{CHUNK, Key, known_keys},
+};
+
+#[derive(sqlx::FromRow)]
+struct StoredRow {
+    tenant_id: Uuid,
+    api_key_id: Uuid,
+    minute: DateTime<Utc>,
+    limit_name: String,
+    endpoint: String,
+    ip_address: String,
+    count: i64,
+    first_at: DateTime<Utc>,
+    last_at: DateTime<Utc>,
+}
+
+impl From<StoredRow> for ViolationRow {
+    fn from(row: StoredRow) -> Self {
+        Self {
+            tenant_id: TenantId(row.tenant_id),
+            api_key_id: ApiKeyId(row.api_key_id),
+            limit_name: row.limit_name,
+            endpoint: row.endpoint,
+            minute: row.minute,
+            ip_address: row.ip_address,
+            count: row.count,
+            first_at: row.first_at,
+            last_at: row.last_at,
+        }
+    }
+}
+
+impl Repository {
+    /// As [`Repository::apply_usage`], for the journal's other stream.
+    pub async fn record_violations(&self, batch: &ViolationBatch) -> Result<Applied, Error> {
+        self.write(|| async {
+            let mut tx = self.begin().await?;
+            let applied = journal_cursors::advance(&mut tx, &batch.span, JournalStream::Violations).await?;
+            if applied == Applied::Moved {
+                let keys: BTreeSet<Key> = batch.rows.iter().map(|row| (row.tenant_id, row.api_key_id)).collect();
+                let known = known_keys(&mut tx, &keys).await?;
+                let rows = batch.rows.iter().filter(|row| known.contains(&(row.tenant_id, row.api_key_id)));
+                add(&mut tx, &sum(rows)).await?;
+                tx.commit().await?;
+            }
+            Ok(applied)
+        })
+        .await
+    }
+
+    /// Rows whose last refusal is at or after `since`, newest first, at most `limit`; the next page begins `before` the
+    /// cursor of this one's last row. A row that is added to between two pages moves to the front. May lag.
+    pub async fn violations(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        since: DateTime<Utc>,
+        before: Option<&ViolationCursor>,
+        limit: i64,
+    ) -> Result<Vec<ViolationRow>, Error> {
+        let rows: Vec<StoredRow> = self
+            .read_lagging(|db| async move {
+                on!(&db, pool => {
+                    let mut query = QueryBuilder::new(
+                        "select tenant_id, api_key_id, minute, limit_name, endpoint, ip_address, count, first_at, last_at
+                         from violations where tenant_id = ",
+                    );
+                    query.push_bind(tenant_id.0).push(" and api_key_id = ").push_bind(id.0);
+                    query.push(" and last_at >= ").push_bind(micros(since));
+                    if let Some(cursor) = before {
+                        query.push(" and (last_at, minute, limit_name, endpoint) < (").push_bind(cursor.last_at);
+                        query.push(", ").push_bind(cursor.minute).push(", ").push_bind(cursor.limit_name.clone());
+                        query.push(", ").push_bind(cursor.endpoint.clone()).push(")");
+                    }
+                    query.push(" order by last_at desc, minute desc, limit_name desc, endpoint desc limit ");
+                    query.push_bind(limit).build_query_as().fetch_all(pool).await
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(ViolationRow::from).collect())
+    }
+
+    /// How many refusals the rows have whose last one is at or after `since`. May lag.
+    pub async fn violation_count(&self, tenant_id: TenantId, id: ApiKeyId, since: DateTime<Utc>) -> Result<i64, Error> {
+        let text = "
+            select cast(coalesce(sum(count), 0) as bigint) from violations
+            where tenant_id = $1 and api_key_id = $2 and last_at >= $3";
+        self.read_lagging(|db| async move {
+            on!(&db, pool => sqlx::query_scalar(text)
+                .bind(tenant_id.0).bind(id.0).bind(micros(since)).fetch_one(pool).await)
+        })
+        .await
+    }
+}
+
+/// Each row once, in the order of the table's key, with times and texts as they are stored.
+fn sum<'a>(rows: impl Iterator<Item = &'a ViolationRow>) -> Vec<ViolationRow> {
+    let mut sums: BTreeMap<_, ViolationRow> = BTreeMap::new();
+    for row in rows {
+        let row = ViolationRow {
+            minute: minute_of(row.minute),
+            limit_name: storable(&row.limit_name),
+            endpoint: storable(&row.endpoint),
+            ip_address: storable(&row.ip_address),
+            first_at: micros(row.first_at),
+            last_at: micros(row.last_at),
+            ..row.clone()
+        };
+        let identity = (row.tenant_id, row.api_key_id, row.minute, row.limit_name.clone(), row.endpoint.clone());
+        sums.entry(identity)
+            .and_modify(|sum| {
+                sum.count = sum.count.saturating_add(row.count);
+                sum.first_at = sum.first_at.min(row.first_at);
+                if row.last_at >= sum.last_at {
+                    sum.last_at = row.last_at;
+                    sum.ip_address.clone_from(&row.ip_address);
+                }
+            })
+            .or_insert(row);
+    }
+    sums.into_values().collect()
+}
+
+async fn add(tx: &mut Tx, rows: &[ViolationRow]) -> Result<(), Error> {
+    for chunk in rows.chunks(CHUNK) {
+        on!(&mut *tx, t => {
+            let mut query = QueryBuilder::new(
+                "insert into violations
+                    (tenant_id, api_key_id, minute, limit_name, endpoint, ip_address, count, first_at, last_at) ",
+            );
+            query.push_values(chunk, |mut values, row| {
+                values.push_bind(row.tenant_id.0).push_bind(row.api_key_id.0).push_bind(row.minute);
+                values.push_bind(row.limit_name.clone()).push_bind(row.endpoint.clone());
+                values.push_bind(row.ip_address.clone()).push_bind(row.count);
+                values.push_bind(row.first_at).push_bind(row.last_at);
+            });
+            query.push(
+                " on conflict (tenant_id, api_key_id, minute, limit_name, endpoint) do update set
+                    count = violations.count + excluded.count,
+                    first_at = case when excluded.first_at < violations.first_at
+                        then excluded.first_at else violations.first_at end,
+                    ip_address = case when excluded.last_at >= violations.last_at
+                        then excluded.ip_address else violations.ip_address end,
+                    last_at = case when excluded.last_at > violations.last_at
+                        then excluded.last_at else violations.last_at end",
+            );
+            query.build().persistent(false).execute(&mut **t).await?;
+        });
+    }
+    Ok(())
+}
