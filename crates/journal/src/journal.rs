@@ -82,7 +82,11 @@ impl Journal {
             layout,
             sync: options.sync,
             salt: Salt::of(boot),
-            unsynced: Mutex::new(vec![first.file().clone()]),
+            unsynced: Mutex::new(if options.sync == Durability::None {
+                Vec::new()
+            } else {
+                vec![first.file().clone()]
+            }),
             writer: Mutex::new(Writer {
                 current: Some(first),
                 next: Next::Wanted,
@@ -239,7 +243,10 @@ impl Shared {
     fn next_segment<'a>(&'a self, mut writer: MutexGuard<'a, Writer>) -> Result<MutexGuard<'a, Writer>, Error> {
         match mem::replace(&mut writer.next, Next::Wanted) {
             Next::Ready(segment) => {
-                locked(&self.unsynced).push(segment.file().clone());
+                // With `None` nobody would take it out again, and a file that is held keeps its space though deleted.
+                if self.sync != Durability::None {
+                    locked(&self.unsynced).push(segment.file().clone());
+                }
                 if let Some(mut full) = writer.current.replace(segment) {
                     full.end(self.salt);
                     writer.retired.push(full);

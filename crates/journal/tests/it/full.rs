@@ -1,6 +1,6 @@
 //! A disk without room is an error, never a signal, and heals by itself.
 use crate::child;
-use crate::util::{SMALL, boot, keep_nothing, open, payload, read};
+use crate::util::{Records, SMALL, boot, keep_nothing, open, payload, read};
 use std::fs;
 use std::process::Command;
 use std::thread;
@@ -46,9 +46,10 @@ fn child_on_a_small_disk() {
     let mut stream = journal.stream();
     assert_eq!(read(&mut stream, Position::START).unwrap(), written);
     child::say("full");
-    stream.confirmed(journal.end(), keep_nothing()).unwrap();
-    let position = append_when_healed(&journal);
-    assert_eq!(read(&mut stream, written.last().unwrap().0).unwrap(), [(position, b"healed".to_vec())]);
+    let end = journal.end();
+    stream.confirmed(end, keep_nothing()).unwrap();
+    let written = append_when_healed(&journal);
+    assert_eq!(read(&mut stream, end).unwrap(), written);
     child::say("healed");
 }
 
@@ -64,13 +65,17 @@ fn a_folder_that_vanishes_refuses_and_heals_when_it_is_back() {
     append_when_healed(&journal);
 }
 
-fn append_when_healed(journal: &Journal) -> Position {
+/// More than the current segment has room for: each next one has to be made.
+fn append_when_healed(journal: &Journal) -> Records {
     let begin = Instant::now();
-    loop {
-        match journal.append(b"healed") {
-            Ok(position) => return position,
+    let mut records = Records::new();
+    while records.len() < 50 {
+        let record = payload(records.len() as u64, 1000);
+        match journal.append(&record) {
+            Ok(position) => records.push((position, record)),
             Err(e) if begin.elapsed() > PATIENCE => panic!("still {e}"),
             Err(_) => thread::yield_now(),
         }
     }
+    records
 }
