@@ -1,1 +1,41 @@
-//! service
+//! Configuration and use cases: the only crate that sees keys, limits, journal, database and queue at once.
+//!
+//! Reading order: [`config`] → [`service`] (what is opened, once, from which URL) → [`check`] (one check, from key to
+//! journal) with [`entry`] and [`cache`] (what is known of a key) → [`event`], [`refusals`], [`shipper`] (from the journal
+//! to a job) → [`apply`] (what the jobs do) → one file per resource: [`api_keys`], [`plans`], [`rate_limit`], [`usage`],
+//! [`jobs`], [`tokens`], [`idempotency`], [`health`].
+
+pub mod api_keys;
+pub mod apply;
+mod background;
+pub mod cache;
+pub mod check;
+pub mod config;
+pub mod entry;
+mod error;
+mod event;
+pub mod health;
+pub mod idempotency;
+pub mod jobs;
+pub mod metrics;
+pub mod network;
+pub mod plans;
+pub mod rate_limit;
+mod refusals;
+pub mod seed;
+pub mod service;
+mod shipper;
+pub mod tokens;
+pub mod usage;
+
+pub use check::{CheckRequest, Checked};
+pub use config::Config;
+pub use entry::Entry;
+pub use error::{Error, StartError};
+pub use service::{Role, Service};
+pub use tokens::Caller;
+
+// What routes and jobs need to name of the crates below, so that they depend on this one only.
+pub use tollgate_jobs::{DeadJob, Job};
+pub use tollgate_limiter::{Algorithm as LimitAlgorithm, Decision, LimitStatus, Retry, Source, Window};
+pub use tollgate_repository::{Granularity, KeyOrder, Order, Page, Paged, ViolationCursor};

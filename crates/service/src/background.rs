@@ -1,0 +1,172 @@
+//! What runs beside the requests of an API node: the shipper, the look for changed keys, the memory limiter's snapshots.
+
+use std::{
+    io::{BufReader, BufWriter, Write},
+    path::Path,
+    time::Duration,
+};
+
+use tollgate_limiter::{Limiter, Timestamp};
+
+use crate::{Config, Error, Service, shipper, shipper::Shipper};
+
+/// How often a node looks for journals of processes that died on this disk.
+const LOOK_FOR_ABANDONED: Duration = Duration::from_secs(10);
+
+pub(crate) fn start(service: &Service) {
+    let every = |interval: Duration| {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks
+    };
+    let config = service.config();
+    let ship = every(config.journal.ship_interval());
+    let abandoned = every(LOOK_FOR_ABANDONED);
+    let poll = every(Duration::from_millis(config.cache.poll_ms));
+    let snapshots = every(Duration::from_secs(config.limiter.snapshot_seconds));
+    spawn_until_stopped(service, |service| ship_own(service, ship));
+    spawn_until_stopped(service, |service| ship_abandoned(service, abandoned));
+    spawn_until_stopped(service, |service| watch_changes(service, poll));
+    if matches!(service.limiter(), Limiter::Memory(_)) {
+        spawn_until_stopped(service, |service| keep_counters_every(service, snapshots));
+    }
+}
+
+/// Runs `task` until the service closes.
+fn spawn_until_stopped<F>(service: &Service, task: impl FnOnce(Service) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = service.stop().clone();
+    let task = task(service.clone());
+    service.spawn(async move {
+        tokio::select! { () = stop.cancelled() => {} () = task => {} }
+    });
+}
+
+async fn ship_own(service: Service, mut ticks: tokio::time::Interval) {
+    let Ok(journal) = service.journal() else { return };
+    let mut shipper = Shipper::new(service.clone(), journal.stream());
+    loop {
+        ticks.tick().await;
+        shipper::write_refusals(&service);
+        ship_until_idle(&mut shipper).await;
+    }
+}
+
+/// Journals of processes that died here: shipped to their end, then deleted.
+async fn ship_abandoned(service: Service, mut ticks: tokio::time::Interval) {
+    loop {
+        ticks.tick().await;
+        let streams = match tollgate_journal::abandoned(&service.config().journal.dir) {
+            Ok(streams) => streams,
+            Err(error) => {
+                tracing::error!(%error, "looking for former processes' journals");
+                continue;
+            }
+        };
+        for stream in streams {
+            let mut shipper = Shipper::new(service.clone(), stream);
+            if ship_until_idle(&mut shipper).await
+                && let Err(error) = shipper.finish().await
+            {
+                tracing::error!(%error, "a shipped journal could not be deleted");
+            }
+        }
+    }
+}
+
+/// False when it failed and is to be tried again at the next tick.
+async fn ship_until_idle(shipper: &mut Shipper) -> bool {
+    loop {
+        match shipper.step().await {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(error @ Error::Unavailable { .. }) => {
+                tracing::debug!(%error, "the journal waits to be shipped");
+                return false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal could not be shipped");
+                return false;
+            }
+        }
+    }
+}
+
+/// Drops changed keys and plans from the cache. The revision is one counter that every change takes in its own transaction,
+/// so a poll misses nothing whatever the nodes' clocks say.
+async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
+    let mut seen = None;
+    loop {
+        ticks.tick().await;
+        let looked = match seen {
+            None => service.repository().revision().await.inspect(|_| service.cache().forget_all()),
+            Some(revision) => service.repository().changes_since(revision).await.map(|changes| {
+                if !changes.api_keys.is_empty() || !changes.plans.is_empty() {
+                    service.cache().forget(|entry| {
+                        let plan =
+                            |(tenant, name): &(_, String)| *tenant == entry.key.tenant_id && *name == entry.key.tier;
+                        changes.api_keys.contains(&entry.key.id) || changes.plans.iter().any(plan)
+                    });
+                }
+                changes.revision
+            }),
+        };
+        match looked {
+            Ok(revision) => seen = Some(revision),
+            Err(error) => tracing::debug!(%error, "looking for changed keys"),
+        }
+        let held = i64::try_from(service.cache().len()).unwrap_or(i64::MAX);
+        service.metrics().cache_entries.set(held);
+    }
+}
+
+async fn keep_counters_every(service: Service, mut ticks: tokio::time::Interval) {
+    // The first tick comes at once, when there is nothing new to keep.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        keep_counters(&service).await;
+    }
+}
+
+/// Writes the memory limiter's counters beside the old snapshot and puts it in its place, so that a kill leaves one whole.
+pub(crate) async fn keep_counters(service: &Service) {
+    let path = service.config().limiter.snapshot.clone();
+    if !matches!(service.limiter(), Limiter::Memory(_)) || path.as_os_str().is_empty() {
+        return;
+    }
+    let limiter = service.limiter().clone();
+    match tokio::task::spawn_blocking(move || write_snapshot(&limiter, &path)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the counters' snapshot could not be written"),
+        Err(error) => tracing::error!(%error, "the counters' snapshot was interrupted"),
+    }
+}
+
+fn write_snapshot(limiter: &Limiter, path: &Path) -> Result<(), tollgate_limiter::Error> {
+    let beside = path.with_extension("new");
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = BufWriter::new(std::fs::File::create(&beside)?);
+    limiter.snapshot(&mut file)?;
+    file.flush()?;
+    Ok(std::fs::rename(&beside, path)?)
+}
+
+/// Takes the last snapshot's counters over; a missing one is no loss, a damaged one is said.
+pub(crate) fn restore_counters(limiter: &Limiter, config: &Config, now: Timestamp) {
+    let path: &Path = &config.limiter.snapshot;
+    if !matches!(limiter, Limiter::Memory(_)) || path.as_os_str().is_empty() || !path.exists() {
+        return;
+    }
+    let restored = std::fs::File::open(path)
+        .map_err(tollgate_limiter::Error::from)
+        .and_then(|file| limiter.restore(&mut BufReader::new(file), now));
+    match restored {
+        Ok(subjects) => tracing::info!(subjects, "counters restored"),
+        Err(error) => tracing::warn!(%error, "counters start empty"),
+    }
+}

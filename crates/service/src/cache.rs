@@ -1,0 +1,379 @@
+//! Keys this node knows: by the hash of a secret, or by id. Bounded; one look-up at a time per key.
+//!
+//! A known key is served from here for as long as the database is away, up to a bound; a refresh runs beside the answer, so
+//! no caller waits for one. What has changed is dropped within one poll ([`crate::background`]) or at once on the node that
+//! changed it. Unknown secrets are remembered apart, so that guessing can neither reach the database twice nor push known
+//! keys out.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::OnceCell;
+use tollgate_domain::{ApiKeyId, SecretHash, TenantId};
+
+use crate::{Entry, Error};
+
+/// Enough that 64 threads rarely meet on one lock.
+const SHARDS: usize = 64;
+
+/// What a key is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lookup {
+    /// The hash of its secret.
+    Secret(SecretHash),
+    /// Its id, and whose it must be.
+    Id(TenantId, ApiKeyId),
+}
+
+/// Bounds in entries and microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Known keys.
+    pub max_keys: usize,
+    /// Unknown secrets.
+    pub max_unknown: usize,
+    /// Age from which an entry is read anew.
+    pub refresh_after: i64,
+    /// Age up to which an entry is served at all.
+    pub stale_after: i64,
+    /// How long an unknown secret is remembered.
+    pub unknown_for: i64,
+}
+
+/// What the cache says without asking anybody.
+pub enum Cached {
+    /// Serve it.
+    Fresh(Arc<Entry>),
+    /// Serve it, and read it anew beside.
+    Stale(Arc<Entry>),
+    /// There was no such key a moment ago.
+    Unknown,
+    /// Look it up.
+    Miss,
+}
+
+/// One look-up under way, shared by all who wait for it, failures included.
+type Flight = Arc<OnceCell<Result<Option<Arc<Entry>>, Error>>>;
+
+struct Known {
+    entry: Arc<Entry>,
+    loaded_at: i64,
+    refreshing: bool,
+}
+
+#[derive(Default)]
+struct Shard {
+    known: HashMap<Lookup, Known>,
+    unknown: HashMap<Lookup, i64>,
+    flights: HashMap<Lookup, Flight>,
+}
+
+/// The cache of one node.
+pub struct KeyCache {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    bounds: Bounds,
+    /// Moves with every invalidation: what was read before one is served once but not kept.
+    generation: AtomicU64,
+    len: AtomicUsize,
+}
+
+impl KeyCache {
+    /// An empty cache.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            bounds,
+            generation: AtomicU64::new(0),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    /// What is known of `lookup` at `now`. A stale entry is reported stale to one caller only, who is to refresh it.
+    pub fn get(&self, lookup: &Lookup, now: i64) -> Cached {
+        let mut shard = self.shard(lookup);
+        if let Some(known) = shard.known.get_mut(lookup) {
+            let age = now.saturating_sub(known.loaded_at);
+            if age < self.bounds.refresh_after || (known.refreshing && age < self.bounds.stale_after) {
+                return Cached::Fresh(known.entry.clone());
+            }
+            if age < self.bounds.stale_after {
+                known.refreshing = true;
+                return Cached::Stale(known.entry.clone());
+            }
+        }
+        match shard.unknown.get(lookup) {
+            Some(since) if now.saturating_sub(*since) < self.bounds.unknown_for => Cached::Unknown,
+            _ => Cached::Miss,
+        }
+    }
+
+    /// Looks `lookup` up through `load`, once however many callers wait, and keeps what was found.
+    pub async fn load<F>(&self, lookup: Lookup, now: i64, load: F) -> Result<Option<Arc<Entry>>, Error>
+    where
+        F: Future<Output = Result<Option<Entry>, Error>>,
+    {
+        let generation = self.generation.load(Ordering::Acquire);
+        let flight = InFlight::join(self, lookup);
+        let loaded = flight.cell.get_or_init(|| async { load.await.map(|found| found.map(Arc::new)) }).await;
+        let mut shard = self.shard(&lookup);
+        match loaded {
+            Ok(found) => {
+                if flight.is_current(&shard) && self.generation.load(Ordering::Acquire) == generation {
+                    self.keep(&mut shard, lookup, found.clone(), now);
+                }
+                Ok(found.clone())
+            }
+            Err(error) => {
+                if let Some(known) = shard.known.get_mut(&lookup) {
+                    known.refreshing = false;
+                }
+                Err(error.shared())
+            }
+        }
+    }
+
+    fn keep(&self, shard: &mut Shard, lookup: Lookup, found: Option<Arc<Entry>>, now: i64) {
+        match found {
+            Some(entry) => {
+                make_room(&mut shard.known, (self.bounds.max_keys / SHARDS).max(1), |known| known.loaded_at, &self.len);
+                shard.unknown.remove(&lookup);
+                if shard.known.insert(lookup, Known { entry, loaded_at: now, refreshing: false }).is_none() {
+                    self.len.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            None => {
+                if shard.known.remove(&lookup).is_some() {
+                    self.len.fetch_sub(1, Ordering::Relaxed);
+                }
+                if self.bounds.max_unknown > 0 {
+                    let ignored = AtomicUsize::new(usize::MAX);
+                    make_room(&mut shard.unknown, (self.bounds.max_unknown / SHARDS).max(1), |since| *since, &ignored);
+                    shard.unknown.insert(lookup, now);
+                }
+            }
+        }
+    }
+
+    /// Forgets every entry that `changed` names; they are looked up again when they are next needed.
+    pub fn forget(&self, changed: impl Fn(&Entry) -> bool) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let before = shard.known.len();
+            shard.known.retain(|_, known| !changed(&known.entry));
+            self.len.fetch_sub(before - shard.known.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets every entry that was read before now: what changed since is not known.
+    pub fn forget_all(&self) {
+        self.forget(|_| true);
+    }
+
+    /// How many known keys are held.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether no key is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder of the number of shards is below it")]
+    fn shard(&self, lookup: &Lookup) -> MutexGuard<'_, Shard> {
+        let index = match lookup {
+            // A SHA-256 is spread evenly as it is.
+            Lookup::Secret(SecretHash([first, ..])) => usize::from(*first),
+            Lookup::Id(..) => usize::try_from(self.hasher.hash_one(lookup) & 0xffff).unwrap_or(0),
+        };
+        lock(&self.shards[index % SHARDS])
+    }
+}
+
+/// A caller's part in a look-up. The last one to leave clears it away, also when all were cancelled.
+struct InFlight<'a> {
+    cache: &'a KeyCache,
+    lookup: Lookup,
+    cell: Flight,
+}
+
+impl<'a> InFlight<'a> {
+    fn join(cache: &'a KeyCache, lookup: Lookup) -> Self {
+        let cell = cache.shard(&lookup).flights.entry(lookup).or_default().clone();
+        Self { cache, lookup, cell }
+    }
+
+    fn is_current(&self, shard: &Shard) -> bool {
+        shard.flights.get(&self.lookup).is_some_and(|current| Arc::ptr_eq(current, &self.cell))
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut shard = self.cache.shard(&self.lookup);
+        // Two: the map's and this one's.
+        if self.is_current(&shard) && (self.cell.initialized() || Arc::strong_count(&self.cell) <= 2) {
+            shard.flights.remove(&self.lookup);
+        }
+    }
+}
+
+/// Drops the oldest of a few entries until there is room for one more: no scan of the whole shard.
+fn make_room<V>(map: &mut HashMap<Lookup, V>, most: usize, age: impl Fn(&V) -> i64, len: &AtomicUsize) {
+    while map.len() >= most {
+        let Some(oldest) = map.iter().take(8).min_by_key(|(_, value)| age(value)).map(|(lookup, _)| *lookup) else {
+            return;
+        };
+        map.remove(&oldest);
+        len.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A panic while the lock was held left whole entries: the map is as good as before.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::{ApiKey, Environment, KeyStatus, Plan, PlanId, period::BillingPeriod};
+    use tollgate_limiter::HashKey;
+    use tollgate_repository::KeyAndPlan;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const BOUNDS: Bounds =
+        Bounds { max_keys: SHARDS * 4, max_unknown: SHARDS * 4, refresh_after: 30, stale_after: 600, unknown_for: 10 };
+
+    fn lookup(n: u64) -> Lookup {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        Lookup::Secret(SecretHash(hash))
+    }
+
+    fn entry(n: u128) -> Entry {
+        let now = chrono::DateTime::UNIX_EPOCH;
+        let tenant_id = TenantId::DEFAULT;
+        let plan = Plan::defaults(tenant_id, now, || PlanId(Uuid::nil())).remove(0);
+        let key = ApiKey {
+            id: ApiKeyId(Uuid::from_u128(n)),
+            tenant_id,
+            key_prefix: String::new(),
+            name: "k".into(),
+            description: None,
+            tier: plan.name.clone(),
+            environment: Environment::Live,
+            status: KeyStatus::Active,
+            suspension: None,
+            owner_id: None,
+            tags: vec![],
+            metadata: serde_json::Map::new(),
+            allowed_ips: vec![],
+            allowed_countries: vec![],
+            expires_at: None,
+            limits: vec![],
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        };
+        let found = KeyAndPlan { key, plan, secret_expires_at: None, used: 0 };
+        Entry::new(found, &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_callers_of_one_key_look_it_up_once() {
+        let cache = Arc::new(KeyCache::new(BOUNDS));
+        let loads = Arc::new(AtomicUsize::new(0));
+        let (open, gate) = tokio::sync::watch::channel(false);
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..10_000 {
+            let (cache, loads, mut gate) = (cache.clone(), loads.clone(), gate.clone());
+            callers.spawn(async move {
+                cache
+                    .load(lookup(1), 0, async {
+                        loads.fetch_add(1, Ordering::Relaxed);
+                        gate.wait_for(|open| *open).await.unwrap();
+                        Ok(Some(entry(1)))
+                    })
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .key
+                    .id
+            });
+        }
+        tokio::task::yield_now().await;
+        open.send(true).unwrap();
+        while let Some(id) = callers.join_next().await {
+            assert_eq!(id.unwrap(), ApiKeyId(Uuid::from_u128(1)));
+        }
+        assert_eq!(loads.load(Ordering::Relaxed), 1);
+        assert!(matches!(cache.get(&lookup(1), 29), Cached::Fresh(_)));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_an_invalidation_is_not_kept() {
+        let cache = KeyCache::new(BOUNDS);
+        let found = cache
+            .load(lookup(1), 0, async {
+                cache.forget(|_| false);
+                Ok(Some(entry(1)))
+            })
+            .await;
+        assert!(found.unwrap().is_some());
+        assert!(matches!(cache.get(&lookup(1), 0), Cached::Miss));
+    }
+
+    #[tokio::test]
+    async fn a_stale_entry_is_refreshed_by_one_and_served_to_all() {
+        let cache = KeyCache::new(BOUNDS);
+        cache.load(lookup(1), 0, async { Ok(Some(entry(1))) }).await.unwrap();
+        assert!(matches!(cache.get(&lookup(1), 30), Cached::Stale(_)));
+        assert!(matches!(cache.get(&lookup(1), 30), Cached::Fresh(_)));
+        assert!(cache.load(lookup(1), 30, async { Err(Error::database_down()) }).await.is_err());
+        assert!(matches!(cache.get(&lookup(1), 31), Cached::Stale(_)), "the next caller tries again");
+        assert!(matches!(cache.get(&lookup(1), 600), Cached::Miss), "too old to be served at all");
+    }
+
+    #[tokio::test]
+    async fn guessed_keys_are_bounded_and_push_no_known_key_out() {
+        let cache = KeyCache::new(BOUNDS);
+        cache.load(lookup(0), 0, async { Ok(Some(entry(1))) }).await.unwrap();
+        for n in 1..10_000 {
+            assert!(cache.load(lookup(n), 0, async { Ok(None) }).await.unwrap().is_none());
+        }
+        let unknown: usize = cache.shards.iter().map(|shard| lock(shard).unknown.len()).sum();
+        assert!(unknown <= BOUNDS.max_unknown, "{unknown}");
+        assert!(matches!(cache.get(&lookup(9_999), 9), Cached::Unknown));
+        assert!(matches!(cache.get(&lookup(9_999), 10), Cached::Miss), "remembered for a while only");
+        assert!(matches!(cache.get(&lookup(0), 9), Cached::Fresh(_)));
+    }
+
+    #[tokio::test]
+    async fn known_keys_are_bounded() {
+        let cache = KeyCache::new(BOUNDS);
+        for n in 0..10_000 {
+            cache.load(lookup(n), 0, async { Ok(Some(entry(u128::from(n)))) }).await.unwrap();
+        }
+        assert!(cache.len() <= BOUNDS.max_keys, "{}", cache.len());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_look_up_leaves_nothing_behind() {
+        let cache = KeyCache::new(BOUNDS);
+        let never = cache.load(lookup(1), 0, std::future::pending());
+        let timed_out = tokio::time::timeout(std::time::Duration::from_millis(1), never).await;
+        assert!(timed_out.is_err());
+        assert!(cache.shards.iter().all(|shard| lock(shard).flights.is_empty()));
+    }
+}

@@ -1,0 +1,193 @@
+//! The journal's records: what was admitted, and sums of what was refused. A compact binary form with a version byte.
+
+use chrono::{DateTime, Utc};
+use tollgate_domain::{ApiKeyId, TenantId};
+use uuid::Uuid;
+
+/// Longest endpoint that is kept, in bytes; longer ones are refused at the door.
+pub(crate) const MAX_ENDPOINT: usize = 256;
+/// A record is two ids, a time, a few numbers and at most three short texts.
+pub(crate) const MAX_RECORD: usize = 1_024;
+
+const ADMITTED: u8 = 1;
+const REFUSED: u8 = 2;
+
+/// Why requests were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    /// By a limit.
+    RateLimited,
+    /// By the period's quota.
+    QuotaExceeded,
+    /// For the key's state or the caller's address.
+    Rejected,
+}
+
+/// One record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event<'a> {
+    /// One request that was admitted and is to be billed.
+    Admitted { tenant_id: TenantId, api_key_id: ApiKeyId, at: DateTime<Utc>, units: u32, endpoint: &'a str },
+    /// Requests of one minute that were refused alike.
+    Refused {
+        tenant_id: TenantId,
+        api_key_id: ApiKeyId,
+        first_at: DateTime<Utc>,
+        last_at: DateTime<Utc>,
+        count: u32,
+        refusal: Refusal,
+        limit_name: &'a str,
+        endpoint: &'a str,
+        ip_address: &'a str,
+    },
+}
+
+impl Event<'_> {
+    /// Writes the record into `buffer` and returns the part written. None when a text is too long to be stored.
+    pub(crate) fn encode<'b>(&self, buffer: &'b mut [u8; MAX_RECORD]) -> Option<&'b [u8]> {
+        let mut out = Writer { buffer, len: 0 };
+        match self {
+            Self::Admitted { tenant_id, api_key_id, at, units, endpoint } => {
+                out.bytes(&[ADMITTED])?;
+                out.bytes(tenant_id.0.as_bytes())?;
+                out.bytes(api_key_id.0.as_bytes())?;
+                out.bytes(&at.timestamp_micros().to_le_bytes())?;
+                out.bytes(&units.to_le_bytes())?;
+                out.text(endpoint)?;
+            }
+            Self::Refused {
+                tenant_id,
+                api_key_id,
+                first_at,
+                last_at,
+                count,
+                refusal,
+                limit_name,
+                endpoint,
+                ip_address,
+            } => {
+                out.bytes(&[REFUSED])?;
+                out.bytes(tenant_id.0.as_bytes())?;
+                out.bytes(api_key_id.0.as_bytes())?;
+                out.bytes(&first_at.timestamp_micros().to_le_bytes())?;
+                out.bytes(&last_at.timestamp_micros().to_le_bytes())?;
+                out.bytes(&count.to_le_bytes())?;
+                out.bytes(&[match refusal {
+                    Refusal::RateLimited => 0,
+                    Refusal::QuotaExceeded => 1,
+                    Refusal::Rejected => 2,
+                }])?;
+                out.text(limit_name)?;
+                out.text(endpoint)?;
+                out.text(ip_address)?;
+            }
+        }
+        let Writer { buffer, len } = out;
+        buffer.get(..len)
+    }
+}
+
+/// Reads a record. None when it is not one of ours, which a checksummed journal never gives.
+pub(crate) fn decode(record: &[u8]) -> Option<Event<'_>> {
+    let mut input = Reader(record);
+    let [kind] = input.array()?;
+    let tenant_id = TenantId(Uuid::from_bytes(input.array()?));
+    let api_key_id = ApiKeyId(Uuid::from_bytes(input.array()?));
+    let first_at = DateTime::from_timestamp_micros(i64::from_le_bytes(input.array()?))?;
+    match kind {
+        ADMITTED => {
+            let units = u32::from_le_bytes(input.array()?);
+            Some(Event::Admitted { tenant_id, api_key_id, at: first_at, units, endpoint: input.text()? })
+        }
+        REFUSED => {
+            let last_at = DateTime::from_timestamp_micros(i64::from_le_bytes(input.array()?))?;
+            let count = u32::from_le_bytes(input.array()?);
+            let refusal = match input.array()? {
+                [0] => Refusal::RateLimited,
+                [1] => Refusal::QuotaExceeded,
+                [2] => Refusal::Rejected,
+                _ => return None,
+            };
+            let (limit_name, endpoint, ip_address) = (input.text()?, input.text()?, input.text()?);
+            Some(Event::Refused {
+                tenant_id,
+                api_key_id,
+                first_at,
+                last_at,
+                count,
+                refusal,
+                limit_name,
+                endpoint,
+                ip_address,
+            })
+        }
+        _ => None,
+    }
+}
+
+struct Writer<'b> {
+    buffer: &'b mut [u8; MAX_RECORD],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        self.buffer.get_mut(self.len..self.len + bytes.len())?.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Some(())
+    }
+
+    fn text(&mut self, text: &str) -> Option<()> {
+        self.bytes(&u16::try_from(text.len()).ok()?.to_le_bytes())?;
+        self.bytes(text.as_bytes())
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::from(u16::from_le_bytes(self.array()?));
+        let (head, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        std::str::from_utf8(head).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_back_as_they_were_written() {
+        let at = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
+        let (tenant_id, api_key_id) = (TenantId(Uuid::from_u128(7)), ApiKeyId(Uuid::from_u128(9)));
+        for event in [
+            Event::Admitted { tenant_id, api_key_id, at, units: 3, endpoint: "/v1/ä" },
+            Event::Refused {
+                tenant_id,
+                api_key_id,
+                first_at: at,
+                last_at: at,
+                count: 70_000,
+                refusal: Refusal::QuotaExceeded,
+                limit_name: "quota",
+                endpoint: "",
+                ip_address: "2001:db8::1",
+            },
+        ] {
+            let mut buffer = [0; MAX_RECORD];
+            let record = event.encode(&mut buffer).unwrap();
+            assert_eq!(decode(record).as_ref(), Some(&event));
+            for cut in 0..record.len() {
+                assert_eq!(decode(&record[..cut]), None);
+            }
+        }
+    }
+}

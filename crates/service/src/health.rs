@@ -1,0 +1,90 @@
+//! Whether what the service needs is there, and the gauges that are read when somebody looks.
+
+use std::time::Duration;
+
+use crate::{Error, Service};
+
+/// A dependency that does not answer by then is down.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One dependency.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    /// `database`, `limiter`, `queue` or `journal`.
+    pub name: &'static str,
+    /// `sqlite`, `postgres`, `memory`, `redis`, …
+    pub kind: String,
+    /// Whether the service cannot do its work without it. Without the others it answers, degraded or later.
+    pub required: bool,
+    /// How long it took to answer, or what it said instead.
+    pub state: Result<Duration, String>,
+}
+
+impl Service {
+    /// Asks every dependency at once.
+    pub async fn health(&self) -> Vec<Dependency> {
+        let config = self.config();
+        let (database, limiter, queue) = tokio::join!(
+            ask(async { Ok::<_, Error>(self.repository().ping().await?) }),
+            ask(async { Ok::<_, Error>(self.limiter().ping().await?) }),
+            ask(async { Ok::<_, Error>(self.queue().ping().await?) }),
+        );
+        let one = |name, kind: &str, required, state| Dependency { name, kind: kind.to_owned(), required, state };
+        vec![
+            one("database", self.repository().engine(), true, database),
+            one("limiter", config.limiter.url.scheme(), false, limiter),
+            one("queue", config.queue.url.scheme(), false, queue),
+        ]
+    }
+
+    /// Reads the gauges that are not counted as things happen: pool, queue, limiter, keys. What cannot be read keeps its
+    /// last value.
+    pub async fn refresh_gauges(&self) {
+        let metrics = self.metrics();
+        let pool = self.repository().pool();
+        for (state, count) in [("idle", pool.idle), ("busy", pool.size.saturating_sub(pool.idle)), ("max", pool.max)] {
+            metrics.pool.with_label_values(&[state]).set(i64::from(count));
+        }
+        let stats = self.limiter().stats();
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.limiter_subjects.set(gauge(stats.subjects));
+        metrics.limiter_evicted.set(gauge(stats.evicted));
+        metrics.limiter_breaker.set(i64::from(stats.breaker_open));
+        metrics.limiter_calls.with_label_values(&["ok"]).set(gauge(stats.calls.saturating_sub(stats.failed_calls)));
+        metrics.limiter_calls.with_label_values(&["failed"]).set(gauge(stats.failed_calls));
+        let reads = async {
+            if let Ok(depths) = self.queue().depths().await {
+                for depth in depths {
+                    let priority = depth.priority.as_str();
+                    let states = [
+                        ("waiting", depth.waiting),
+                        ("scheduled", depth.scheduled),
+                        ("leased", depth.leased),
+                        ("dead", depth.dead),
+                    ];
+                    for (state, count) in states {
+                        metrics.queue.with_label_values(&[priority, state]).set(gauge(count));
+                    }
+                    let age = depth.oldest_waiting.unwrap_or_default().as_secs_f64();
+                    metrics.queue_age.with_label_values(&[priority]).set(age);
+                }
+            }
+            if let Ok(counts) = self.repository().key_counts().await {
+                metrics.keys.reset();
+                for count in counts {
+                    metrics.keys.with_label_values(&[&count.tier, count.status.as_str()]).set(count.count);
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reads).await.is_err() {
+            tracing::debug!("some gauges could not be read in time");
+        }
+    }
+}
+
+async fn ask<E: std::fmt::Display>(ping: impl Future<Output = Result<Duration, E>>) -> Result<Duration, String> {
+    match tokio::time::timeout(PATIENCE, ping).await {
+        Ok(answered) => answered.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} ms", PATIENCE.as_millis())),
+    }
+}

@@ -1,0 +1,48 @@
+//! `Idempotency-Key`: the first request with a key does the work, a repeat gets the same answer.
+
+use chrono::TimeDelta;
+use sha2::{Digest, Sha256};
+use tollgate_repository::{Idempotency, StoredResponse};
+
+use crate::{Caller, Error, Service};
+
+/// An attempt that was begun and never finished (its process died) is taken over after this.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(2);
+/// How long a response is replayed.
+const KEPT: TimeDelta = TimeDelta::hours(24);
+
+/// What tells two requests apart: the method, the path with its query, and the body.
+pub fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [method.as_bytes(), path.as_bytes(), body] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+impl Service {
+    /// Claims `key` for this request, or says what the first one with it came to.
+    pub async fn begin_idempotent(
+        &self,
+        caller: &Caller,
+        key: &str,
+        fingerprint: &[u8; 32],
+    ) -> Result<Idempotency, Error> {
+        let now = self.clock().now();
+        let (actor, stale, expired) = (caller.actor(), now - ABANDONED_AFTER, now - KEPT);
+        let begun =
+            self.repository().begin_idempotent(caller.tenant_id(), &actor, key, fingerprint, now, stale, expired);
+        Ok(begun.await?)
+    }
+
+    /// Keeps the answer for repeats.
+    pub async fn finish_idempotent(&self, caller: &Caller, key: &str, response: &StoredResponse) -> Result<(), Error> {
+        Ok(self.repository().finish_idempotent(caller.tenant_id(), &caller.actor(), key, response).await?)
+    }
+
+    /// The request failed through no fault of the client's: a repeat does the work.
+    pub async fn forget_idempotent(&self, caller: &Caller, key: &str) -> Result<(), Error> {
+        Ok(self.repository().forget_idempotent(caller.tenant_id(), &caller.actor(), key).await?)
+    }
+}

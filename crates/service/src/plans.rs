@@ -1,0 +1,87 @@
+//! Plans: what a tier of keys may do and what it costs.
+
+use tollgate_domain::{LimitSpec, Plan, PlanId, Prices, QuotaSpec, TenantId};
+use tollgate_repository::{Page, Paged};
+
+use crate::{Error, Service};
+
+const PLAN: &str = "plan";
+
+/// A plan's settable members.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the members are those of Plan")]
+pub struct PlanTerms {
+    pub description: Option<String>,
+    pub limits: Vec<LimitSpec>,
+    pub quota: Option<QuotaSpec>,
+    pub prices: Prices,
+    pub features: Vec<String>,
+}
+
+impl Service {
+    /// Makes a plan under a new name.
+    pub async fn create_plan(&self, tenant_id: TenantId, name: String, terms: PlanTerms) -> Result<Plan, Error> {
+        let now = self.clock().now();
+        let plan = Plan {
+            id: PlanId(self.clock().new_id()),
+            tenant_id,
+            name,
+            description: terms.description,
+            limits: terms.limits,
+            quota: terms.quota,
+            prices: terms.prices,
+            features: terms.features,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        };
+        plan.validate()?;
+        match self.repository().insert_plan(tenant_id, &plan).await {
+            Err(tollgate_repository::Error::Conflict) => {
+                Err(Error::Conflict(format!("there is a plan {:?} already", plan.name)))
+            }
+            inserted => Ok(inserted?),
+        }
+    }
+
+    /// One plan.
+    pub async fn plan(&self, tenant_id: TenantId, id: PlanId) -> Result<Plan, Error> {
+        self.repository().plan(tenant_id, id).await?.ok_or(Error::NotFound(PLAN))
+    }
+
+    /// All plans.
+    pub async fn plans(&self, tenant_id: TenantId, page: Page) -> Result<Paged<Plan>, Error> {
+        Ok(self.repository().plans(tenant_id, page).await?)
+    }
+
+    /// Replaces a plan's terms; with `expected`, only if that is its version. In force for its keys within a second.
+    pub async fn update_plan(
+        &self,
+        tenant_id: TenantId,
+        id: PlanId,
+        terms: PlanTerms,
+        expected: Option<i64>,
+    ) -> Result<Plan, Error> {
+        let mut plan = self.plan(tenant_id, id).await?;
+        if expected.is_some_and(|expected| expected != plan.version) {
+            return Err(Error::VersionMismatch { current: plan.version });
+        }
+        let PlanTerms { description, limits, quota, prices, features } = terms;
+        plan = Plan { description, limits, quota, prices, features, updated_at: self.clock().now(), ..plan };
+        plan.validate()?;
+        let changed = self.repository().update_plan(tenant_id, &plan).await?;
+        let plan = changed.ok_or_else(|| Error::Conflict("the plan was changed by another; try again".into()))?;
+        self.cache().forget(|entry| entry.key.tenant_id == tenant_id && entry.key.tier == plan.name);
+        Ok(plan)
+    }
+
+    /// Deletes a plan that no key is on.
+    pub async fn delete_plan(&self, tenant_id: TenantId, id: PlanId) -> Result<(), Error> {
+        match self.repository().delete_plan(tenant_id, id).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::NotFound(PLAN)),
+            Err(tollgate_repository::Error::Conflict) => Err(Error::Conflict("keys are on this plan".into())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Where limits stand, and how they are changed and reset by hand.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, LimitSpec, TenantId, usage::ViolationRow};
+use tollgate_limiter::{Raise, Timestamp};
+use tollgate_repository::ViolationCursor;
+
+use crate::{CheckRequest, Checked, Entry, Error, Service, api_keys::KeyDetail};
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The plan's, as it is.
+    Plan,
+    /// The key's own, in place of the plan's of that name or beside it.
+    Key,
+}
+
+/// What a check would answer, and why.
+pub struct Preview {
+    /// Where the limits stand; nothing was consumed.
+    pub checked: Checked,
+    /// Whether the request would be admitted.
+    pub allowed: bool,
+    /// Why the key may not be used at all, if so.
+    pub rejection: Option<Error>,
+    /// Where each limit comes from, in their order.
+    pub origins: Vec<Origin>,
+}
+
+/// One page of violations, newest first.
+pub struct Violations {
+    /// The rows.
+    pub rows: Vec<ViolationRow>,
+    /// Where the next page begins; None at the end.
+    pub next: Option<ViolationCursor>,
+}
+
+impl Service {
+    /// Where a key's limits stand, and its violations of the last 24 hours.
+    pub async fn limit_info(&self, entry: Arc<Entry>) -> Result<(Checked, i64), Error> {
+        let since = self.clock().now() - TimeDelta::days(1);
+        let violations = self.repository().violation_count(entry.key.tenant_id, entry.key.id, since).await?;
+        Ok((self.look(entry).await?, violations))
+    }
+
+    /// What a check would answer and why; consumes nothing and writes nothing down.
+    pub async fn preview(&self, tenant_id: TenantId, id: ApiKeyId, request: &CheckRequest) -> Result<Preview, Error> {
+        request.validate()?;
+        let entry = self.entry(tenant_id, id).await?;
+        let rejection = crate::check::admissible(&entry, request, self.clock().now()).err();
+        let plan_has = |spec: &&LimitSpec| entry.plan.limits.contains(spec);
+        let origins = entry.specs.iter().map(|s| if plan_has(&s) { Origin::Plan } else { Origin::Key }).collect();
+        let checked = self.look(entry).await?;
+        let fits = |(status, limit): (&tollgate_limiter::LimitStatus, &tollgate_limiter::Limit)| {
+            limit.mode() == tollgate_limiter::Mode::Count || status.remaining() >= u64::from(request.requests)
+        };
+        let allowed = rejection.is_none() && checked.decision.limits.iter().zip(&checked.entry.limits).all(fits);
+        Ok(Preview { checked, allowed, rejection, origins })
+    }
+
+    /// Sets a key's counters back to zero on every node. The period's quota is what was billed and stays.
+    pub async fn reset_limits(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<Checked, Error> {
+        let entry = self.entry(tenant_id, id).await?;
+        self.limiter().reset(entry.subject).await?;
+        if let Some(quota) = entry.quota_index().and_then(|index| entry.limits.get(index)) {
+            let now = self.clock().now();
+            let period = BillingPeriod::containing(now);
+            let used = self.repository().period_usage(tenant_id, id, period.start).await?.allowed;
+            let raise = Raise {
+                subject: entry.subject,
+                limit: quota,
+                period_start: crate::entry::timestamp(period.start),
+                used: u64::try_from(used).unwrap_or(0),
+            };
+            self.limiter().raise(&[raise], Timestamp::from_micros(now.timestamp_micros())).await?;
+        }
+        self.look(entry).await
+    }
+
+    /// The id of the key whose text is `secret`.
+    pub async fn key_id(&self, tenant_id: TenantId, secret: &str) -> Result<ApiKeyId, Error> {
+        Ok(self.lookup_key(tenant_id, secret).await?.key.id)
+    }
+
+    /// Changes the size, and with `window` (seconds) the window, of the key's first limit. Counters are kept unless the
+    /// window changes.
+    pub async fn set_limit(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        new_limit: u64,
+        window: Option<u64>,
+    ) -> Result<KeyDetail, Error> {
+        let detail = self.key(tenant_id, id).await?;
+        let first = detail.limits().into_iter().next();
+        let first = first.ok_or_else(|| Error::Conflict("the key has no limit to change".into()))?;
+        let limit = LimitSpec { limit: new_limit, window: window.unwrap_or(first.window), ..first };
+        let mut invalid = Invalid::none();
+        LimitSpec::validate_all(std::slice::from_ref(&limit), "", &mut invalid);
+        for error in &mut invalid.errors {
+            error.pointer = if error.pointer.ends_with("/limit") { "/new_limit".into() } else { "/window".into() };
+        }
+        invalid.finish()?;
+        let mut limits = detail.key.limits;
+        match limits.iter_mut().find(|own| own.name == limit.name) {
+            Some(own) => *own = limit,
+            None => limits.push(limit),
+        }
+        let change = crate::api_keys::ApiKeyChange { limits: Some(limits), ..Default::default() };
+        self.update_key(tenant_id, id, &change, Some(detail.key.version)).await
+    }
+
+    /// Violations of the last `hours` (1 to 168), newest first, `limit` at a time.
+    pub async fn violations(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        hours: i64,
+        before: Option<&ViolationCursor>,
+        limit: i64,
+    ) -> Result<Violations, Error> {
+        self.entry(tenant_id, id).await?;
+        let since: DateTime<Utc> = self.clock().now() - TimeDelta::hours(hours);
+        let rows = self.repository().violations(tenant_id, id, since, before, limit).await?;
+        let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= limit;
+        let next = rows.last().filter(|_| full).map(ViolationCursor::from);
+        Ok(Violations { rows, next })
+    }
+}

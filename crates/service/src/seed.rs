@@ -1,0 +1,176 @@
+//! A demonstration: keys of every tier and state with a month of plausible usage and violations, to look at.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
+use tollgate_domain::{
+    ApiKey, ApiKeyId, BootId, Environment, KeyStatus, TenantId,
+    usage::{Counts, EndpointRow, JournalSpan, UsageBatch, UsageRow, ViolationBatch, ViolationRow},
+};
+use tollgate_repository::{KeyFilter, Page};
+
+use crate::{
+    Error, Service,
+    api_keys::{ApiKeyChange, NewApiKey},
+    shipper::floor,
+};
+
+/// Marks what this made, so that it is made once.
+const TAG: &str = "demo";
+const DAYS: i64 = 30;
+/// Requests of one busy hour by tier, for the busiest key of it.
+const TIERS: [(&str, i64); 4] = [("free", 60), ("standard", 400), ("pro", 4_000), ("enterprise", 30_000)];
+const ENDPOINTS: [&str; 5] = ["/v1/search", "/v1/orders", "/v1/customers", "/v1/reports", "/v1/webhooks"];
+const OWNERS: [&str; 5] = ["acme", "globex", "initech", "umbrella", "hooli"];
+
+/// What a run made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seeded {
+    /// So many keys, with so many minutes of usage.
+    Made {
+        /// Keys.
+        keys: usize,
+        /// Rows of usage.
+        minutes: usize,
+    },
+    /// An earlier run did it.
+    Already,
+}
+
+/// Fills `tenant_id` with demonstration data, unless it has some.
+pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error> {
+    let filter = KeyFilter { tag: Some(TAG.into()), ..KeyFilter::default() };
+    if service.keys(tenant_id, &filter, Page { page: 1, limit: 1 }).await?.total > 0 {
+        return Ok(Seeded::Already);
+    }
+    let now = service.clock().now();
+    let mut keys = Vec::new();
+    for (tier, busiest) in TIERS {
+        for (place, owner) in OWNERS.into_iter().enumerate() {
+            let key = make_key(service, tenant_id, tier, owner, place).await?;
+            keys.push((key.id, busiest / (i64::try_from(place).unwrap_or(0) + 1)));
+        }
+    }
+    let minutes = make_history(service, tenant_id, &keys, now).await?;
+    let today = floor(now, TimeDelta::days(1));
+    while service.roll_up(today).await? > 0 {}
+    Ok(Seeded::Made { keys: keys.len(), minutes })
+}
+
+async fn make_key(
+    service: &Service,
+    tenant_id: TenantId,
+    tier: &str,
+    owner: &str,
+    place: usize,
+) -> Result<ApiKey, Error> {
+    let now = service.clock().now();
+    let new = NewApiKey {
+        name: format!("{owner} {tier}"),
+        tier: tier.into(),
+        description: Some(format!("Demonstration key of {owner} on {tier}")),
+        environment: if place == 4 { Environment::Test } else { Environment::Live },
+        owner_id: Some(owner.into()),
+        tags: vec![TAG.into(), if place == 4 { "sandbox".into() } else { "production".into() }],
+        expires_at: (place == 3).then(|| now + TimeDelta::days(90)),
+        ..NewApiKey::default()
+    };
+    let (detail, _) = service.create_key(tenant_id, new).await?;
+    let id = detail.key.id;
+    // One key of each tier in each state that an operator meets.
+    Ok(match (tier, place) {
+        ("free", 4) => service.suspend_key(tenant_id, id, Some(86_400), Some("unpaid invoice".into())).await?.key,
+        ("standard", 4) => service.suspend_key(tenant_id, id, None, Some("under review".into())).await?.key,
+        ("pro", 4) => {
+            let change = ApiKeyChange { status: Some(KeyStatus::Revoked), ..ApiKeyChange::default() };
+            service.update_key(tenant_id, id, &change, None).await?.key
+        }
+        ("enterprise", 4) => {
+            let change = ApiKeyChange { expires_at: Some(Some(now - TimeDelta::days(1))), ..ApiKeyChange::default() };
+            service.update_key(tenant_id, id, &change, None).await?.key
+        }
+        _ => detail.key,
+    })
+}
+
+/// One batch per day through the same door as real usage.
+async fn make_history(
+    service: &Service,
+    tenant_id: TenantId,
+    keys: &[(ApiKeyId, i64)],
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
+    let boot = BootId(service.clock().new_id());
+    let (mut position, mut rows) = (0, 0);
+    for back in (0..DAYS).rev() {
+        let day = floor(now, TimeDelta::days(1)) - TimeDelta::days(back);
+        let (mut usage, mut endpoints, mut violations) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for (id, busiest) in keys {
+            for quarter in 0..96 {
+                let minute = day + TimeDelta::minutes(15 * quarter);
+                if minute >= now {
+                    break;
+                }
+                let allowed = plausible(*id, *busiest, minute);
+                // The busiest quarters of the day run into the limit.
+                let rate_limited = if allowed > busiest / 5 { allowed / 12 } else { 0 };
+                let counts = Counts { allowed, rate_limited, ..Counts::default() };
+                usage.push(UsageRow { tenant_id, api_key_id: *id, minute, counts, last_at: minute });
+                let which = usize::try_from(noise(*id, minute) % 7).unwrap_or(0) % ENDPOINTS.len();
+                let endpoint = ENDPOINTS.get(which).copied().unwrap_or_default();
+                *endpoints.entry((*id, endpoint)).or_insert(0) += allowed;
+                if rate_limited > 0 {
+                    violations.push(violation(tenant_id, *id, minute, endpoint, rate_limited));
+                }
+            }
+        }
+        rows += usage.len();
+        let span = JournalSpan { boot, from: position, to: position + 1 };
+        position += 1;
+        usage.sort_by_key(|row| (row.api_key_id, row.minute));
+        let endpoints = endpoints
+            .into_iter()
+            .map(|((api_key_id, endpoint), allowed)| EndpointRow {
+                tenant_id,
+                api_key_id,
+                day,
+                endpoint: endpoint.to_owned(),
+                allowed,
+            })
+            .collect();
+        service.apply_usage(&UsageBatch { span, usage, endpoints }).await?;
+        service.record_violations(&ViolationBatch { span, rows: violations }).await?;
+    }
+    Ok(rows)
+}
+
+fn violation(tenant_id: TenantId, id: ApiKeyId, minute: DateTime<Utc>, endpoint: &str, count: i64) -> ViolationRow {
+    ViolationRow {
+        tenant_id,
+        api_key_id: id,
+        limit_name: "per-hour".into(),
+        endpoint: endpoint.into(),
+        minute,
+        // A documentation address (RFC 5737).
+        ip_address: format!("192.0.2.{}", noise(id, minute) % 254 + 1),
+        count,
+        first_at: minute,
+        last_at: minute + TimeDelta::seconds(50),
+    }
+}
+
+/// Requests of a quarter of an hour: a day's curve with its peak in the afternoon, quiet weekends, some noise.
+fn plausible(id: ApiKeyId, busiest: i64, at: DateTime<Utc>) -> i64 {
+    let hours_from_peak = (i64::from(at.hour()) - 15).abs();
+    let curve = 100 - hours_from_peak * hours_from_peak / 3;
+    let weekend = if matches!(at.weekday(), Weekday::Sat | Weekday::Sun) { 35 } else { 100 };
+    let noise = 70 + i64::try_from(noise(id, at) % 60).unwrap_or(0);
+    busiest / 4 * curve.max(15) * weekend * noise / 1_000_000
+}
+
+/// The same for the same key and minute, so that two runs on two machines show the same picture.
+fn noise(id: ApiKeyId, at: DateTime<Utc>) -> u64 {
+    let low = u64::try_from(id.0.as_u128() & u128::from(u32::MAX)).unwrap_or(0);
+    let mixed = (low ^ at.timestamp().unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed >> 33
+}

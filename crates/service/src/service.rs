@@ -1,0 +1,298 @@
+//! What is opened, once, from which URL; and how it is closed so that nothing counted is lost.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tollgate_domain::{AdminToken, BootId, Clock, Plan, PlanId, ScopeSet, TenantId, TokenId, TokenSecret};
+use tollgate_jobs::Queue;
+use tollgate_journal::{Durability, Journal};
+use tollgate_limiter::{HashKey, Limiter, TimeSource, Timestamp};
+use tollgate_repository::Repository;
+
+use crate::{
+    Config, Error, StartError,
+    cache::{Bounds, KeyCache},
+    config::SyncMode,
+    metrics::Metrics,
+    refusals::Refusals,
+};
+
+/// What a process does with the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers checks: keeps a journal and ships it.
+    Api,
+    /// Runs jobs only: has no journal and answers no checks.
+    Worker,
+}
+
+/// The use cases over everything they need. Cloning is cheap.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    clock: Clock,
+    repository: Repository,
+    queue: Queue,
+    limiter: Limiter,
+    hash_key: HashKey,
+    journal: Option<Journal>,
+    cache: KeyCache,
+    refusals: Refusals,
+    metrics: Metrics,
+    prepared: AtomicBool,
+    draining: AtomicBool,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Service {
+    /// Opens the database, the limiter, the queue and (for the API) the journal, each chosen by its URL's scheme. A server
+    /// that does not answer is no error: what needs it says so until it is there.
+    ///
+    /// With a manual clock the shared counters take this process's time instead of Redis': for tests.
+    pub async fn connect(config: Config, clock: Clock, role: Role) -> Result<Self, StartError> {
+        match role {
+            Role::Api => config.validate_for_api()?,
+            Role::Worker => config.validate_for_worker()?,
+        }
+        let metrics = Metrics::new()?;
+        let repository = open_repository(&config).await?;
+        let limiter = open_limiter(&config, &clock).await?;
+        let queue = Queue::connect(config.queue.url.expose(), tollgate_jobs::Options::default(), clock.clone()).await?;
+        refuse_eviction(&queue).await?;
+        let journal = match role {
+            Role::Api => Some(open_journal(&config, &clock)?),
+            Role::Worker => None,
+        };
+        let cache = KeyCache::new(bounds(&config));
+        let hash_key = HashKey::new(config.limiter.hash_key.0);
+        Ok(Self(Arc::new(Inner {
+            config,
+            clock,
+            repository,
+            queue,
+            limiter,
+            hash_key,
+            journal,
+            cache,
+            refusals: Refusals::default(),
+            metrics,
+            prepared: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// Brings the tables up to date and, on an empty database, makes the default plans and the first admin token, which is
+    /// returned: from `TOLLGATE_BOOTSTRAP_TOKEN` (`bootstrap`) if it is set, else a new one. Waits for a database that is
+    /// away, and reports ready when it is done.
+    pub async fn prepare(&self, bootstrap: Option<&str>) -> Result<Option<TokenSecret>, StartError> {
+        let chosen = match bootstrap.filter(|text| !text.is_empty()) {
+            Some(text) => Some(TokenSecret::chosen(text).ok_or(StartError::BootstrapToken)?),
+            None => None,
+        };
+        loop {
+            match self.try_prepare(chosen.clone()).await {
+                Err(StartError::Repository(error @ tollgate_repository::Error::Unavailable(_))) => {
+                    tracing::warn!(%error, "waiting for the database");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                Err(error) => return Err(error),
+                Ok(first_token) => {
+                    self.0.prepared.store(true, Ordering::Release);
+                    return Ok(first_token);
+                }
+            }
+        }
+    }
+
+    async fn try_prepare(&self, chosen: Option<TokenSecret>) -> Result<Option<TokenSecret>, StartError> {
+        self.repository().migrate().await?;
+        let secret = chosen.map_or_else(TokenSecret::generate, Ok)?;
+        let now = self.clock().now();
+        let token = AdminToken {
+            id: TokenId(self.clock().new_id()),
+            tenant_id: TenantId::DEFAULT,
+            name: "bootstrap".into(),
+            prefix: secret.prefix(),
+            scopes: ScopeSet::all(),
+            created_at: now,
+            expires_at: None,
+        };
+        let plans = Plan::defaults(TenantId::DEFAULT, now, || PlanId(self.clock().new_id()));
+        let first = self.repository().bootstrap(TenantId::DEFAULT, &plans, &token, &secret.hash()).await?;
+        Ok(first.then_some(secret))
+    }
+
+    /// Starts what runs beside the requests: the shipper, the look for changed keys, the snapshots. For the API only.
+    pub fn start(&self) {
+        crate::background::start(self);
+    }
+
+    /// No longer ready: called as soon as the process is told to stop.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Writes all refusals to the journal and waits until the database holds everything in it, at most `at_most`. What is
+    /// left then is shipped by the next process on this disk. The worker must still be running.
+    pub async fn ship_all(&self, at_most: Duration) {
+        crate::shipper::ship_all(self, at_most).await;
+    }
+
+    /// Stops what [`Service::start`] started, keeps the counters of a memory limiter and closes the journal.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        crate::background::keep_counters(self).await;
+        if let Some(journal) = &self.0.journal
+            && let Err(error) = journal.close()
+        {
+            tracing::error!(%error, "the journal did not close; the next start reads what is in it");
+        }
+        self.0.repository.close().await;
+    }
+
+    /// Whether requests should be sent here: prepared, and not about to stop.
+    pub fn is_ready(&self) -> bool {
+        self.0.prepared.load(Ordering::Acquire) && !self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether the tables are up to date.
+    pub fn is_prepared(&self) -> bool {
+        self.0.prepared.load(Ordering::Acquire)
+    }
+
+    /// Whether the process was told to stop.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The queue, for the worker to run.
+    pub fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.0.repository
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
+    pub(crate) fn hash_key(&self) -> &HashKey {
+        &self.0.hash_key
+    }
+
+    pub(crate) fn cache(&self) -> &KeyCache {
+        &self.0.cache
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    pub(crate) fn journal(&self) -> Result<&Journal, Error> {
+        self.0.journal.as_ref().ok_or_else(|| Error::Internal("a worker keeps no journal".into()))
+    }
+
+    pub(crate) fn waits_for_disk(&self) -> bool {
+        self.0.config.journal.sync == SyncMode::Group
+    }
+
+    /// Runs `task` beside the requests; [`Service::close`] waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(task);
+    }
+}
+
+/// A queue that may drop jobs when its memory is full stops the start. One that cannot be asked now is not known to.
+async fn refuse_eviction(queue: &Queue) -> Result<(), StartError> {
+    match queue.check_eviction().await {
+        Err(error @ tollgate_jobs::Error::Evicts { .. }) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the queue's eviction policy is not known");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn open_repository(config: &Config) -> Result<Repository, StartError> {
+    let options = tollgate_repository::Options {
+        max_connections: config.database.max_connections,
+        acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
+        replica_url: config.database.replica_url.non_empty().map(str::to_owned),
+    };
+    Ok(Repository::connect(config.database.url.expose(), options).await?)
+}
+
+async fn open_limiter(config: &Config, clock: &Clock) -> Result<Limiter, StartError> {
+    let options = tollgate_limiter::Options {
+        time: match clock {
+            Clock::System => TimeSource::Server,
+            Clock::Manual(_) => TimeSource::Caller,
+        },
+        call_budget: Duration::from_millis(config.limiter.call_budget_ms),
+        max_subjects: config.limiter.max_subjects,
+    };
+    let limiter = Limiter::connect(config.limiter.url.expose(), options).await?;
+    crate::background::restore_counters(&limiter, config, Timestamp::from_micros(clock.micros()));
+    Ok(limiter)
+}
+
+fn open_journal(config: &Config, clock: &Clock) -> Result<Journal, StartError> {
+    let options = tollgate_journal::Options {
+        segment_bytes: config.journal.segment_mib << 20,
+        sync: match config.journal.sync {
+            SyncMode::None => Durability::None,
+            SyncMode::Interval => Durability::Interval(Duration::from_millis(config.journal.sync_interval_ms)),
+            SyncMode::Group => Durability::Group,
+        },
+        ..tollgate_journal::Options::default()
+    };
+    let boot = BootId(clock.new_id());
+    Ok(Journal::open(&config.journal.dir, tollgate_journal::BootId::from_bytes(boot.0.into_bytes()), options)?)
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let micros = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    Bounds {
+        max_keys: config.cache.max_keys,
+        max_unknown: config.cache.max_unknown,
+        refresh_after: micros(config.cache.refresh_seconds),
+        stale_after: micros(config.cache.stale_seconds),
+        unknown_for: micros(config.cache.unknown_seconds),
+    }
+}

@@ -1,0 +1,308 @@
+//! From the journal to a job: sums per key and minute, one unconfirmed batch at a time, sent again until the database's
+//! cursor has moved. The cursor says what is due; the job is only a courier.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use tollgate_domain::{
+    ApiKeyId, BootId, TenantId,
+    usage::{Counts, EndpointRow, JournalSpan, JournalStream, UsageBatch, UsageRow, ViolationBatch, ViolationRow},
+};
+use tollgate_jobs::{Job, Push};
+use tollgate_journal::{Position, Stream};
+use uuid::Uuid;
+
+use crate::{
+    Error, Service,
+    event::{self, Event, MAX_RECORD, Refusal},
+};
+
+/// Rows of one job: some 1.5 MB of JSON at most.
+const MOST_ROWS: usize = 5_000;
+/// Bytes of journal one batch may cover, so that one look stays short.
+const MOST_BYTES: u64 = 16 << 20;
+/// Read between two looks at the number of rows.
+const STEP_BYTES: u64 = 256 << 10;
+/// Journal without rows for a stream that is passed over before its cursor moves all the same, so that segments can go.
+const SILENT_BYTES: u64 = 4 << 20;
+/// A batch that was not confirmed by then is sent again; the wait doubles up to the second figure, so that a worker that is
+/// away for long does not find a queue full of copies.
+const RESEND_AFTER: Duration = Duration::from_secs(2);
+const RESEND_AT_LAST: Duration = Duration::from_secs(60);
+/// Pause between two looks at the cursor of a batch under way.
+const CONFIRM_EVERY: Duration = Duration::from_millis(25);
+
+/// Ships one boot's journal: this process's own while it lives, or a dead one's to its end.
+pub(crate) struct Shipper {
+    service: Service,
+    stream: Stream,
+    boot: BootId,
+    /// Up to where each of the two readers has looked beyond its cursor and found nothing to send.
+    silent: HashMap<JournalStream, u64>,
+    resend_after: Duration,
+}
+
+const STREAMS: [JournalStream; 2] = [JournalStream::Usage, JournalStream::Violations];
+
+impl Shipper {
+    pub(crate) fn new(service: Service, stream: Stream) -> Self {
+        let boot = BootId(Uuid::from_bytes(*stream.boot().as_bytes()));
+        Self { service, stream, boot, silent: HashMap::new(), resend_after: RESEND_AFTER }
+    }
+
+    /// Sends what there is and waits until the database has it. True when there was nothing left to send.
+    pub(crate) async fn step(&mut self) -> Result<bool, Error> {
+        let mut under_way = Vec::new();
+        let mut confirmed = u64::MAX;
+        for stream in STREAMS {
+            let cursor = self.service.repository().journal_cursor(self.boot, stream).await?;
+            confirmed = confirmed.min(cursor);
+            let end = self.stream.end().get();
+            let lag = i64::try_from(end.saturating_sub(cursor)).unwrap_or(i64::MAX);
+            self.service.metrics().journal_lag.with_label_values(&[stream.as_str()]).set(lag);
+            let Some(job) = self.gather(stream, cursor)? else { continue };
+            // No id of its own: a copy that died must not keep the next one out, and a copy too many changes nothing.
+            self.service.queue().push(&job, Push::default()).await?;
+            under_way.push((stream, cursor));
+        }
+        self.let_go(confirmed)?;
+        let idle = under_way.is_empty();
+        for (stream, from) in under_way {
+            let moved = self.moved(stream, from).await?;
+            self.resend_after = if moved { RESEND_AFTER } else { (self.resend_after * 2).min(RESEND_AT_LAST) };
+            let result = if moved { "confirmed" } else { "resent" };
+            self.service.metrics().batches.with_label_values(&[stream.as_str(), result]).inc();
+        }
+        Ok(idle)
+    }
+
+    /// Deletes a dead process's journal once all of it is stored.
+    pub(crate) async fn finish(self) -> Result<(), Error> {
+        tracing::info!(boot = %self.boot, "a former process's journal is shipped");
+        Ok(self.stream.remove()?)
+    }
+
+    /// Sums from `cursor` on as a job. None when there is nothing worth one.
+    fn gather(&mut self, stream: JournalStream, cursor: u64) -> Result<Option<Job>, Error> {
+        let mut sums = Sums::default();
+        let mut at = self.silent.get(&stream).copied().unwrap_or(cursor).max(cursor);
+        let start = at;
+        loop {
+            let next = self.stream.read(Position::new(at), STEP_BYTES, |_, record| sums.add(stream, record))?.get();
+            let ended = next == at;
+            at = next;
+            if ended || sums.rows() >= MOST_ROWS || at - start >= MOST_BYTES {
+                break;
+            }
+        }
+        if sums.rows() == 0 && at - cursor < SILENT_BYTES {
+            self.silent.insert(stream, at);
+            return Ok(None);
+        }
+        self.silent.remove(&stream);
+        let span = JournalSpan { boot: self.boot, from: cursor, to: at };
+        Ok(Some(sums.into_job(stream, span)))
+    }
+
+    /// Waits until the cursor has left `from`, moved by this batch or by an earlier copy; false when that takes too long.
+    async fn moved(&self, stream: JournalStream, from: u64) -> Result<bool, Error> {
+        let deadline = tokio::time::Instant::now() + self.resend_after;
+        loop {
+            if self.service.repository().journal_cursor(self.boot, stream).await? > from {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(CONFIRM_EVERY).await;
+        }
+    }
+
+    /// Segments that both readers are done with go once their retention is over.
+    fn let_go(&mut self, confirmed: u64) -> Result<(), Error> {
+        let kept = Duration::from_secs(self.service.config().journal.retention_hours.saturating_mul(3_600));
+        let now = std::time::UNIX_EPOCH + Duration::from_micros(self.service.clock().micros().max(0).unsigned_abs());
+        let before = now.checked_sub(kept).unwrap_or(std::time::UNIX_EPOCH);
+        self.stream.confirmed(Position::new(confirmed), before)?;
+        Ok(())
+    }
+}
+
+/// Writes the summed refusals of this node to its journal.
+pub(crate) fn write_refusals(service: &Service) {
+    let Ok(journal) = service.journal() else { return };
+    let written = service.refusals().drain(|event| {
+        let mut buffer = [0; MAX_RECORD];
+        match event.encode(&mut buffer) {
+            Some(record) => journal.append(record).map(|_| ()),
+            None => Ok(()),
+        }
+    });
+    if let Err(error) = written {
+        tracing::warn!(%error, "refusals wait for the journal");
+    }
+}
+
+/// Sends everything in this process's journal and waits until it is stored, at most `at_most`.
+pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
+    write_refusals(service);
+    let Ok(journal) = service.journal() else { return };
+    let mut shipper = Shipper::new(service.clone(), journal.stream());
+    let shipped = tokio::time::timeout(at_most, async {
+        loop {
+            match shipper.step().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "shipping the journal");
+                    tokio::time::sleep(CONFIRM_EVERY).await;
+                }
+            }
+        }
+    });
+    if shipped.await.is_err() {
+        tracing::warn!("the journal is not shipped yet; the next start on this disk does it");
+    }
+}
+
+type KeyMinute = (TenantId, ApiKeyId, DateTime<Utc>);
+
+/// What one batch adds up. Maps are ordered: the job's rows are sorted, so two workers lock them in the same order.
+#[derive(Default)]
+struct Sums {
+    usage: BTreeMap<KeyMinute, (Counts, DateTime<Utc>)>,
+    endpoints: BTreeMap<(TenantId, ApiKeyId, DateTime<Utc>, String), i64>,
+    violations: BTreeMap<(TenantId, ApiKeyId, String, String, DateTime<Utc>), ViolationRow>,
+}
+
+impl Sums {
+    fn rows(&self) -> usize {
+        self.usage.len() + self.endpoints.len() + self.violations.len()
+    }
+
+    fn add(&mut self, stream: JournalStream, record: &[u8]) {
+        match (stream, event::decode(record)) {
+            (JournalStream::Usage, Some(Event::Admitted { tenant_id, api_key_id, at, units, endpoint })) => {
+                let counts = Counts { allowed: i64::from(units), ..Counts::default() };
+                self.count(tenant_id, api_key_id, at, at, &counts);
+                if !endpoint.is_empty() {
+                    let day = floor(at, TimeDelta::days(1));
+                    *self.endpoints.entry((tenant_id, api_key_id, day, endpoint.to_owned())).or_default() +=
+                        i64::from(units);
+                }
+            }
+            (
+                JournalStream::Usage,
+                Some(Event::Refused { tenant_id, api_key_id, first_at, last_at, count, refusal, .. }),
+            ) => {
+                self.count(tenant_id, api_key_id, first_at, last_at, &refused(refusal, count));
+            }
+            (JournalStream::Violations, Some(refused @ Event::Refused { .. })) => self.violation(&refused),
+            (JournalStream::Violations, Some(Event::Admitted { .. })) => {}
+            (_, None) => tracing::error!("a journal record is of no known kind and is left out"),
+        }
+    }
+
+    fn count(
+        &mut self,
+        tenant: TenantId,
+        key: ApiKeyId,
+        first_at: DateTime<Utc>,
+        last_at: DateTime<Utc>,
+        counts: &Counts,
+    ) {
+        let minute = floor(first_at, TimeDelta::minutes(1));
+        let (sum, last) = self.usage.entry((tenant, key, minute)).or_insert((Counts::default(), last_at));
+        sum.add(counts);
+        *last = (*last).max(last_at);
+    }
+
+    fn violation(&mut self, refused: &Event<'_>) {
+        let Event::Refused {
+            tenant_id,
+            api_key_id,
+            first_at,
+            last_at,
+            count,
+            refusal,
+            limit_name,
+            endpoint,
+            ip_address,
+        } = refused
+        else {
+            return;
+        };
+        if *refusal == Refusal::Rejected {
+            return;
+        }
+        let minute = floor(*first_at, TimeDelta::minutes(1));
+        let key = (*tenant_id, *api_key_id, (*limit_name).to_owned(), (*endpoint).to_owned(), minute);
+        let row = self.violations.entry(key).or_insert_with(|| ViolationRow {
+            tenant_id: *tenant_id,
+            api_key_id: *api_key_id,
+            limit_name: (*limit_name).to_owned(),
+            endpoint: (*endpoint).to_owned(),
+            minute,
+            ip_address: String::new(),
+            count: 0,
+            first_at: *first_at,
+            last_at: *last_at,
+        });
+        row.count += i64::from(*count);
+        row.first_at = row.first_at.min(*first_at);
+        row.last_at = row.last_at.max(*last_at);
+        if !ip_address.is_empty() {
+            row.ip_address = (*ip_address).to_owned();
+        }
+    }
+
+    fn into_job(self, stream: JournalStream, span: JournalSpan) -> Job {
+        match stream {
+            JournalStream::Violations => {
+                Job::ViolationRecord(ViolationBatch { span, rows: self.violations.into_values().collect() })
+            }
+            JournalStream::Usage => Job::UsageApply(UsageBatch {
+                span,
+                usage: self
+                    .usage
+                    .into_iter()
+                    .map(|((tenant_id, api_key_id, minute), (counts, last_at))| UsageRow {
+                        tenant_id,
+                        api_key_id,
+                        minute,
+                        counts,
+                        last_at,
+                    })
+                    .collect(),
+                endpoints: self
+                    .endpoints
+                    .into_iter()
+                    .map(|((tenant_id, api_key_id, day, endpoint), allowed)| EndpointRow {
+                        tenant_id,
+                        api_key_id,
+                        day,
+                        endpoint,
+                        allowed,
+                    })
+                    .collect(),
+            }),
+        }
+    }
+}
+
+fn refused(refusal: Refusal, count: u32) -> Counts {
+    let count = i64::from(count);
+    match refusal {
+        Refusal::RateLimited => Counts { rate_limited: count, ..Counts::default() },
+        Refusal::QuotaExceeded => Counts { quota_exceeded: count, ..Counts::default() },
+        Refusal::Rejected => Counts { rejected: count, ..Counts::default() },
+    }
+}
+
+/// Start of the minute or day; a time outside the calendar's range stays as it is.
+pub(crate) fn floor(at: DateTime<Utc>, span: TimeDelta) -> DateTime<Utc> {
+    at.duration_trunc(span).unwrap_or(at)
+}

@@ -1,0 +1,198 @@
+//! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
+
+use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
+use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, usage::Counts};
+use tollgate_repository::{Granularity, UsageEvent};
+
+use crate::{Error, Service, api_keys::KeyDetail, check::MAX_REQUESTS, event::MAX_ENDPOINT, shipper::floor};
+
+/// Most buckets one history may have: two years of hours would be 17,520.
+const MOST_BUCKETS: usize = 2_000;
+/// Most events of one call.
+pub const MOST_EVENTS: usize = 1_000;
+
+/// One bucket of a history.
+pub type Bucket = (DateTime<Utc>, Counts);
+
+/// The current billing period of a key.
+#[derive(Clone, Debug)]
+pub struct CurrentUsage {
+    /// Whose.
+    pub api_key_id: ApiKeyId,
+    /// When it began and ends.
+    pub period: BillingPeriod,
+    /// What was counted.
+    pub counts: Counts,
+    /// Units the period includes, if the plan says.
+    pub limit: Option<u64>,
+    /// Units beyond that are billed.
+    pub overage: u64,
+    /// Base fee and overage so far.
+    pub cost: Money,
+    /// Of `cost`.
+    pub currency: Currency,
+    /// Up to when all is counted, but for at most two seconds.
+    pub as_of: DateTime<Utc>,
+}
+
+/// A history without gaps.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// First moment.
+    pub start: DateTime<Utc>,
+    /// First moment that no longer belongs to it.
+    pub end: DateTime<Utc>,
+    /// Ascending; buckets without requests are zero.
+    pub buckets: Vec<Bucket>,
+    /// Their sum.
+    pub summary: Counts,
+}
+
+impl Service {
+    /// What a key used in the current billing period, no staler than two seconds.
+    pub async fn current_usage(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<CurrentUsage, Error> {
+        let KeyDetail { plan, .. } = self.key(tenant_id, id).await?;
+        let now = self.clock().now();
+        let period = BillingPeriod::containing(now);
+        let counts = self.repository().period_usage(tenant_id, id, period.start).await?;
+        let used = u64::try_from(counts.allowed).unwrap_or(0);
+        Ok(CurrentUsage {
+            api_key_id: id,
+            period,
+            counts,
+            limit: plan.quota.as_ref().map(|quota| quota.limit),
+            overage: plan.overage_of(used),
+            cost: plan.cost_of(used),
+            currency: plan.prices.currency,
+            as_of: now,
+        })
+    }
+
+    /// What a key used by hour, day or month. Default: the last 24 hours, 30 days or 12 months. `start` is rounded down and
+    /// `end` up to whole buckets.
+    pub async fn usage_history(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        granularity: Granularity,
+        start: Option<DateTime<Utc>>,
+        end: Option<DateTime<Utc>>,
+    ) -> Result<History, Error> {
+        self.key(tenant_id, id).await?;
+        let end = end.unwrap_or_else(|| self.clock().now());
+        let last = bucket_start(end - TimeDelta::microseconds(1), granularity);
+        let start = start.map_or_else(|| back(last, granularity), |at| bucket_start(at, granularity));
+        if start > last {
+            return Err(Error::BadRequest("start_date must lie before end_date".into()));
+        }
+        let end = next(last, granularity);
+        if !within(start, end, granularity) {
+            return Err(Error::BadRequest(format!(
+                "at most {MOST_BUCKETS} buckets: shorten the period or coarsen granularity"
+            )));
+        }
+        let found = self.repository().usage_series(tenant_id, id, granularity, start, end).await?;
+        let buckets = fill(&found, granularity, start, end);
+        let mut summary = Counts::default();
+        buckets.iter().for_each(|(_, counts)| summary.add(counts));
+        Ok(History { start, end, buckets, summary })
+    }
+
+    /// Takes usage that was metered elsewhere. Each answer is true when the event was counted now, false when its id was
+    /// known.
+    pub async fn take_events(&self, tenant_id: TenantId, events: &[UsageEvent]) -> Result<Vec<bool>, Error> {
+        self.validate_events(events)?;
+        for event in events {
+            self.entry(tenant_id, event.api_key_id).await.map_err(|error| match error {
+                Error::NotFound(_) => {
+                    let index = events.iter().position(|e| e.api_key_id == event.api_key_id).unwrap_or(0);
+                    Invalid::field(format!("/events/{index}/api_key_id"), "no such API key").into()
+                }
+                other => other,
+            })?;
+        }
+        Ok(self.repository().insert_usage_events(tenant_id, events).await?)
+    }
+
+    fn validate_events(&self, events: &[UsageEvent]) -> Result<(), Invalid> {
+        let mut invalid = Invalid::none();
+        let many = (1..=MOST_EVENTS).contains(&events.len());
+        invalid.require(many, "/events", format!("from 1 to {MOST_EVENTS}"));
+        let now = self.clock().now();
+        let oldest = now - TimeDelta::days(i64::from(self.config().retention.usage_events_days.min(35)));
+        for (index, event) in events.iter().enumerate().take(MOST_EVENTS) {
+            let at = |member: &str| format!("/events/{index}/{member}");
+            invalid.require((1..=255).contains(&event.id.len()), &at("id"), "1 to 255 bytes");
+            invalid.require(
+                (1..=i64::from(MAX_REQUESTS)).contains(&event.units),
+                &at("units"),
+                format!("from 1 to {MAX_REQUESTS}"),
+            );
+            let timely = event.at >= oldest && event.at <= now + TimeDelta::minutes(5);
+            invalid.require(timely, &at("timestamp"), format!("from {} to now", oldest.format("%Y-%m-%dT%H:%M:%SZ")));
+            let endpoint =
+                event.endpoint.as_ref().is_none_or(|e| e.len() <= MAX_ENDPOINT && !e.chars().any(char::is_control));
+            invalid.require(
+                endpoint,
+                &at("endpoint"),
+                format!("at most {MAX_ENDPOINT} bytes and no control characters"),
+            );
+        }
+        invalid.finish()
+    }
+}
+
+/// Zeros where `found` has no bucket. `found` is ascending.
+pub(crate) fn fill(found: &[Bucket], granularity: Granularity, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Bucket> {
+    let mut found = found.iter().peekable();
+    let mut buckets = Vec::new();
+    let mut at = from;
+    while at < to && buckets.len() <= MOST_BUCKETS {
+        let hit = found.next_if(|(start, _)| *start <= at);
+        buckets.push((at, hit.map_or_else(Counts::default, |(_, counts)| *counts)));
+        at = next(at, granularity);
+    }
+    buckets
+}
+
+fn bucket_start(at: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
+    match granularity {
+        Granularity::Hourly => floor(at, TimeDelta::hours(1)),
+        Granularity::Daily => floor(at, TimeDelta::days(1)),
+        Granularity::Monthly => BillingPeriod::containing(at).start,
+    }
+}
+
+fn next(at: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
+    match granularity {
+        Granularity::Hourly => at + TimeDelta::hours(1),
+        Granularity::Daily => at + TimeDelta::days(1),
+        Granularity::Monthly => BillingPeriod::containing(at).end,
+    }
+}
+
+/// Start of a default history that ends with the bucket `last`.
+fn back(last: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
+    match granularity {
+        Granularity::Hourly => last - TimeDelta::hours(23),
+        Granularity::Daily => last - TimeDelta::days(29),
+        Granularity::Monthly => last.checked_sub_months(Months::new(11)).unwrap_or(last),
+    }
+}
+
+fn within(start: DateTime<Utc>, end: DateTime<Utc>, granularity: Granularity) -> bool {
+    let most = i64::try_from(MOST_BUCKETS).unwrap_or(i64::MAX);
+    match granularity {
+        Granularity::Hourly => (end - start).num_hours() <= most,
+        Granularity::Daily => (end - start).num_days() <= most,
+        Granularity::Monthly => i64::from(end.year() - start.year()) * 12 <= most,
+    }
+}
+
+/// A date (`2026-11-01`, its first moment in UTC) or an RFC 3339 time.
+pub fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
+    let date = || text.parse::<NaiveDate>().ok().map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc());
+    let at = DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(date)?;
+    // Beyond this span sums of time could leave the calendar.
+    (1970..=9998).contains(&at.year()).then_some(at)
+}
