@@ -15,6 +15,10 @@ mod memory;
 pub mod queue;
 pub mod quota_sync;
 mod redis;
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests in tests/, which use the rest")]
+#[path = "../tests/it/support/redis_server.rs"]
+mod redis_server;
 pub mod retention;
 pub mod rollup;
 pub mod run;

@@ -28,6 +28,8 @@ pub struct Options {
     pub backoff_max: Duration,
     /// Dead jobs kept per priority; the oldest make room and are counted.
     pub dead_kept: usize,
+    /// What runs may take to finish once a worker is told to stop; the rest is given back.
+    pub drain: Duration,
     /// First part of every Redis key, so that several installations can share a database.
     pub namespace: String,
 }
@@ -40,6 +42,7 @@ impl Default for Options {
             backoff: Duration::from_millis(200),
             backoff_max: Duration::from_secs(60),
             dead_kept: 10_000,
+            drain: Duration::from_secs(10),
             namespace: "tg".to_owned(),
         }
     }

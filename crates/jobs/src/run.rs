@@ -21,8 +21,6 @@ use crate::{
     store::{Claimed, Verdict},
 };
 
-/// What runs may take to finish after the shutdown; the rest is given back.
-const DRAIN: Duration = Duration::from_secs(10);
 /// For handlers that were cut short to be dropped.
 const CUT: Duration = Duration::from_secs(1);
 /// For the last word to the store. Longer and the lease says it anyway.
@@ -81,7 +79,8 @@ pub enum Outcome {
     Abort(String),
 }
 
-/// Runs jobs until `shutdown` resolves, then finishes what runs, for 10 s at most, and gives back the rest uncounted.
+/// Runs jobs until `shutdown` resolves, then finishes what runs, for [`Options::drain`] at most, and gives back the rest
+/// uncounted.
 ///
 /// A handler that panics or takes longer than its job's timeout has failed with that cause. A queue that cannot be
 /// reached is waited for, however long. Dropping the future stops everything at once; what ran is then taken over when
@@ -163,12 +162,13 @@ where
         stop.cancelled().await;
         return Ok(());
     }
+    let drain = lanes.first().map_or(Duration::ZERO, |lane| lane.options().drain);
     let mut monitor = Monitor::new()
         .should_restart(|worker, error| {
             warn!(worker = worker.name(), %error, "a worker failed; starting it again");
             true
         })
-        .with_terminator(async { sleep(DRAIN).await });
+        .with_terminator(async move { sleep(drain).await });
     for lane in lanes {
         let (lane, handler, shared) = (lane.clone(), Arc::clone(handler), Arc::clone(shared));
         monitor = monitor.register(move |_| {
@@ -292,6 +292,61 @@ mod tests {
                 assert!((most * 500..=most * 1_000).contains(&delay), "attempt {attempt}: {delay} us");
             }
         }
+    }
+
+    fn claimed(body: Vec<u8>) -> Claimed {
+        Claimed { id: "1".to_owned(), body, attempts: 0, max_attempts: 3, token: "t".into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_takes_longer_than_its_job_may_is_dropped_and_has_failed() {
+        let job = Job::QuotaSync(crate::quota_sync::Payload {});
+        let dropped = CancellationToken::new();
+        let guard = Arc::new(std::sync::Mutex::new(Some(dropped.clone().drop_guard())));
+        let forever = |_, _| {
+            let guard = guard.lock().unwrap().take();
+            async move {
+                let _guard = guard;
+                std::future::pending().await
+            }
+        };
+        let outcome = attempt(&forever, &claimed(Envelope::encode(&job, None).unwrap())).await;
+        assert_eq!(outcome, Outcome::Retry("took longer than 30 s".to_owned()));
+        assert!(dropped.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_version_pushed_is_left_for_a_newer_worker() {
+        let never = |_, _| async { Outcome::Done };
+        let outcome = attempt(&never, &claimed(br#"{"v":9,"job":{}}"#.to_vec())).await;
+        assert_eq!(outcome, Outcome::Retry("its layout 9 is newer than this worker's 1".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn poison_in_memory_is_dead_with_a_cause_and_the_others_flow() {
+        let queue = Queue::connect("memory:", Options::default(), tollgate_domain::Clock::System).await.unwrap();
+        // Before the sound one in line: due as early, and their ids sort first.
+        let poison = |id: &str| crate::store::NewJob {
+            id: id.to_owned(),
+            body: b"{\"v\":1,".to_vec(),
+            max_attempts: 5,
+            run_at: None,
+        };
+        queue.store.push(Priority::Critical, vec![poison("0-a"), poison("0-b")]).await.unwrap();
+        queue.push(&Job::QuotaSync(crate::quota_sync::Payload {}), crate::Push::default()).await.unwrap();
+        let handled = CancellationToken::new();
+        let (told, shutdown) = (handled.clone(), handled.cancelled_owned());
+        let handler = move |_, _| {
+            told.cancel();
+            async { Outcome::Done }
+        };
+        run(queue.clone(), handler, Concurrency { critical: 1, default: 0, low: 0 }, shutdown).await.unwrap();
+        let (dead, _) = queue.dead(1, 10).await.unwrap();
+        assert_eq!(
+            dead.iter().map(|job| (job.id.as_str(), job.attempts)).collect::<Vec<_>>(),
+            [("0-b", 1), ("0-a", 1)]
+        );
+        assert!(dead.iter().all(|job| job.cause.contains("cannot be decoded") && job.name == "unreadable"));
     }
 
     #[test]

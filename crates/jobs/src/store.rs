@@ -121,3 +121,119 @@ impl Store {
         on!(self, depth(priority))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+    use tollgate_domain::Clock;
+
+    use super::*;
+    use crate::{Options, redis_server::RedisServer};
+
+    /// Numbers that look random and are the same in every run of a seed (xorshift64).
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % sides
+        }
+    }
+
+    fn some_jobs(dice: &mut Dice, now: i64) -> Vec<NewJob> {
+        (0..=dice.roll(3))
+            .map(|_| NewJob {
+                id: format!("job-{}", dice.roll(12)),
+                body: format!("body {}", dice.roll(1_000)).into_bytes(),
+                max_attempts: dice.roll(4) as u32,
+                run_at: (dice.roll(2) == 0).then(|| now - 50 + dice.roll(100) as i64),
+            })
+            .collect()
+    }
+
+    /// Of leases held now, held once, or never.
+    fn some_ends(dice: &mut Dice, seen: &[Claimed]) -> Vec<Settlement> {
+        let verdict = |dice: &mut Dice| match dice.roll(6) {
+            0 => Verdict::Done,
+            1 => Verdict::Abort { cause: format!("cause {}", dice.roll(9)) },
+            2 => Verdict::GiveBack,
+            _ => {
+                Verdict::Retry { after: Duration::from_millis(dice.roll(60)), cause: format!("cause {}", dice.roll(9)) }
+            }
+        };
+        let recent = seen.iter().rev().take(24).collect::<Vec<_>>();
+        (0..=dice.roll(6))
+            .filter_map(|_| {
+                let job = recent.get(dice.roll(24) as usize)?;
+                let token = if dice.roll(8) == 0 { "never-given".into() } else { Arc::clone(&job.token) };
+                Some(Settlement { id: job.id.clone(), token, verdict: verdict(dice) })
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn memory_and_redis_do_the_same() {
+        let server = RedisServer::start().await;
+        for seed in 1..=4_u64 {
+            let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
+            let options = Options {
+                lease: Duration::from_secs(600),
+                dead_kept: 4,
+                namespace: format!("seed-{seed}"),
+                ..Options::default()
+            };
+            let memory = Store::Memory(Arc::new(Memory::new(&options, clock.clone())));
+            let redis = Store::Redis(Arc::new(RedisStore::new(&server.url(), &options, clock.clone()).unwrap()));
+            let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ seed);
+            let mut seen: Vec<Claimed> = Vec::new();
+            let (mut claims, mut deaths, mut lost) = (0, 0, 0);
+            for step in 0..2_000 {
+                let at = format!("seed {seed}, step {step}");
+                let priority = Priority::ALL[dice.roll(2) as usize];
+                /// Both answers, which must be equal.
+                macro_rules! both {
+                    ($method:ident($($argument:expr),*)) => {{
+                        let (ours, theirs) =
+                            (memory.$method($($argument),*).await.unwrap(), redis.$method($($argument),*).await.unwrap());
+                        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "{at}: {}", stringify!($method));
+                        ours
+                    }};
+                }
+                match dice.roll(10) {
+                    0..=2 => {
+                        let jobs = some_jobs(&mut dice, clock.micros() / 1_000);
+                        both!(push(priority, jobs.clone()));
+                    }
+                    3 | 4 => {
+                        let token: Arc<str> = format!("token-{step}").into();
+                        let limit = dice.roll(4) as usize;
+                        let claimed = both!(claim(priority, &token, limit));
+                        claims += claimed.len();
+                        seen.extend(claimed);
+                    }
+                    5..=7 => {
+                        let ends = some_ends(&mut dice, &seen);
+                        both!(settle(priority, &ends));
+                    }
+                    8 => {
+                        let held: Vec<_> =
+                            seen.iter().rev().take(8).map(|job| (job.id.clone(), Arc::clone(&job.token))).collect();
+                        lost += both!(renew(priority, &held)).len();
+                    }
+                    _ => {
+                        let id = format!("job-{}", dice.roll(12));
+                        both!(dead_one(priority, &id));
+                        both!(revive(priority, &id));
+                        clock.advance(TimeDelta::milliseconds(dice.roll(80) as i64));
+                    }
+                }
+                both!(depth(priority));
+                let limit = dice.roll(6) as usize;
+                deaths += both!(dead(priority, limit)).0;
+            }
+            assert!(claims > 100 && deaths > 100 && lost > 20, "seed {seed} tried little: {claims} {deaths} {lost}");
+        }
+    }
+}

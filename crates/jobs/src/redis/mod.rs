@@ -160,9 +160,10 @@ impl RedisStore {
 
     pub(crate) async fn dead(&self, priority: Priority, limit: usize) -> Result<(u64, Vec<(i64, String)>), Error> {
         let [_, _, dead, ..] = self.keys(priority);
-        let last = isize::try_from(limit).unwrap_or(isize::MAX) - 1;
+        // To Redis a last place of -1 is the end: for none, the first comes after the last.
+        let (first, last) = if limit == 0 { (1, 0) } else { (0, isize::try_from(limit).unwrap_or(isize::MAX) - 1) };
         let mut pipeline = redis::pipe();
-        pipeline.zcard(dead).zrevrange_withscores(dead, 0, last);
+        pipeline.zcard(dead).zrevrange_withscores(dead, first, last);
         let (total, latest): (u64, Vec<(String, f64)>) =
             self.link.with(async |connection| pipeline.query_async(connection).await).await?;
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch are whole and below 2^53")]

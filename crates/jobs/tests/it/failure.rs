@@ -1,0 +1,139 @@
+//! What becomes of jobs that fail.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, TimeDelta};
+use tollgate_domain::Clock;
+use tollgate_jobs::{Options, Outcome, Priority, Push, Pushed, Queue};
+
+use crate::support::{
+    Seen, Stage, Worker, add, depth_of, quick, redis_server::RedisServer, roll_up, settled, sync, usage, violations,
+    with_id,
+};
+
+#[tokio::test]
+async fn a_failing_job_is_tried_later_each_time_and_then_dead_with_its_cause() {
+    let options = Options { backoff: Duration::from_millis(200), ..quick() };
+    for stage in Stage::all(options).await {
+        let seen = Seen::default();
+        let noted = seen.clone();
+        let worker = Worker::start(&stage.queue, move |_, context| {
+            noted.note(&context);
+            async move { Outcome::Retry(format!("failure {}", context.attempt)) }
+        });
+        add(&stage.queue, &sync(), with_id("fails")).await;
+        settled(&stage.queue, 1).await;
+        worker.stop().await.unwrap();
+        assert_eq!(seen.attempts(), [1, 2, 3]);
+        let at: Vec<Instant> = seen.all().into_iter().map(|(at, _)| at).collect();
+        assert!(at[1] - at[0] >= Duration::from_millis(99), "{:?}", at[1] - at[0]);
+        assert!(at[2] - at[1] >= Duration::from_millis(199), "{:?}", at[2] - at[1]);
+        let (dead, total) = stage.queue.dead(1, 10).await.unwrap();
+        assert_eq!(total, 1);
+        assert_eq!((dead[0].id.as_str(), dead[0].name.as_str()), ("fails", "quota_sync"));
+        assert_eq!((dead[0].attempts, dead[0].cause.as_str()), (3, "failure 3"));
+        assert_eq!(dead[0].priority, Priority::Critical);
+        assert_eq!(dead[0].payload, serde_json::json!({}));
+        assert!(dead[0].died_at - dead[0].pushed_at >= TimeDelta::milliseconds(298));
+    }
+}
+
+#[tokio::test]
+async fn an_aborted_job_is_dead_at_once() {
+    for stage in Stage::all(quick()).await {
+        let seen = Seen::default();
+        let noted = seen.clone();
+        let worker = Worker::start(&stage.queue, move |_, context| {
+            noted.note(&context);
+            async { Outcome::Abort("no such tenant".to_owned()) }
+        });
+        add(&stage.queue, &usage(1), Push::default()).await;
+        settled(&stage.queue, 1).await;
+        worker.stop().await.unwrap();
+        assert_eq!(seen.attempts(), [1]);
+        let (dead, _) = stage.queue.dead(1, 10).await.unwrap();
+        assert_eq!((dead[0].attempts, dead[0].cause.as_str()), (1, "no such tenant"));
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure_with_its_text_and_ends_no_worker() {
+    for stage in Stage::all(quick()).await {
+        let worker = Worker::start(&stage.queue, |_, context| {
+            assert!(context.attempt > 1, "before the first await");
+            async move {
+                assert!(context.attempt > 2, "in the future");
+                panic!("last of {}", context.attempt);
+            }
+        });
+        add(&stage.queue, &sync(), Push::default()).await;
+        settled(&stage.queue, 1).await;
+        let (dead, _) = stage.queue.dead(1, 1).await.unwrap();
+        assert_eq!((dead[0].attempts, dead[0].cause.as_str()), (3, "panicked: last of 3"));
+        worker.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_dead_are_paged_latest_first_and_replayed() {
+    let server = RedisServer::start().await;
+    for url in ["memory:".to_owned(), server.url()] {
+        let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
+        let queue = Queue::connect(&url, quick(), clock.clone()).await.unwrap();
+        let healed = Arc::new(Mutex::new(false));
+        let (seen, asked) = (Seen::default(), Arc::clone(&healed));
+        let noted = seen.clone();
+        let worker = Worker::start(&queue, move |_, context| {
+            noted.note(&context);
+            let outcome = if *asked.lock().unwrap() { Outcome::Done } else { Outcome::Abort("broken".to_owned()) };
+            async { outcome }
+        });
+        for number in 0..7 {
+            let job = [usage(number), violations(), roll_up()][number as usize % 3].clone();
+            add(&queue, &job, with_id(format!("job-{number}"))).await;
+            settled(&queue, number + 1).await;
+            clock.advance(TimeDelta::milliseconds(1));
+        }
+        let mut ids = Vec::new();
+        for page in 1..=4 {
+            let (dead, total) = queue.dead(page, 3).await.unwrap();
+            assert_eq!(total, 7);
+            ids.push(dead.into_iter().map(|dead| dead.id).collect::<Vec<_>>().join(" "));
+        }
+        assert_eq!(ids, ["job-6 job-5 job-4", "job-3 job-2 job-1", "job-0", ""]);
+
+        *healed.lock().unwrap() = true;
+        let was = queue.retry("job-3").await.unwrap().unwrap();
+        assert_eq!((was.attempts, was.cause.as_str(), was.payload["span"]["from"].as_u64()), (1, "broken", Some(3)));
+        settled(&queue, 6).await;
+        let (_, last) = seen.all().pop().unwrap();
+        assert_eq!((last.id.as_str(), last.attempt), ("job-3", 1));
+        assert!(queue.retry("job-3").await.unwrap().is_none(), "no longer dead");
+        assert!(queue.retry("never-was").await.unwrap().is_none());
+        worker.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_the_latest_dead_are_kept_and_the_others_counted() {
+    let server = RedisServer::start().await;
+    for url in ["memory:".to_owned(), server.url()] {
+        let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
+        let queue = Queue::connect(&url, Options { dead_kept: 3, ..quick() }, clock.clone()).await.unwrap();
+        let worker = Worker::start(&queue, |_, _| async { Outcome::Abort("broken".to_owned()) });
+        for number in 0..5 {
+            add(&queue, &usage(number), with_id(format!("job-{number}"))).await;
+            settled(&queue, (number + 1).min(3)).await;
+            clock.advance(TimeDelta::milliseconds(1));
+        }
+        let (dead, total) = queue.dead(1, 10).await.unwrap();
+        assert_eq!(total, 3);
+        assert_eq!(dead.iter().map(|dead| dead.id.as_str()).collect::<Vec<_>>(), ["job-4", "job-3", "job-2"]);
+        assert_eq!(depth_of(&queue.depths().await.unwrap(), Priority::Critical).dead_dropped, 2);
+        assert_eq!(queue.push(&usage(0), with_id("job-0")).await.unwrap(), Pushed::Added, "forgotten altogether");
+        worker.stop().await.unwrap();
+    }
+}
