@@ -220,9 +220,9 @@ mod tests {
         let journal = open(dir.path(), Durability::Group);
         let before = journal.append(b"before").unwrap();
         wait(journal.durable(before)).unwrap();
-        // A pipe cannot be synced.
+        // A pipe cannot be synced. In the place of the oldest segment, so that all of them count.
         let (_reader, pipe) = io::pipe().unwrap();
-        locked(&journal.shared().unsynced).push(Arc::new(File::from(OwnedFd::from(pipe))));
+        locked(&journal.shared().unsynced).insert(0, Arc::new(File::from(OwnedFd::from(pipe))));
         let position = journal.append(b"record").unwrap();
         assert!(matches!(wait(journal.durable(position)), Err(Error::SyncFailed)));
         assert!(wait(journal.durable(before)).is_ok(), "what was synced stays so");

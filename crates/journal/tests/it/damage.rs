@@ -68,6 +68,19 @@ fn a_flipped_byte_in_the_middle_is_reported_after_what_stood_before_it() {
 }
 
 #[test]
+fn a_bad_last_record_of_a_sealed_stream_is_corrupt_and_not_torn() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let written = append_all(&journal, (0..10).map(|n| payload(n, 100)));
+    drop(journal);
+    flip(&segments(dir.path())[0], HEADER + written[8].0.get() + 20);
+    let mut stream = only_abandoned(dir.path());
+    assert_eq!((stream.sealed(), stream.torn_bytes(), stream.end()), (true, 0, written[9].0));
+    let (seen, skipped) = read_over(&mut stream);
+    assert_eq!((&seen[..], &skipped[..]), (&written[..9], &[(written[8].0, written[9].0)][..]));
+}
+
+#[test]
 fn a_live_reader_reports_a_flipped_byte_too() {
     use std::os::unix::fs::FileExt;
     let dir = tempfile::tempdir().unwrap();

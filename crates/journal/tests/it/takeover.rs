@@ -1,6 +1,7 @@
 //! One stream, one owner, whatever processes there are.
 use crate::child;
 use crate::util::{SMALL, boot, only_abandoned, open, read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tollgate_journal::{Error, Journal, Position, abandoned};
 
@@ -45,6 +46,25 @@ fn many_who_look_at_once_share_the_streams_without_overlap() {
     let mut boots: Vec<_> = taken.iter().map(|s| s.boot()).collect();
     boots.sort();
     assert_eq!(boots, (0..20).map(boot).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_journal_that_is_just_being_opened_is_not_abandoned() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|s| {
+        let looker = s.spawn(|| {
+            let mut found = 0;
+            while !done.load(Ordering::Acquire) {
+                found += abandoned(dir.path()).unwrap().len();
+            }
+            found
+        });
+        let journals: Vec<_> = (0..100).map(|n| Journal::open(dir.path(), boot(n), SMALL)).collect();
+        done.store(true, Ordering::Release);
+        assert_eq!(looker.join().unwrap(), 0);
+        assert!(journals.iter().all(Result::is_ok));
+    });
 }
 
 #[test]
