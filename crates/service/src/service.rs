@@ -266,6 +266,7 @@ async fn open_limiter(config: &Config, clock: &Clock) -> Result<Limiter, StartEr
         },
         call_budget: Duration::from_millis(config.limiter.call_budget_ms),
         max_subjects: config.limiter.max_subjects,
+        ..tollgate_limiter::Options::default()
     };
     let limiter = Limiter::connect(config.limiter.url.expose(), options).await?;
     crate::background::restore_counters(&limiter, config, Timestamp::from_micros(clock.micros()));

@@ -1,0 +1,12 @@
+//! Raises the quota counters of recently used keys to the database's totals. The next tick does it again, so a failure is
+//! not retried on its own.
+
+use tollgate_jobs::Outcome;
+use tollgate_service::Service;
+
+pub(crate) async fn run(service: &Service) -> Outcome {
+    if let Err(error) = service.sync_quotas().await {
+        tracing::debug!(%error, "quota counters are not synchronised this time");
+    }
+    Outcome::Done
+}

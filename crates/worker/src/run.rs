@@ -1,0 +1,65 @@
+//! The worker's loop: what the queue hands over, and what the schedules put into it.
+
+use tokio_util::sync::CancellationToken;
+use tollgate_jobs::{Concurrency, Job, JobContext, Outcome};
+use tollgate_service::{Error, Service};
+
+use crate::{quota_sync, retention, rollup, schedule, usage_apply, violation_record};
+
+/// Runs jobs and schedules until `shutdown` resolves, then finishes what is under way and gives back the rest.
+///
+/// # Errors
+/// When the queue did not hear what was finished; those jobs run again, without effect.
+pub async fn run(
+    service: Service,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), tollgate_jobs::Error> {
+    let settings = &service.config().worker;
+    let concurrency = Concurrency {
+        critical: settings.critical_concurrency,
+        default: settings.default_concurrency,
+        low: settings.low_concurrency,
+    };
+    let queue = service.queue().clone();
+    let stop = CancellationToken::new();
+    let schedules = tokio::spawn(schedule::run_all(service.clone(), stop.clone()));
+    let handler = move |job: Job, context: JobContext| handle(service.clone(), job, context);
+    let ended = tollgate_jobs::run(queue, handler, concurrency, shutdown).await;
+    stop.cancel();
+    if let Err(error) = schedules.await {
+        tracing::error!(%error, "the schedules ended in a panic");
+    }
+    ended
+}
+
+async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
+    let name = job.name();
+    let outcome = match job {
+        Job::UsageApply(batch) => usage_apply::run(&service, &batch).await,
+        Job::ViolationRecord(batch) => violation_record::run(&service, &batch).await,
+        Job::Rollup(payload) => rollup::run(&service, &payload).await,
+        Job::Retention(_) => retention::run(&service).await,
+        Job::QuotaSync(_) => quota_sync::run(&service).await,
+    };
+    let label = match &outcome {
+        Outcome::Done => "done",
+        Outcome::Retry(cause) => {
+            tracing::warn!(job = name, id = %context.id, attempt = context.attempt, cause, "a job is to be tried again");
+            "retry"
+        }
+        Outcome::Abort(cause) => {
+            tracing::error!(job = name, id = %context.id, cause, "a job was given up");
+            "abort"
+        }
+    };
+    service.metrics().jobs.with_label_values(&[name, label]).inc();
+    outcome
+}
+
+/// Anything that went wrong may go right later: what a job needs is in the database or comes again.
+pub(crate) fn outcome<T>(result: Result<T, Error>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Retry(error.to_string()),
+    }
+}

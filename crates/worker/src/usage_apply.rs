@@ -1,0 +1,9 @@
+//! Adds a batch of usage to the database, once: a copy, or a batch that came too late, is done without effect.
+
+use tollgate_domain::usage::UsageBatch;
+use tollgate_jobs::Outcome;
+use tollgate_service::Service;
+
+pub(crate) async fn run(service: &Service, batch: &UsageBatch) -> Outcome {
+    crate::run::outcome(service.apply_usage(batch).await)
+}

@@ -1,0 +1,9 @@
+//! Adds a batch of violations to the database, once.
+
+use tollgate_domain::usage::ViolationBatch;
+use tollgate_jobs::Outcome;
+use tollgate_service::Service;
+
+pub(crate) async fn run(service: &Service, batch: &ViolationBatch) -> Outcome {
+    crate::run::outcome(service.record_violations(batch).await)
+}

@@ -1,0 +1,36 @@
+//! Health and metrics of a worker process, on a listener for operators only.
+
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use prometheus::TextEncoder;
+use tokio::net::TcpListener;
+use tollgate_service::Service;
+
+/// Serves `/live`, `/ready` and `/metrics` until `shutdown` resolves.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/live", get(async || "live"))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(service);
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+}
+
+async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
+    match service.is_ready() {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    }
+}
+
+async fn metrics(State(service): State<Service>) -> impl IntoResponse {
+    service.refresh_gauges().await;
+    let text = TextEncoder::new().encode_to_string(&service.metrics().registry().gather());
+    text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
