@@ -21,7 +21,7 @@ pub use check::{Check, Floor, Part, Raise};
 pub use decision::{Decision, LimitStatus, Retry, Source};
 pub use error::{Error, InvalidCheck};
 pub use limit::{Limit, Mode, OnFailure};
-pub use limiter::{Limiter, Options, Stats, TimeSource};
+pub use limiter::{Leases, Limiter, Options, Stats, TimeSource};
 pub use memory::MemoryStore;
 pub use quota::{Algorithm, InvalidQuota, MAX_FIXED_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW, Quota};
 #[cfg(feature = "redis")]

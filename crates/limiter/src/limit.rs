@@ -73,6 +73,12 @@ impl Limit {
         self.on_failure
     }
 
+    /// By how much more than its size the limit can be exceeded in a window while nodes hold slices of it: 0. A slice is
+    /// counted when it is taken and ends with the window it was taken in, so every window holds what it admitted.
+    pub fn max_overshoot(&self) -> u64 {
+        0
+    }
+
     /// Names the limit's cell within a subject.
     pub(crate) fn id(&self) -> u64 {
         self.id

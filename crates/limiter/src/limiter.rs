@@ -22,10 +22,21 @@ pub enum TimeSource {
     Caller,
 }
 
+/// Whether a node may take slices of a hot subject's budget in advance, to spend them without asking for each check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leases {
+    /// Where limits can spare it, as [`Limit::max_overshoot`](crate::Limit::max_overshoot) says.
+    #[default]
+    Automatic,
+    /// Never: the shared store decides every check that it could let through.
+    Off,
+}
+
 /// How a limiter behaves. The defaults are for production.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub time: TimeSource,
+    pub leases: Leases,
     /// The longest a call to the shared store may take before the check is answered without it.
     pub call_budget: Duration,
     /// Most subjects held in memory, by the memory store or while a shared store is away.
@@ -34,7 +45,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { time: TimeSource::Server, call_budget: Duration::from_millis(50), max_subjects: 1_000_000 }
+        Self {
+            time: TimeSource::Server,
+            leases: Leases::Automatic,
+            call_budget: Duration::from_millis(50),
+            max_subjects: 1_000_000,
+        }
     }
 }
 
@@ -43,7 +59,11 @@ impl Default for Options {
 pub struct Stats {
     /// Checks the store that holds the counters decided.
     pub exact: u64,
-    /// Checks answered without the shared store.
+    /// Checks refused by this node alone, because the shared store had refused as much until later.
+    pub refused_locally: u64,
+    /// Checks let through by this node alone, from a slice that the shared store had counted.
+    pub leased: u64,
+    /// Checks answered without the shared store, because it was away.
     pub degraded: u64,
     /// Checks that failed because a limit says `deny` while the shared store is away.
     pub unavailable: u64,
@@ -100,8 +120,7 @@ impl Limiter {
         }
     }
 
-    /// The same where no other process need be asked: always in memory; on a shared store only what this node can answer by
-    /// itself. None: use [`check`](Self::check).
+    /// The same in memory, without a future. None on a shared store: use [`check`](Self::check).
     pub fn check_now(&self, check: &Check<'_>, now: Timestamp) -> Option<Result<Decision, Error>> {
         match self {
             Self::Memory(store) => Some(store.check(check, now)),

@@ -178,6 +178,14 @@ fn at(micros: i64) -> Timestamp {
 }
 
 impl Window {
+    /// No period is shorter, µs. Of a calendar's units only the minute's length matters to anyone who asks.
+    pub(crate) fn shortest(&self) -> i64 {
+        match self {
+            Self::Every(length) => crate::time::micros(*length),
+            Self::Calendar(_) => 60 * SECOND,
+        }
+    }
+
     /// The period that `now` is in.
     pub fn period(&self, now: Timestamp) -> Period {
         match self {

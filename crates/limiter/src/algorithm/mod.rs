@@ -59,6 +59,14 @@ impl Rule {
         each!(self, it => it.limit)
     }
 
+    /// The length of a window, µs; the shortest there is for a calendar's.
+    pub(crate) fn window_length(&self) -> Option<i64> {
+        match self {
+            Self::SlidingWindow(rule) => Some(rule.window),
+            Self::FixedWindow(rule) => Some(rule.window.shortest()),
+        }
+    }
+
     /// The cell as of `now`. Time never goes back for a cell, unless by more than a window: then it is moved, count kept.
     pub(crate) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
         each!(self, it => it.roll(cell, now))

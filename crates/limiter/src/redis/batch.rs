@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Cmd, Script, Value};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::clock::Clock;
+use super::front::Front;
 use super::link::{Fault, Link, is_no_script};
 use super::wire::{Answer, Question, read_reply, write_call};
 
@@ -20,6 +23,8 @@ const MOST_CALLS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Batcher {
     link: Arc<Link>,
+    front: Arc<Front>,
+    clock: Arc<Clock>,
     script: Script,
     queue: Mutex<Queue>,
     pub(super) calls: AtomicU64,
@@ -35,14 +40,15 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     question: Question,
-    answer: oneshot::Sender<Answer>,
+    /// None: nobody waits for the answer.
+    answer: Option<oneshot::Sender<Answer>>,
 }
 
 impl Batcher {
-    pub(super) fn new(link: Arc<Link>) -> Arc<Self> {
+    pub(super) fn new(link: Arc<Link>, front: Arc<Front>, clock: Arc<Clock>) -> Arc<Self> {
         let script = Script::new(SCRIPT);
         let (calls, failed_calls) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { link, script, queue: Mutex::default(), calls, failed_calls })
+        Arc::new(Self { link, front, clock, script, queue: Mutex::default(), calls, failed_calls })
     }
 
     /// The store's answer; None when the store cannot be asked.
@@ -50,20 +56,27 @@ impl Batcher {
         if self.link.is_closed() {
             return None;
         }
-        self.enqueue(question).await.ok()
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Waiting { question, answer: Some(answer) });
+        answered.await.ok()
     }
 
-    /// Puts the question into the queue, and starts a call when one may leave.
-    fn enqueue(self: &Arc<Self>, question: Question) -> oneshot::Receiver<Answer> {
-        let (answer, answered) = oneshot::channel();
+    /// Tells the store something without waiting for what it says.
+    pub(super) fn tell(self: &Arc<Self>, question: Question) {
+        if !self.link.is_closed() {
+            self.enqueue(Waiting { question, answer: None });
+        }
+    }
+
+    /// Puts a question into the queue, and starts a call when one may leave.
+    fn enqueue(self: &Arc<Self>, waiting: Waiting) {
         let mut queue = self.queue();
-        queue.waiting.push_back(Waiting { question, answer });
+        queue.waiting.push_back(waiting);
         let full = queue.waiting.len() >= MOST_CHECKS;
         if queue.calls < if full { MOST_CALLS } else { EAGER_CALLS } {
             queue.calls += 1;
             tokio::spawn(Turn(Some(Arc::clone(self))).run());
         }
-        answered
     }
 
     /// What goes with the next call: up to 64 checks of one moment. None ends the caller's turn, in the same step in which
@@ -85,9 +98,11 @@ impl Batcher {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match self.run_script(&questions).await {
             Some(answers) => {
-                for (waiting, answer) in load.into_iter().zip(answers) {
-                    // The caller may have gone away meanwhile.
-                    let _ = waiting.answer.send(answer);
+                for (waiting, mut answer) in load.into_iter().zip(answers) {
+                    // Here and not where the caller waits: a caller that goes away must not lose a slice.
+                    self.front.learn(&waiting.question, &mut answer);
+                    // No receiver is left when the caller has gone away.
+                    let _ = waiting.answer.map(|waiting| waiting.send(answer));
                 }
             }
             None => {
@@ -99,6 +114,7 @@ impl Batcher {
     }
 
     async fn run_script(&self, questions: &[&Question]) -> Option<Vec<Answer>> {
+        let sent = Instant::now();
         let mut reply = self.link.call(&self.command("EVALSHA", self.script.get_hash(), questions)).await;
         if let Err(Fault::Redis(error)) = &reply
             && is_no_script(error)
@@ -106,7 +122,11 @@ impl Batcher {
             reply = self.link.call(&self.command("EVAL", SCRIPT, questions)).await;
         }
         match reply {
-            Ok(Value::BulkString(bytes)) => read_reply(&bytes, questions),
+            Ok(Value::BulkString(bytes)) => {
+                let answers = read_reply(&bytes, questions)?;
+                self.clock.learn(answers.first()?.now, sent);
+                Some(answers)
+            }
             Ok(other) => {
                 tracing::error!(reply = ?other, "limiter store: the script's reply is of an unknown shape");
                 None

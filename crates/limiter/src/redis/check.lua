@@ -1,14 +1,18 @@
 -- Decides up to 64 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
 -- KEYS     the subjects' values, each once
 -- ARGV[1]  policies, 50 bytes each: kind, counts only, id, limit, four parameters
--- ARGV[2]  checks: cost, subjects; per subject: key, limits, floors; per limit: policy; per floor: limit, start, used
+-- ARGV[2]  checks: cost, slice wanted, returns, subjects; per subject: key, limits, floors; per limit: policy;
+--          per floor: limit, start, used; per return: amount, the moment it was consumed
 -- ARGV[3]  the caller's clock in µs, or empty: the server's decides
--- Reply    the clock (8 bytes), then per check: 0 refused, 1 allowed, 2 a calendar period is over; and its subjects' values
+-- Reply    the clock (8 bytes), then per check its verdict and its subjects' values. 0 refused, 1 allowed, 2 a calendar
+--          period is over (no values follow), 3 allowed with a slice (its size follows, 8 bytes)
 -- A value  version 1, number of cells, then per cell five doubles: id, a, b, c, until. All numbers are integers below 2^53.
 local byte, char, ceil, floor = string.byte, string.char, math.ceil, math.floor
 local unpack_from, pack = struct.unpack, struct.pack
 local SLIDING, EVERY, CALENDAR = 1, 2, 3
 local MAX_CELLS, EMPTY = 64, char(1, 0)
+-- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
+local SLICE = 8
 
 -- The server's clock rules over expiry; a caller's clock may stand still beside it, so its values are kept an hour longer.
 local now, spare
@@ -92,7 +96,7 @@ local function save(key, state)
 end
 
 -- One entry per limit of the check under way.
-local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of = {}, {}, {}, {}, {}, {}, {}
+local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of = {}, {}, {}, {}, {}, {}, {}, {}
 
 local function roll(n, state, policy)
   local kind, start, length = kinds[policy], starts[policy], lengths[policy]
@@ -115,16 +119,15 @@ local function roll(n, state, policy)
   else
     until_of[n] = clamped and a + length or ends[policy]
   end
-  a_of[n], b_of[n], c_of[n], policy_of[n], changed_of[n] = a, b, c, policy, moved
-  return clamped
+  a_of[n], b_of[n], c_of[n], policy_of[n], changed_of[n], clamped_of[n] = a, b, c, policy, moved, clamped
 end
 
-local function used(n, clamped)
+local function used(n)
   local policy = policy_of[n]
   if kinds[policy] ~= SLIDING then return b_of[n] end
   if b_of[n] == 0 then return c_of[n] end
   local divisor = divisors[policy]
-  return ceil(b_of[n] * (clamped and divisor or weights[policy]) / divisor) + c_of[n]
+  return ceil(b_of[n] * (clamped_of[n] and divisor or weights[policy]) / divisor) + c_of[n]
 end
 
 local function consume(n, cost)
@@ -135,27 +138,75 @@ local function consume(n, cost)
   end
 end
 
+-- Takes back what was consumed at a moment, as far as its window still counts.
+local function give(n, amount, moment)
+  local policy = policy_of[n]
+  local a = a_of[n]
+  if kinds[policy] == SLIDING then
+    if moment >= a and c_of[n] > 0 then
+      c_of[n], changed_of[n] = math.max(c_of[n] - amount, 0), true
+    elseif moment < a and moment >= a - lengths[policy] and b_of[n] > 0 then
+      b_of[n], changed_of[n] = math.max(b_of[n] - amount, 0), true
+    end
+  elseif moment >= a and b_of[n] > 0 then
+    b_of[n], changed_of[n] = math.max(b_of[n] - amount, 0), true
+  end
+end
+
+-- What a check of this cost finds: whether all limits let it through, and how large a slice they can spare.
+local function decide(limits, cost, slice)
+  local allowed = true
+  for n = 1, limits do
+    local policy = policy_of[n]
+    if cost > 0 and not counts[policy] then
+      local left = sizes[policy] - used(n) - cost
+      if left < 0 then allowed = false end
+      slice = math.min(slice, floor(left / SLICE))
+    end
+  end
+  return allowed, slice
+end
+
+local function write(limits, consumed)
+  local touched = {}
+  for n = 1, limits do
+    if consumed > 0 then consume(n, consumed) end
+    if consumed > 0 or changed_of[n] then
+      local key = key_of[n]
+      local state = states[key]
+      local id = ids[policy_of[n]]
+      local cell = find(state, id) or append(state)
+      state[cell], state[cell + 1], state[cell + 2], state[cell + 3], state[cell + 4] =
+        id, a_of[n], b_of[n], c_of[n], until_of[n]
+      touched[key] = state
+    end
+  end
+  for key, state in pairs(touched) do save(key, state) end
+end
+
+local function number(blob, at)
+  local n1, n2, n3, n4 = byte(blob, at, at + 3)
+  return n1 + n2 * 256 + n3 * 65536 + n4 * 16777216
+end
+
 local out, checks, at, last = {pack('<d', now)}, ARGV[2], 1, #ARGV[2]
 while at <= last do
-  local c1, c2, c3, c4, parts = byte(checks, at, at + 4)
-  local cost = c1 + c2 * 256 + c3 * 65536 + c4 * 16777216
-  at = at + 5
-  local limits, allowed, stale, keys = 0, true, false, {}
+  local cost, slice, returns, parts = number(checks, at), number(checks, at + 4), byte(checks, at + 8, at + 9)
+  at = at + 10
+  local limits, stale, keys = 0, false, {}
   for part = 1, parts do
     local k1, k2, count, floors = byte(checks, at, at + 3)
     local key = k1 + k2 * 256
     at = at + 4
     keys[part] = key
-    local state = states[key] or load(key)
-    local clamps, base = {}, limits
+    local state, base = states[key] or load(key), limits
     for _ = 1, count do
       local p1, p2 = byte(checks, at, at + 1)
       at = at + 2
       limits = limits + 1
       key_of[limits] = key
-      local policy = p1 + p2 * 256
-      if kinds[policy] == 0 then stale = true end
-      clamps[limits] = roll(limits, state, policy)
+      if kinds[p1 + p2 * 256] == 0 then stale = true end
+      roll(limits, state, p1 + p2 * 256)
     end
     for _ = 1, floors do
       local limit, start, least = unpack_from('<Bdd', checks, at)
@@ -165,29 +216,24 @@ while at <= last do
         b_of[n], changed_of[n] = least, true
       end
     end
-    for n = base + 1, limits do
-      if cost > 0 and not counts[policy_of[n]] and used(n, clamps[n]) + cost > sizes[policy_of[n]] then allowed = false end
-    end
+  end
+  for _ = 1, returns do
+    local amount, moment = unpack_from('<dd', checks, at)
+    at = at + 16
+    for n = 1, limits do give(n, amount, moment) end
   end
   if stale then
     out[#out + 1] = '\2'
   else
-    local consumes = allowed and cost > 0
-    local touched = {}
-    for n = 1, limits do
-      if consumes then consume(n, cost) end
-      if consumes or changed_of[n] then
-        local key = key_of[n]
-        local state = states[key]
-        local id = ids[policy_of[n]]
-        local cell = find(state, id) or append(state)
-        state[cell], state[cell + 1], state[cell + 2], state[cell + 3], state[cell + 4] =
-          id, a_of[n], b_of[n], c_of[n], until_of[n]
-        touched[key] = state
-      end
+    local allowed, spare = decide(limits, cost, slice)
+    local consumed = allowed and cost or 0
+    if consumed > 0 and spare > 0 then
+      consumed = consumed + spare
+      out[#out + 1] = '\3' .. pack('<d', spare)
+    else
+      out[#out + 1] = allowed and '\1' or '\0'
     end
-    for key, state in pairs(touched) do save(key, state) end
-    out[#out + 1] = allowed and '\1' or '\0'
+    write(limits, consumed)
     for part = 1, parts do out[#out + 1] = values[keys[part]] end
   end
 end

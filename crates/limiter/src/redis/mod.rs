@@ -1,11 +1,14 @@
 //! Counters on Redis: one packed value per subject, one script call for whatever waits, and an answer when Redis is away.
 mod batch;
 mod breaker;
+mod clock;
+mod front;
+mod lease;
 mod link;
 mod wire;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -17,12 +20,14 @@ use crate::decide::explain;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::limit::OnFailure;
-use crate::limiter::{Options, Stats, TimeSource};
+use crate::limiter::{Options, Stats};
 use crate::memory::MemoryStore;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
 use batch::Batcher;
+use clock::Clock;
+use front::{Advice, Front, Terms};
 use link::Link;
 use wire::{Answer, Question, Verdict};
 
@@ -30,6 +35,8 @@ use wire::{Answer, Question, Verdict};
 const ATTEMPTS: usize = 3;
 /// Totals pushed at once: a few calls' worth, so that checks still find a place between them.
 const RAISES_AT_ONCE: usize = 256;
+/// How often slices are looked over: so long, and a call, the rest of one may be missing after its end.
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(25);
 /// When to try again after a check that could not be decided: by then the breaker has probed.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,9 +45,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 pub struct RedisStore {
     link: Arc<Link>,
     batcher: Arc<Batcher>,
-    time: TimeSource,
-    /// Deciding clock minus caller's clock, µs, as of the last answer: the guess that picks calendar periods.
-    ahead: AtomicI64,
+    clock: Arc<Clock>,
+    front: Arc<Front>,
     /// Decides while Redis is away.
     local: MemoryStore,
     exact: AtomicU64,
@@ -52,39 +58,45 @@ impl RedisStore {
     pub(crate) async fn connect(url: &str, options: Options) -> Result<Arc<Self>, Error> {
         let client = Client::open(url).map_err(|error| Error::Address { reason: error.to_string() })?;
         let link = Link::open(client, options.call_budget).await;
-        Ok(Arc::new(Self {
-            batcher: Batcher::new(Arc::clone(&link)),
+        let clock = Arc::new(Clock::new(options.time));
+        let front = Arc::new(Front::new(options.leases));
+        let store = Arc::new(Self {
+            batcher: Batcher::new(Arc::clone(&link), Arc::clone(&front), Arc::clone(&clock)),
             link,
-            time: options.time,
-            ahead: AtomicI64::new(0),
+            clock,
+            front,
             local: MemoryStore::new(options.max_subjects),
             exact: AtomicU64::new(0),
             degraded: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
-        }))
+        });
+        tokio::spawn(give_back(Arc::downgrade(&store)));
+        Ok(store)
     }
 
     pub(crate) async fn check(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         check.validate()?;
-        match self.ask(check, now).await {
+        let terms = match self.front.consult(check, self.clock.now(now.clamped())) {
+            Advice::Decided(decision) => return Ok(decision),
+            Advice::Ask(terms) => terms,
+        };
+        match self.ask(check, terms, now).await {
             Some(answer) => {
                 self.exact.fetch_add(1, Ordering::Relaxed);
-                Ok(decision(check, &answer))
+                let decision = explain(check, answer.verdict != Verdict::Refused, answer.now, &answer.cells);
+                Ok(decision.without(answer.unspent))
             }
             None => self.decide_alone(check, now),
         }
     }
 
     /// Redis' answer; None when it cannot be asked.
-    async fn ask(&self, check: &Check<'_>, now: Timestamp) -> Option<Answer> {
+    async fn ask(&self, check: &Check<'_>, mut terms: Terms, now: Timestamp) -> Option<Answer> {
         let now = now.clamped();
         for _ in 0..ATTEMPTS {
-            let (caller, around) = match self.time {
-                TimeSource::Caller => (Some(now), now),
-                TimeSource::Server => (None, now.saturating_add(self.ahead.load(Ordering::Relaxed))),
-            };
-            let answer = self.batcher.ask(Question::new(check, caller, around)).await?;
-            self.ahead.store(answer.now - now, Ordering::Relaxed);
+            let around = self.clock.now(now);
+            let terms = std::mem::take(&mut terms);
+            let answer = self.batcher.ask(Question::new(check, terms, self.clock.told(now), around)).await?;
             if answer.verdict != Verdict::Stale {
                 return Some(answer);
             }
@@ -109,7 +121,10 @@ impl RedisStore {
         self.local.reset(subject);
         let mut command = redis::cmd("UNLINK");
         command.arg(wire::key(&subject));
-        self.link.call(&command).await.map(drop).map_err(|_| unavailable())
+        let done = self.link.call(&command).await.map(drop).map_err(|_| unavailable());
+        // Afterwards, so that no answer from before the reset is taken for news.
+        self.front.reset(&subject);
+        done
     }
 
     pub(crate) async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
@@ -117,7 +132,7 @@ impl RedisStore {
             let asked = some.iter().map(|raise| async {
                 let floors = raise.floors();
                 let look = Check::new(raise.subject, raise.limits()).with_cost(0).with_floors(&floors);
-                self.ask(&look, now).await.map(drop).ok_or_else(unavailable)
+                self.ask(&look, Terms::default(), now).await.map(drop).ok_or_else(unavailable)
             });
             try_join_all(asked).await?;
         }
@@ -134,6 +149,8 @@ impl RedisStore {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             exact: read(&self.exact),
+            refused_locally: read(&self.front.refused),
+            leased: read(&self.front.leased),
             degraded: read(&self.degraded),
             unavailable: read(&self.unavailable),
             calls: read(&self.batcher.calls),
@@ -149,6 +166,14 @@ fn unavailable() -> Error {
     Error::Unavailable { retry_after: TRY_AGAIN }
 }
 
-fn decision(check: &Check<'_>, answer: &Answer) -> Decision {
-    explain(check, answer.verdict == Verdict::Allowed, answer.now, &answer.cells)
+/// Gives back what slices have left at the end of their lives, until the store is dropped.
+async fn give_back(store: Weak<RedisStore>) {
+    loop {
+        tokio::time::sleep(GIVE_BACK_EVERY).await;
+        let Some(store) = store.upgrade() else { return };
+        let now = store.clock.idle_now();
+        for question in store.front.overdue(now, store.clock.told(now)) {
+            store.batcher.tell(question);
+        }
+    }
 }

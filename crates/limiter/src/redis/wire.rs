@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use redis::Cmd;
 use smallvec::SmallVec;
 
+use super::front::{Knowledge, Terms};
 use crate::algorithm::{Cell, FixedWindow, Numbers, Rule, SlidingWindow};
 use crate::check::{Check, Part};
 use crate::limit::{Limit, Mode};
@@ -23,9 +24,22 @@ pub(super) type Cells = SmallVec<[Cell; 2]>;
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) cost: u32,
+    /// To be taken in advance beside the cost, where the limits can spare it.
+    pub(super) slice: u32,
+    /// Taken in advance earlier and not spent.
+    pub(super) returns: SmallVec<[Return; 1]>,
     /// The caller's clock, where that decides. Only checks of one moment share a call.
     pub(super) now: Option<i64>,
+    pub(super) knowledge: Knowledge,
     parts: SmallVec<[QuestionPart; 1]>,
+}
+
+/// An amount that every limit of a question gets back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Return {
+    pub(super) amount: u32,
+    /// When it was consumed, by the deciding clock: its window gets it back.
+    pub(super) consumed_at: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -61,21 +75,46 @@ pub(super) struct Answer {
     pub(super) verdict: Verdict,
     /// Per subject of the check, its cells afterwards.
     pub(super) cells: SmallVec<[Cells; 1]>,
+    /// What this node has taken in advance and not spent: the cells count it as used.
+    pub(super) unspent: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Refused,
     Allowed,
+    /// Allowed, and this much more was consumed, to be spent without asking.
+    AllowedWithSlice(u32),
     /// The clock that decides is outside a calendar period the question was asked for: ask again for `now`.
     Stale,
 }
 
 impl Question {
     /// `around` is the best guess at the deciding clock: it picks the calendar periods.
-    pub(super) fn new(check: &Check<'_>, now: Option<i64>, around: i64) -> Self {
+    pub(super) fn new(check: &Check<'_>, terms: Terms, now: Option<i64>, around: i64) -> Self {
+        let Terms { slice, returns, knowledge } = terms;
         let parts = check.parts().map(|part| QuestionPart::new(part, around)).collect();
-        Self { cost: check.cost(), now, parts }
+        Self { cost: check.cost(), slice, returns, now, knowledge, parts }
+    }
+
+    /// The subjects' hashes, in the order of the answer's cells.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.parts.iter().map(|part| &part.subject)
+    }
+
+    /// The same limits, to give back and ask for nothing.
+    pub(super) fn returning(&self, returns: impl Iterator<Item = Return>, now: Option<i64>) -> Self {
+        Self { cost: 0, slice: 0, returns: returns.collect(), now, ..self.clone() }
+    }
+
+    /// The first moment at which a window of these limits ends, given the cells they were left with.
+    pub(super) fn first_end(&self, cells: &[Cells]) -> Option<i64> {
+        let ends = self.parts.iter().zip(cells).flat_map(|(part, cells)| {
+            part.policies
+                .iter()
+                .map(|policy| cells.iter().find(|cell| cell.id == policy.id).map(|cell| policy.end(cell)))
+        });
+        ends.min().flatten()
     }
 }
 
@@ -111,6 +150,15 @@ impl Policy {
         Self { kind, mode: limit.mode(), id: limit.id(), limit: limit.quota().rule().limit(), parameters }
     }
 
+    /// When the window of a cell that was just written ends.
+    fn end(&self, cell: &Cell) -> i64 {
+        let [length, ..] = self.parameters;
+        match self.kind {
+            Kind::Sliding => cell.until - length,
+            Kind::Every | Kind::Calendar => cell.until,
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         out.push(self.kind as u8);
         out.push(u8::from(self.mode == Mode::Count));
@@ -136,7 +184,8 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
     let mut ordered = Vec::with_capacity(questions.len());
     for question in questions {
         checks.extend(question.cost.to_le_bytes());
-        checks.push(small(question.parts.len()));
+        checks.extend(question.slice.to_le_bytes());
+        checks.extend([small(question.returns.len()), small(question.parts.len())]);
         for part in &question.parts {
             let key = *keys.entry(part.subject).or_insert_with(|| {
                 ordered.push(part.subject);
@@ -157,6 +206,10 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
                 double(&mut checks, *start);
                 double(&mut checks, *used);
             }
+        }
+        for Return { amount, consumed_at } in &question.returns {
+            double(&mut checks, i64::from(*amount));
+            double(&mut checks, *consumed_at);
         }
     }
     command.arg(ordered.len());
@@ -180,10 +233,11 @@ fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answe
     let verdict = match take(reply)? {
         [0] => Verdict::Refused,
         [1] => Verdict::Allowed,
-        [_] => return Some(Answer { now, verdict: Verdict::Stale, cells: SmallVec::new() }),
+        [3] => Verdict::AllowedWithSlice(u32::try_from(take_double(reply)?).ok()?),
+        [_] => return Some(Answer { now, verdict: Verdict::Stale, cells: SmallVec::new(), unspent: 0 }),
     };
     let cells = question.parts.iter().map(|_| read_cells(reply)).collect::<Option<_>>()?;
-    Some(Answer { now, verdict, cells })
+    Some(Answer { now, verdict, cells, unspent: 0 })
 }
 
 fn read_cells(reply: &mut &[u8]) -> Option<Cells> {

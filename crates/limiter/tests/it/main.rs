@@ -4,6 +4,10 @@ mod conformance;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod outage;

@@ -1,0 +1,288 @@
+//! What this node can answer without asking: refusals it knows of, and slices of hot subjects' budgets.
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::lease::{Hot, Spend};
+use super::wire::{Answer, Cells, Question, Return, Verdict};
+use crate::check::Check;
+use crate::decide::{decide, explain};
+use crate::decision::{Decision, Source};
+use crate::limiter::Leases;
+use crate::subject::Subject;
+
+/// One per partition, so that all subjects of a check lie behind one lock.
+const SHARDS: usize = 256;
+/// How long a refusal is known before the store is asked again: so long a reset by another node can go unnoticed.
+const KNOWN_FOR: Duration = Duration::from_millis(500);
+/// Most refused subjects known per shard: 65,536 in all, some ten megabytes.
+const MOST_KNOWN: usize = 256;
+/// A subject is hot once it is checked this often within a tenth of a second.
+const HOT: u32 = 8;
+const TENTH: i64 = 100_000;
+/// Windows shorter than this are always exact, µs: a slice would be a large part of one.
+const SHORTEST_WINDOW: i64 = 1_000_000;
+/// Subjects per shard whose heat is watched at a time; more in the same tenth of a second push each other out.
+const WATCHED: usize = 8;
+
+/// What this node knows of subjects, beside the store.
+#[derive(Debug)]
+pub(super) struct Front {
+    shards: Box<[Mutex<Shard>]>,
+    leases: Leases,
+    /// Subjects for which slices are taken.
+    hot: AtomicUsize,
+    pub(super) refused: AtomicU64,
+    pub(super) leased: AtomicU64,
+}
+
+/// What to do with a check.
+#[derive(Debug)]
+pub(super) enum Advice {
+    /// It is decided.
+    Decided(Decision),
+    /// The store decides.
+    Ask(Terms),
+}
+
+/// What a question to the store is to say beside its check.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    pub(super) slice: u32,
+    pub(super) returns: SmallVec<[Return; 1]>,
+    pub(super) knowledge: Knowledge,
+}
+
+/// Says whether an answer still is news when it comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Knowledge {
+    fingerprint: u64,
+    /// Resets the shard had seen when the question was asked.
+    resets: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    resets: u64,
+    known: HashMap<Key, Known, BuildHasherDefault<Identity>>,
+    hot: HashMap<Key, Hot, BuildHasherDefault<Identity>>,
+    heat: [Heat; WATCHED],
+}
+
+/// A subject's cells at a refusal. Use only grows until they are rolled, so what they refuse is refused.
+#[derive(Debug)]
+struct Known {
+    cells: Cells,
+    until: Instant,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Heat {
+    subject: u64,
+    tenth: i64,
+    checks: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key([u64; 2]);
+
+impl Front {
+    pub(super) fn new(leases: Leases) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let (hot, refused, leased) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { shards, leases, hot, refused, leased }
+    }
+
+    /// Decides `check` if what is known allows it. `now` is the deciding clock, or later.
+    pub(super) fn consult(&self, check: &Check<'_>, now: i64) -> Advice {
+        let mut shard = self.shard(&check.first().subject);
+        let key = Key(check.first().subject.hash());
+        let mut terms = Terms::default();
+        terms.knowledge.resets = shard.resets;
+        if !shard.hot.is_empty() || self.leases == Leases::Automatic && check.cost() > 0 {
+            terms.knowledge.fingerprint = fingerprint(check);
+            if let Some(hot) = shard.hot.get_mut(&key).filter(|hot| hot.is_for(terms.knowledge.fingerprint)) {
+                match hot.spend(check.cost(), now) {
+                    Spend::Covered => {
+                        let (cells, left) = (hot.cells().clone(), hot.left());
+                        drop(shard);
+                        return self.leased(check, &cells, left, now);
+                    }
+                    Spend::Ask { slice } => (terms.slice, terms.returns) = (slice, hot.take_returns()),
+                }
+            } else if check.cost() > 0 && shard.heats_up(key, now) && leaseable(check) {
+                let hot = shard.hot.entry(key).or_insert_with(|| {
+                    self.hot.fetch_add(1, Ordering::Relaxed);
+                    Hot::new(terms.knowledge.fingerprint, now)
+                });
+                if let Spend::Ask { slice } = hot.spend(check.cost(), now) {
+                    (terms.slice, terms.returns) = (slice, hot.take_returns());
+                }
+            }
+        }
+        match shard.refusal(check, now) {
+            Some(decision) if terms.returns.is_empty() => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Advice::Decided(Decision { source: Source::RefusedLocally, ..decision })
+            }
+            _ => Advice::Ask(terms),
+        }
+    }
+
+    fn leased(&self, check: &Check<'_>, cells: &SmallVec<[Cells; 1]>, left: u32, now: i64) -> Advice {
+        self.leased.fetch_add(1, Ordering::Relaxed);
+        let decision = explain(check, true, now, cells).without(left);
+        Advice::Decided(Decision { source: Source::Leased, ..decision })
+    }
+
+    /// Takes over the store's answer to a question, and completes it by what this node holds.
+    pub(super) fn learn(&self, question: &Question, answer: &mut Answer) {
+        let Some(first) = question.subjects().next() else { return };
+        let mut shard = self.shard(first);
+        let news = shard.resets == question.knowledge.resets;
+        let granted = if let Verdict::AllowedWithSlice(size) = answer.verdict { size } else { 0 };
+        if let Some(hot) = shard.hot.get_mut(&Key(first.hash()))
+            && hot.is_for(question.knowledge.fingerprint)
+            && news
+        {
+            hot.learn(question, &answer.cells, granted, answer.now);
+            answer.unspent = hot.left();
+        }
+        for (subject, cells) in question.subjects().zip(&answer.cells) {
+            if answer.verdict == Verdict::Refused && news {
+                shard.know(Key(subject.hash()), cells);
+            } else if !shard.known.is_empty() {
+                shard.known.remove(&Key(subject.hash()));
+            }
+        }
+    }
+
+    /// Forgets all about a subject; its slices are not given back, for nobody counts them any more.
+    pub(super) fn reset(&self, subject: &Subject) {
+        let mut shard = self.shard(subject);
+        shard.resets += 1;
+        shard.known.remove(&Key(subject.hash()));
+        if shard.hot.remove(&Key(subject.hash())).is_some() {
+            self.hot.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What has to be given back to the store although nobody asks it anything.
+    pub(super) fn overdue(&self, now: i64, told: Option<i64>) -> Vec<Question> {
+        let mut overdue = Vec::new();
+        if self.hot.load(Ordering::Relaxed) == 0 {
+            return overdue;
+        }
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            overdue.extend(shard.hot.values_mut().filter_map(|hot| hot.overdue(now, told)));
+            let before = shard.hot.len();
+            shard.hot.retain(|_, hot| !hot.is_idle(now));
+            self.hot.fetch_sub(before - shard.hot.len(), Ordering::Relaxed);
+        }
+        overdue
+    }
+
+    fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
+        #[expect(clippy::indexing_slicing, reason = "256 shards, and a partition is a u8")]
+        locked(&self.shards[usize::from(subject.partition())])
+    }
+}
+
+impl Shard {
+    /// The refusal that the cells known of all the check's subjects still amount to.
+    fn refusal(&self, check: &Check<'_>, now: i64) -> Option<Decision> {
+        if self.known.is_empty() {
+            return None;
+        }
+        let known = |subject: &Subject| self.known.get(&Key(subject.hash()));
+        let fresh = Instant::now();
+        if !check.parts().all(|part| known(&part.subject).is_some_and(|known| fresh < known.until)) {
+            return None;
+        }
+        let outcome = decide(check, now, |_| true, |part| known(&part.subject).map_or(&[], |known| &known.cells));
+        // A floor or a step back of the clock would have to be written: the store must hear of it.
+        (!outcome.decision.allowed && outcome.writes.is_empty()).then_some(outcome.decision)
+    }
+
+    fn know(&mut self, key: Key, cells: &Cells) {
+        let now = Instant::now();
+        if self.known.len() >= MOST_KNOWN && !self.known.contains_key(&key) {
+            self.known.retain(|_, known| now < known.until);
+            if self.known.len() >= MOST_KNOWN {
+                return;
+            }
+        }
+        self.known.insert(key, Known { cells: cells.clone(), until: now + KNOWN_FOR });
+    }
+
+    /// Counts a check; true when its subject is hot.
+    fn heats_up(&mut self, key: Key, now: i64) -> bool {
+        let tenth = now / TENTH;
+        #[expect(clippy::indexing_slicing, reason = "the remainder is below the length")]
+        let heat = &mut self.heat[(key.0[0] >> 8) as usize % WATCHED];
+        if heat.subject == key.0[1] && heat.tenth == tenth {
+            heat.checks += 1;
+        } else if heat.tenth != tenth || heat.checks <= 1 {
+            *heat = Heat { subject: key.0[1], tenth, checks: 1 };
+        } else {
+            heat.checks -= 1;
+        }
+        heat.subject == key.0[1] && heat.checks >= HOT
+    }
+}
+
+/// Whether slices may be taken for these limits: windows only, and none so short that a slice is a large part of it.
+fn leaseable(check: &Check<'_>) -> bool {
+    let mut limits = check.parts().flat_map(|part| part.limits);
+    limits.all(|limit| limit.quota().rule().window_length().is_some_and(|length| length >= SHORTEST_WINDOW))
+}
+
+/// Of the subjects and limits of a check, the limits' sizes included: a lowered limit must not be spent from an old slice.
+fn fingerprint(check: &Check<'_>) -> u64 {
+    let mix = |hash: u64, value: u64| (hash ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    check.parts().fold(1, |hash, part| {
+        let hash = mix(mix(hash, part.subject.hash()[0]), part.limits.len() as u64);
+        part.limits.iter().fold(hash, |hash, limit| {
+            mix(
+                mix(hash, limit.id()),
+                limit.quota().limit() << 1 | u64::from(limit.mode() == crate::limit::Mode::Count),
+            )
+        })
+    })
+}
+
+fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[1]);
+    }
+}
+
+/// A subject's hash is random already.
+#[derive(Debug, Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}

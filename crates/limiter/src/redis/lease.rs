@@ -1,0 +1,175 @@
+//! Slices of a hot subject's budget: counted by the store when taken, spent here for at most 100 ms, the rest given back.
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::wire::{Cells, Question, Return};
+
+/// Longest life of a slice, µs.
+const LIFE: i64 = 100_000;
+/// A slice that could not live this long, µs, because a window ends, is not worth a round trip.
+const SHORTEST_LIFE: i64 = 5_000;
+const SMALLEST: u32 = 16;
+const LARGEST: u32 = 1 << 20;
+/// How long to wait for the answer to a request, µs, before another may be made: longer than any call takes.
+const PATIENCE: i64 = 250_000;
+/// A subject that spends nothing for this long, µs, is no longer hot.
+const IDLE: i64 = 1_000_000;
+
+/// A subject that is checked so often that it is worth taking slices for.
+#[derive(Debug)]
+pub(super) struct Hot {
+    /// Of the limits the slices were taken for: another check cannot spend them.
+    fingerprint: u64,
+    /// Names those limits when something is to be given back.
+    limits: Option<Question>,
+    /// The cells as the store last left them, with all that was taken.
+    cells: SmallVec<[Cells; 1]>,
+    /// Oldest first.
+    slices: VecDeque<Slice>,
+    returns: SmallVec<[Return; 1]>,
+    /// How much to ask for next: doubles when a slice is spent before its time, falls to what was spent otherwise.
+    want: u32,
+    /// Until when not to ask: an answer is under way, or the limits could spare nothing.
+    quiet_until: i64,
+    spent_at: i64,
+}
+
+#[derive(Debug)]
+struct Slice {
+    left: u32,
+    size: u32,
+    taken_at: i64,
+    ends_at: i64,
+}
+
+/// Whether a slice covers a check's cost.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Spend {
+    /// It did.
+    Covered,
+    /// The store must be asked, for this much in advance too.
+    Ask { slice: u32 },
+}
+
+impl Hot {
+    pub(super) fn new(fingerprint: u64, now: i64) -> Self {
+        Self {
+            fingerprint,
+            limits: None,
+            cells: SmallVec::new(),
+            slices: VecDeque::new(),
+            returns: SmallVec::new(),
+            want: SMALLEST,
+            quiet_until: now,
+            spent_at: now,
+        }
+    }
+
+    pub(super) fn is_for(&self, fingerprint: u64) -> bool {
+        self.fingerprint == fingerprint
+    }
+
+    /// Spends `cost` from the oldest slice that covers it. A slice that runs low sends one check to fetch the next.
+    pub(super) fn spend(&mut self, cost: u32, now: i64) -> Spend {
+        self.expire(now);
+        self.spent_at = self.spent_at.max(now);
+        let slice = self.request(now);
+        if slice > 0 {
+            return Spend::Ask { slice };
+        }
+        match self.slices.iter_mut().find(|slice| slice.left >= cost) {
+            Some(slice) => {
+                slice.left -= cost;
+                Spend::Covered
+            }
+            None => {
+                // Nothing the store decides on may be held back here.
+                self.give_back_all();
+                Spend::Ask { slice: 0 }
+            }
+        }
+    }
+
+    /// How much to ask for now; 0 while there is enough, or while it is of no use to ask.
+    fn request(&mut self, now: i64) -> u32 {
+        let left = self.left();
+        if now < self.quiet_until || left > self.want / 4 {
+            return 0;
+        }
+        if self.slices.back().is_some_and(|slice| now < slice.ends_at) {
+            self.want = self.want.saturating_mul(2).min(LARGEST);
+        }
+        self.quiet_until = now + PATIENCE;
+        self.want
+    }
+
+    /// Takes over what the store said: the cells it left, and the slice it granted with them.
+    pub(super) fn learn(&mut self, question: &Question, cells: &SmallVec<[Cells; 1]>, granted: u32, now: i64) {
+        self.cells.clone_from(cells);
+        if question.slice == 0 {
+            return;
+        }
+        let end = question.first_end(cells).unwrap_or(now).min(now + LIFE);
+        self.limits = Some(question.clone());
+        if granted > 0 && end - now >= SHORTEST_LIFE {
+            self.quiet_until = now;
+            self.slices.push_back(Slice { left: granted, size: granted, taken_at: now, ends_at: end });
+        } else {
+            self.quiet_until = now + LIFE;
+            self.give_back(granted, now);
+        }
+    }
+
+    pub(super) fn cells(&self) -> &SmallVec<[Cells; 1]> {
+        &self.cells
+    }
+
+    /// What the store counts as used and nobody has spent yet.
+    pub(super) fn left(&self) -> u32 {
+        self.slices.iter().map(|slice| slice.left).sum()
+    }
+
+    /// What is to be given back, to go along with the next question.
+    pub(super) fn take_returns(&mut self) -> SmallVec<[Return; 1]> {
+        std::mem::take(&mut self.returns)
+    }
+
+    /// What is to be given back although nobody asks anything, as a question of its own.
+    pub(super) fn overdue(&mut self, now: i64, told: Option<i64>) -> Option<Question> {
+        self.expire(now);
+        if self.returns.is_empty() {
+            return None;
+        }
+        let returns = self.take_returns();
+        self.limits.as_ref().map(|limits| limits.returning(returns.into_iter(), told))
+    }
+
+    pub(super) fn is_idle(&self, now: i64) -> bool {
+        self.slices.is_empty()
+            && self.returns.is_empty()
+            && !(self.spent_at - IDLE..self.spent_at + IDLE).contains(&now)
+    }
+
+    fn expire(&mut self, now: i64) {
+        // A clock that went back ends a slice too: nobody knows how long it has lived.
+        while let Some(slice) = self.slices.pop_front_if(|slice| !(slice.taken_at - LIFE..slice.ends_at).contains(&now))
+        {
+            let spent = slice.size - slice.left;
+            self.want = self.want.min(spent.saturating_add(spent / 4).max(SMALLEST));
+            self.give_back(slice.left, slice.taken_at);
+        }
+    }
+
+    fn give_back_all(&mut self) {
+        while let Some(slice) = self.slices.pop_front() {
+            self.give_back(slice.left, slice.taken_at);
+        }
+    }
+
+    fn give_back(&mut self, amount: u32, consumed_at: i64) {
+        if amount > 0 {
+            self.returns.push(Return { amount, consumed_at });
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Nodes under load on one Redis, and a checker of what they admitted: no window holds more than its limit.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tollgate_limiter::{Check, Leases, Limit, Limiter, Options, Stats, Subject, Timestamp};
+
+use crate::harness::{RedisServer, fixed, seconds, sliding, subject};
+
+const SECOND: i64 = 1_000_000;
+const LIMIT: u64 = 400;
+const CALLERS_PER_NODE: u64 = 4;
+
+/// An admission: it happened between these two readings of the machine's clock, which is the server's too.
+#[derive(Debug, Clone, Copy)]
+struct Admission {
+    subject: usize,
+    asked: i64,
+    answered: i64,
+}
+
+/// Who asks for whom, and when: the four subjects of each shape of traffic.
+#[derive(Debug, Clone, Copy)]
+enum Traffic {
+    Uniform,
+    Bursty,
+    Skewed,
+}
+
+const SHAPES: [Traffic; 3] = [Traffic::Uniform, Traffic::Bursty, Traffic::Skewed];
+const SUBJECTS: usize = 4;
+
+impl Traffic {
+    fn pick(self, random: &mut SmallRng) -> usize {
+        match self {
+            Self::Uniform | Self::Bursty => random.random_range(0..SUBJECTS),
+            // 15 of 16 go to the first.
+            Self::Skewed => random.random_range(0..16_usize).saturating_sub(12),
+        }
+    }
+
+    fn is_quiet(self, now: i64) -> bool {
+        matches!(self, Self::Bursty) && now % (SECOND / 4) > SECOND / 12
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the checker does not rely on the clock it checks")]
+fn clock() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
+}
+
+async fn caller(node: Limiter, seed: u64, limits: Arc<[Limit]>, stop: Arc<AtomicBool>) -> Vec<Admission> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let shape = (seed % 3) as usize;
+    let subjects: Vec<Subject> = (0..SUBJECTS).map(|name| subject(&format!("{shape} {name}"))).collect();
+    let mut admitted = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let asked = clock();
+        if SHAPES[shape].is_quiet(asked) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        }
+        let picked = SHAPES[shape].pick(&mut random);
+        let decision = node.check(Check::new(subjects[picked], &limits), Timestamp::default()).await.unwrap();
+        if decision.allowed {
+            assert!(!decision.degraded);
+            admitted.push(Admission { subject: shape * SUBJECTS + picked, asked, answered: clock() });
+        }
+        tokio::task::yield_now().await;
+    }
+    admitted
+}
+
+/// How much of every whole window was certainly admitted within it.
+fn windows(admissions: &[Admission]) -> HashMap<(usize, i64), u64> {
+    let mut windows = HashMap::new();
+    for Admission { subject, asked, answered } in admissions {
+        if asked / SECOND == answered / SECOND {
+            *windows.entry((*subject, asked / SECOND)).or_default() += 1;
+        }
+    }
+    windows
+}
+
+async fn run(nodes: u64, leases: Leases, limit: Limit) {
+    let server = RedisServer::start().await;
+    let (stop, overshoot, limits) = (Arc::new(AtomicBool::new(false)), limit.max_overshoot(), Arc::from([limit]));
+    let (mut limiters, mut callers) = (Vec::new(), Vec::new());
+    for node in 0..nodes {
+        let options = Options { leases, call_budget: seconds(5), ..Options::default() };
+        let limiter = Limiter::connect(&server.url(), options).await.unwrap();
+        for number in 0..CALLERS_PER_NODE {
+            let seed = node * CALLERS_PER_NODE + number;
+            callers.push(tokio::spawn(caller(limiter.clone(), seed, Arc::clone(&limits), Arc::clone(&stop))));
+        }
+        limiters.push(limiter);
+    }
+    tokio::time::sleep(Duration::from_millis(3_200)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut admissions = Vec::new();
+    for caller in callers {
+        admissions.extend(caller.await.unwrap());
+    }
+    let windows = windows(&admissions);
+    for (window, admitted) in &windows {
+        assert!(*admitted <= LIMIT + overshoot, "{admitted} in {window:?} on {nodes} nodes with leases {leases:?}");
+    }
+    assert!(windows.values().any(|admitted| *admitted > LIMIT * 8 / 10), "the limit was in reach: {windows:?}");
+    let leased: u64 = limiters.iter().map(|node| node.stats().leased).sum();
+    assert_eq!(
+        leased > 0,
+        leases == Leases::Automatic,
+        "{:?}",
+        limiters.iter().map(Limiter::stats).collect::<Vec<Stats>>()
+    );
+}
+
+macro_rules! histories {
+    ($($name:ident: $nodes:literal, $leases:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            run($nodes, Leases::$leases, fixed("second", LIMIT, seconds(1))).await;
+            run($nodes, Leases::$leases, sliding("second", LIMIT, seconds(1))).await;
+        }
+    )*};
+}
+
+histories! {
+    one_node_with_leases_keeps_every_window: 1, Automatic;
+    three_nodes_with_leases_keep_every_window: 3, Automatic;
+    eight_nodes_with_leases_keep_every_window: 8, Automatic;
+    one_node_without_leases_keeps_every_window: 1, Off;
+    three_nodes_without_leases_keep_every_window: 3, Off;
+    eight_nodes_without_leases_keep_every_window: 8, Off;
+}

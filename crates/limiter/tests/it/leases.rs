@@ -1,0 +1,137 @@
+//! What a node answers by itself: refusals it knows of, and slices; and how soon it hears of a reset elsewhere.
+use std::time::{Duration, Instant};
+
+use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Options, Source, Timestamp};
+
+use crate::harness::{RedisServer, fixed, seconds, subject};
+
+/// A window that does not end during a test.
+fn century(limit: u64) -> [Limit; 1] {
+    [fixed("century", limit, seconds(3_000 * 86_400))]
+}
+
+async fn node(server: &RedisServer, leases: Leases) -> Limiter {
+    let options = Options { leases, call_budget: seconds(5), ..Options::default() };
+    Limiter::connect(&server.url(), options).await.unwrap()
+}
+
+async fn check(node: &Limiter, limits: &[Limit], cost: u32) -> Decision {
+    node.check(Check::new(subject("a"), limits).with_cost(cost), Timestamp::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_subject_costs_no_calls() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Off).await;
+    assert!(check(&node, &century(10), 10).await.allowed);
+    let exact = check(&node, &century(10), 1).await;
+    assert_eq!((exact.allowed, exact.source), (false, Source::Exact));
+    let calls = node.stats().calls;
+    for cost in 1..=100 {
+        let refused = check(&node, &century(10), cost).await;
+        assert_eq!((refused.allowed, refused.source), (false, Source::RefusedLocally));
+        assert_eq!(refused.limits[0].used(), 10);
+    }
+    assert_eq!(node.stats().calls, calls);
+}
+
+#[tokio::test]
+async fn a_raised_limit_is_not_refused_locally() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Off).await;
+    assert!(check(&node, &century(10), 10).await.allowed);
+    assert!(!check(&node, &century(10), 1).await.allowed);
+    let raised = check(&node, &century(11), 1).await;
+    assert_eq!((raised.allowed, raised.source), (true, Source::Exact));
+}
+
+#[tokio::test]
+async fn a_smaller_cost_is_not_refused_locally() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Off).await;
+    assert!(check(&node, &century(10), 7).await.allowed);
+    assert!(!check(&node, &century(10), 4).await.allowed);
+    assert!(check(&node, &century(10), 3).await.allowed);
+}
+
+#[tokio::test]
+async fn a_reset_by_another_node_is_noticed_within_a_second() {
+    let server = RedisServer::start().await;
+    let (here, there) = (node(&server, Leases::Off).await, node(&server, Leases::Off).await);
+    assert!(check(&here, &century(10), 10).await.allowed);
+    assert!(!check(&here, &century(10), 1).await.allowed);
+    there.reset(subject("a")).await.unwrap();
+    let reset = Instant::now();
+    while !check(&here, &century(10), 1).await.allowed {
+        assert!(reset.elapsed() < seconds(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hot_subject_far_from_its_limit_costs_hardly_any_calls() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Automatic).await;
+    let limits = century(100_000_000);
+    let started = Instant::now();
+    let mut checks = 0;
+    while started.elapsed() < seconds(1) {
+        checks += 1;
+        let decision = check(&node, &limits, 1).await;
+        assert_eq!((decision.allowed, decision.limits[0].used()), (true, checks));
+    }
+    let stats = node.stats();
+    assert!(stats.leased * 10 > checks * 9, "{stats:?}");
+    assert!(stats.calls * 50 < checks, "{stats:?}");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_slice_is_given_back() {
+    let server = RedisServer::start().await;
+    let (here, there) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
+    let limits = century(100_000);
+    let mut spent = 0;
+    while here.stats().leased == 0 {
+        spent += 1;
+        assert!(check(&here, &limits, 1).await.allowed);
+    }
+    assert!(check(&there, &limits, 0).await.limits[0].used() > spent, "a slice is counted when it is taken");
+    let taken = Instant::now();
+    while check(&there, &limits, 0).await.limits[0].used() != spent {
+        assert!(taken.elapsed() < Duration::from_millis(500), "the rest is given back after 100 ms");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_hold_slices_admit_the_whole_limit_together() {
+    let server = RedisServer::start().await;
+    let nodes = [node(&server, Leases::Automatic).await, node(&server, Leases::Automatic).await];
+    let limits = century(5_000);
+    let (mut admitted, started) = (0, Instant::now());
+    while admitted < 5_000 {
+        assert!(started.elapsed() < seconds(10), "only {admitted} admitted");
+        for node in &nodes {
+            admitted += u64::from(check(node, &limits, 1).await.allowed);
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    for node in &nodes {
+        assert!(!check(node, &limits, 1).await.allowed);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_dies_with_its_slices_costs_no_more_than_those() {
+    let server = RedisServer::start().await;
+    let (dying, other) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
+    let limits = century(1_000);
+    let mut spent = 0;
+    while dying.stats().leased == 0 {
+        spent += 1;
+        assert!(check(&dying, &limits, 1).await.allowed);
+    }
+    drop(dying);
+    let used = check(&other, &limits, 0).await.limits[0].used();
+    assert!(used > spent && used - spent <= 1_000 / 8, "{used} of {spent}");
+}
