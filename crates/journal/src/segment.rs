@@ -118,8 +118,9 @@ impl Segment {
         self.base + self.layout.capacity
     }
 
-    pub(crate) fn fits(&self, len: u32) -> bool {
-        self.used + record::framed(u64::from(len)) <= self.layout.capacity
+    /// Room for the record, and for the mark that ends the segment.
+    fn fits(&self, len: u32) -> bool {
+        self.used + record::framed(u64::from(len)) + record::HEAD <= self.layout.capacity
     }
 
     /// Whether the writer came near to pages not touched yet. True once, until `take_cold` took them.
@@ -155,15 +156,15 @@ impl Segment {
         Some(self.base + self.used)
     }
 
-    /// Marks that nothing follows in this segment. A segment that is full to the brim needs no mark.
+    /// Marks that nothing follows in this segment.
     pub(crate) fn end(&mut self, salt: Salt) {
         self.write(self.used, &salt.end_head(self.base + self.used));
     }
 
     /// Cuts off what was reserved and not used. Touching pages that are gone is an error, no signal.
     pub(crate) fn trim(self) -> io::Result<()> {
-        let Segment { file, used, layout, .. } = self;
-        file.set_len(HEADER + (used + record::HEAD).min(layout.capacity))
+        let Segment { file, used, .. } = self;
+        file.set_len(HEADER + used + record::HEAD)
     }
 
     /// None, and nothing written, where the segment ends.
