@@ -1,0 +1,142 @@
+//! What the caller is told when the database is down, hung, read-only, full, contended or holds nonsense.
+
+use std::time::{Duration, Instant};
+
+use tollgate_repository::{Error, KeyFilter, Options, Page, Repository};
+
+use crate::harness::{Server, Stack, TENANT, at, options};
+
+const PAGE: Page = Page { page: 1, limit: 10 };
+
+#[tokio::test]
+async fn a_postgres_that_is_down_is_no_error_at_start_and_unavailable_at_use() {
+    let down = Repository::connect("postgres://nobody@127.0.0.1:1/none", options()).await.unwrap();
+    let asked = Instant::now();
+    assert!(matches!(down.ping().await, Err(Error::Unavailable(_))));
+    assert!(matches!(down.migrate().await, Err(Error::Unavailable(_))));
+    assert!(matches!(down.claim_tick("t", at("2026-05-15T00:00:00Z")).await, Err(Error::Unavailable(_))));
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_hung_postgres_is_unavailable_within_a_second_and_comes_back() {
+    let server = Server::start();
+    let node = Repository::connect(&server.new_database().await, options()).await.unwrap();
+    node.migrate().await.unwrap();
+    server.signal_all("STOP");
+    let asked = Instant::now();
+    let outcome = node.revision().await;
+    let took = asked.elapsed();
+    server.signal_all("CONT");
+    assert!(matches!(outcome, Err(Error::Unavailable(_))));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while node.revision().await.is_err() {
+        assert!(Instant::now() < deadline, "it did not come back");
+    }
+}
+
+#[tokio::test]
+async fn a_terminated_connection_is_not_noticed_by_a_read() {
+    let stack = Stack::postgres().await;
+    let (key, _) = stack.key(TENANT, "read").await;
+    for _ in 0..5 {
+        let text = "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and application_name = 'tollgate'";
+        stack.sql(text).await;
+        assert!(stack.repository.api_key(TENANT, key.id).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_postgres_says_so_and_still_reads() {
+    let stack = Stack::postgres().await;
+    stack.plan("pro").await;
+    stack
+        .sql("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$")
+        .await;
+    let node = stack.another().await;
+    assert!(matches!(node.insert_plan(TENANT, &stack.plan_of(TENANT, "new")).await, Err(Error::ReadOnly)));
+    assert!(node.plan_named(TENANT, "pro").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_postgres_says_is_sorted_and_contention_is_tried_again() {
+    let stack = Stack::postgres().await;
+    // Fails as many inserts as `failures` says, with the SQLSTATE it says; a sequence is not rolled back.
+    stack
+        .sql(
+            "create table failures (code text not null, times bigint not null);
+             create sequence attempts;
+             create function fail() returns trigger language plpgsql as $$
+             declare f failures;
+             begin
+                 select * into f from failures;
+                 if nextval('attempts') <= f.times then raise exception 'injected' using errcode = f.code; end if;
+                 return new;
+             end $$;
+             create trigger fail before insert on schedules for each row execute function fail();",
+        )
+        .await;
+    let attempt = async |name: &str| stack.repository.claim_tick(name, stack.clock.now()).await;
+    let inject = async |text| {
+        stack.sql("truncate failures; alter sequence attempts restart").await;
+        stack.sql(text).await;
+    };
+    inject("insert into failures values ('40P01', 3)").await;
+    assert!(attempt("deadlock").await.unwrap(), "the fourth attempt succeeds");
+    inject("insert into failures values ('40001', 4)").await;
+    assert!(matches!(attempt("serialization").await, Err(Error::Unavailable(_))), "there is no fifth");
+    assert_eq!(stack.number("select last_value from attempts").await, 4);
+    inject("insert into failures values ('53100', 1)").await;
+    assert!(matches!(attempt("full").await, Err(Error::Full)));
+    inject("insert into failures values ('57014', 1)").await;
+    assert!(matches!(attempt("cancelled").await, Err(Error::Unavailable(_))));
+    inject("insert into failures values ('53300', 1)").await;
+    assert!(matches!(attempt("too many connections").await, Err(Error::Unavailable(_))));
+    inject("insert into failures values ('42501', 1)").await;
+    assert!(matches!(attempt("forbidden").await, Err(Error::Database(_))));
+    assert_eq!(stack.number("select last_value from attempts").await, 1, "nothing else is tried again");
+}
+
+#[tokio::test]
+async fn a_stored_value_we_cannot_read_is_named_by_table_and_column() {
+    for stack in Stack::every().await {
+        let (key, hash) = stack.key(TENANT, "corrupt").await;
+        stack.sql("update api_keys set allowed_ips = '{\"items\": [\"nonsense\"]}'").await;
+        let named = |error: Error, column: &str| match error {
+            Error::Corrupt(text) => assert!(text.contains(column), "{text}"),
+            other => panic!("{other:?}"),
+        };
+        named(stack.repository.api_key(TENANT, key.id).await.unwrap_err(), "api_keys.allowed_ips");
+        named(stack.repository.find_by_secret(&hash, stack.clock.now()).await.unwrap_err(), "api_keys.allowed_ips");
+        stack.sql("update plans set currency = 'dollars'").await;
+        named(stack.repository.plans(TENANT, PAGE).await.unwrap_err(), "plans.currency");
+    }
+}
+
+#[tokio::test]
+async fn a_list_may_come_from_the_replica_and_what_is_counted_may_not() {
+    let stack = Stack::postgres().await;
+    let (key, hash) = stack.key(TENANT, "on the primary").await;
+    // A second database stands in for a replica that has not heard of the key.
+    let behind = stack.server().new_database().await;
+    Repository::connect(&behind, options()).await.unwrap().migrate().await.unwrap();
+    let with_replica = |url: String| Options { replica_url: Some(url), ..options() };
+    let node = Repository::connect(&stack.url, with_replica(behind)).await.unwrap();
+    let now = stack.clock.now();
+    assert_eq!(node.api_keys(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total, 0);
+    assert!(node.find_by_secret(&hash, now).await.unwrap().is_some());
+    assert!(node.api_key(TENANT, key.id).await.unwrap().is_some());
+    assert!(!node.changes_since(0).await.unwrap().api_keys.is_empty());
+
+    let away = with_replica("postgres://nobody@127.0.0.1:1/none".to_owned());
+    let node = Repository::connect(&stack.url, away).await.unwrap();
+    assert_eq!(
+        node.api_keys(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total,
+        1,
+        "the primary stands in"
+    );
+    node.close().await;
+    assert!(matches!(node.ping().await, Err(Error::Unavailable(_))));
+}

@@ -1,0 +1,348 @@
+//! A repository per engine with an empty schema, a clock, and things to put in.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+use tollgate_domain::{
+    AdminToken, ApiKey, ApiKeyId, BootId, Clock, Currency, Environment, KeySecret, KeyStatus, LimitSpec, Money,
+    Overage, Plan, PlanId, Prices, QuotaSpec, ScopeSet, SecretHash, TenantId, TokenId, TokenSecret,
+    usage::{Counts, EndpointRow, JournalSpan, UsageBatch, UsageRow},
+};
+use tollgate_repository::{Options, Repository};
+
+pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
+
+/// A migrated, otherwise empty database, and the tenant [`TENANT`].
+pub(crate) struct Stack {
+    pub(crate) repository: Repository,
+    pub(crate) clock: Clock,
+    pub(crate) url: String,
+    _files: Option<TempDir>,
+    server: Option<Arc<Server>>,
+}
+
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+impl Stack {
+    /// One of each engine.
+    pub(crate) async fn every() -> [Self; 2] {
+        [Self::sqlite().await, Self::postgres().await]
+    }
+
+    pub(crate) async fn sqlite() -> Self {
+        let files = TempDir::new().unwrap();
+        let url = format!("sqlite://{}", files.path().join("data/tollgate.db").display());
+        Self::at(url, Some(files), None).await
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let server = Server::shared();
+        Self::at(server.new_database().await, None, Some(server)).await
+    }
+
+    async fn at(url: String, files: Option<TempDir>, server: Option<Arc<Server>>) -> Self {
+        let repository = Repository::connect(&url, options()).await.unwrap();
+        repository.migrate().await.unwrap();
+        let clock = Clock::manual(at("2026-05-15T10:30:00Z"));
+        repository.insert_tenant(TENANT, clock.now()).await.unwrap();
+        Self { repository, clock, url, _files: files, server }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_deref().unwrap()
+    }
+
+    /// Another process' view: its own connections to the same database.
+    pub(crate) async fn another(&self) -> Repository {
+        Repository::connect(&self.url, options()).await.unwrap()
+    }
+
+    /// Runs a statement behind the repository's back.
+    pub(crate) async fn sql(&self, text: &'static str) {
+        if self.repository.engine() == "sqlite" {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+        }
+    }
+
+    /// Asks for one number behind the repository's back.
+    pub(crate) async fn number(&self, text: &'static str) -> i64 {
+        if self.repository.engine() == "sqlite" {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(text).fetch_one(&mut connection).await.unwrap()
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(text).fetch_one(&mut connection).await.unwrap()
+        }
+    }
+
+    pub(crate) async fn tenant(&self) -> TenantId {
+        let tenant_id = TenantId(self.clock.new_id());
+        self.repository.insert_tenant(tenant_id, self.clock.now()).await.unwrap();
+        tenant_id
+    }
+
+    pub(crate) fn plan_of(&self, tenant_id: TenantId, name: &str) -> Plan {
+        Plan {
+            id: PlanId(self.clock.new_id()),
+            tenant_id,
+            name: name.to_owned(),
+            description: Some("für Menschen".to_owned()),
+            limits: vec![LimitSpec::sliding("per-hour", 100, 3_600), LimitSpec::sliding("per-second", 5, 1)],
+            quota: Some(QuotaSpec { limit: 1_000, overage: Overage::Bill }),
+            prices: Prices { currency: Currency::USD, base: Money(29_000_000), overage_unit: Money(500) },
+            features: vec!["email support".to_owned()],
+            created_at: self.clock.now(),
+            updated_at: self.clock.now(),
+            version: 1,
+        }
+    }
+
+    pub(crate) async fn plan(&self, name: &str) -> Plan {
+        self.repository.insert_plan(TENANT, &self.plan_of(TENANT, name)).await.unwrap()
+    }
+
+    pub(crate) fn key_of(&self, tenant_id: TenantId, tier: &str, name: &str) -> (ApiKey, SecretHash) {
+        let secret = KeySecret::generate(Environment::Live).unwrap();
+        let key = ApiKey {
+            id: ApiKeyId(self.clock.new_id()),
+            tenant_id,
+            key_prefix: secret.prefix(),
+            name: name.to_owned(),
+            description: None,
+            tier: tier.to_owned(),
+            environment: Environment::Live,
+            status: KeyStatus::Active,
+            suspension: None,
+            owner_id: None,
+            tags: Vec::new(),
+            metadata: serde_json::Map::new(),
+            allowed_ips: Vec::new(),
+            allowed_countries: Vec::new(),
+            expires_at: None,
+            limits: Vec::new(),
+            created_at: self.clock.now(),
+            updated_at: self.clock.now(),
+            version: 1,
+        };
+        (key, secret.hash())
+    }
+
+    /// A stored key of the plan `pro`, which is made when it is missing.
+    pub(crate) async fn key(&self, tenant_id: TenantId, name: &str) -> (ApiKey, SecretHash) {
+        if self.repository.plan_named(tenant_id, "pro").await.unwrap().is_none() {
+            self.repository.insert_plan(tenant_id, &self.plan_of(tenant_id, "pro")).await.unwrap();
+        }
+        let (key, hash) = self.key_of(tenant_id, "pro", name);
+        (self.repository.insert_api_key(tenant_id, &key, &hash).await.unwrap(), hash)
+    }
+
+    pub(crate) fn token(&self, tenant_id: TenantId) -> (AdminToken, SecretHash) {
+        let secret = TokenSecret::generate().unwrap();
+        let token = AdminToken {
+            id: TokenId(self.clock.new_id()),
+            tenant_id,
+            name: "operator".to_owned(),
+            prefix: secret.prefix(),
+            scopes: ScopeSet::all(),
+            created_at: self.clock.now(),
+            expires_at: Some(self.clock.now()),
+        };
+        (token, secret.hash())
+    }
+
+    pub(crate) fn boot(&self) -> BootId {
+        BootId(self.clock.new_id())
+    }
+}
+
+pub(crate) fn options() -> Options {
+    Options::default()
+}
+
+pub(crate) fn allowed(units: i64) -> Counts {
+    Counts { allowed: units, ..Counts::default() }
+}
+
+pub(crate) fn usage(key: &ApiKey, minute: &str, counts: Counts) -> UsageRow {
+    let minute = at(minute);
+    UsageRow {
+        tenant_id: key.tenant_id,
+        api_key_id: key.id,
+        minute,
+        counts,
+        last_at: minute + chrono::TimeDelta::seconds(30),
+    }
+}
+
+pub(crate) fn endpoint(key: &ApiKey, day: &str, endpoint: &str, allowed: i64) -> EndpointRow {
+    EndpointRow { tenant_id: key.tenant_id, api_key_id: key.id, day: at(day), endpoint: endpoint.to_owned(), allowed }
+}
+
+pub(crate) fn batch(boot: BootId, from: u64, to: u64, usage: Vec<UsageRow>, endpoints: Vec<EndpointRow>) -> UsageBatch {
+    UsageBatch { span: JournalSpan { boot, from, to }, usage, endpoints }
+}
+
+/// A PostgreSQL in a temporary folder, reached through a socket there; ended when the last test lets go of it, or with
+/// the thread that started it should the process be killed.
+pub(crate) struct Server {
+    files: TempDir,
+    pid: u32,
+    databases: AtomicU32,
+    _alive: mpsc::Sender<()>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+impl Server {
+    fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap();
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    pub(crate) fn start() -> Self {
+        let files = TempDir::new().unwrap();
+        if as_root() {
+            run(Command::new("chown").arg("postgres:postgres").arg(files.path()));
+        }
+        let data = files.path().join("data");
+        // A locale that does not order by bytes, so that a text column whose order matters has to say so.
+        run(postgres_command("initdb")
+            .args(["--no-sync", "-U", "tollgate", "--auth=trust", "-E", "UTF8"])
+            .args(["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "-D"])
+            .arg(&data));
+        let mut command = postgres_command("postgres");
+        command.arg("-D").arg(&data).arg("-k").arg(files.path());
+        command.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"]);
+        let (alive, until_dropped) = mpsc::channel::<()>();
+        let (pid_of, pid) = mpsc::channel();
+        let (ended_of, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut child: Child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            pid_of.send(child.id()).unwrap();
+            let _ = until_dropped.recv();
+            signal(child.id(), "QUIT");
+            let _ = child.wait();
+            let _ = ended_of.send(());
+        });
+        let pid = pid.recv().unwrap();
+        let server = Self { files, pid, databases: AtomicU32::new(0), _alive: alive, ended: Mutex::new(ended) };
+        server.wait_until_ready();
+        server
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://tollgate@localhost/{database}?host={}", self.files.path().display())
+    }
+
+    /// Stops (`STOP`) or resumes (`CONT`) every process of the server.
+    pub(crate) fn signal_all(&self, name: &str) {
+        let children = Command::new("pgrep").arg("-P").arg(self.pid.to_string()).output().unwrap();
+        signal(self.pid, name);
+        String::from_utf8(children.stdout).unwrap().lines().for_each(|pid| signal(pid.parse().unwrap(), name));
+    }
+
+    pub(crate) async fn new_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let text = sqlx::AssertSqlSafe(format!("create database {name}"));
+        sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+        self.url(&name)
+    }
+
+    fn wait_until_ready(&self) {
+        let ready = || {
+            Command::new(postgres_program("pg_isready"))
+                .args(["-q", "-h"])
+                .arg(self.files.path())
+                .status()
+                .unwrap()
+                .success()
+        };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !ready() {
+            assert!(Instant::now() < deadline, "PostgreSQL did not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The thread ends the server once the sender is gone; its folder must outlive it.
+        let (nobody, _) = mpsc::channel();
+        self._alive = nobody;
+        let _ = self.ended.lock().unwrap().recv_timeout(Duration::from_secs(10));
+    }
+}
+
+fn as_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout.trim_ascii() == b"0"
+}
+
+/// PostgreSQL refuses to run as root. The parent's death ends it too.
+fn postgres_command(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "QUIT"]);
+    if as_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.arg(postgres_program(program));
+    command
+}
+
+/// From the PATH, else the newest version where Debian puts it.
+fn postgres_program(program: &str) -> PathBuf {
+    let in_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file());
+    let versions = || {
+        let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path().join("bin").join(program))
+            .filter(|file| file.is_file())
+            .collect();
+        found.sort();
+        found.pop()
+    };
+    in_path.or_else(versions).unwrap_or_else(|| panic!("{program} is missing: install the Debian package `postgresql`"))
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// The path of a SQLite URL.
+pub(crate) fn file_of(url: &str) -> &Path {
+    Path::new(url.strip_prefix("sqlite://").unwrap())
+}

@@ -1,0 +1,18 @@
+//! The tables on both engines: every story runs on SQLite and on a PostgreSQL started for this test binary.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+mod bootstrap;
+mod events;
+mod faults;
+mod harness;
+mod idempotency;
+mod isolation;
+mod keys;
+mod list;
+mod plans;
+mod property;
+mod revisions;
+mod rollups;
+mod schedules;
+mod usage;
+mod violations;
