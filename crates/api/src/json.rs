@@ -19,7 +19,7 @@ use tollgate_domain::FieldError;
 use crate::problem::Problem;
 
 /// Largest body.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deepest nesting; free-form members (`metadata`) need no more.
@@ -28,7 +28,7 @@ const MAX_DEPTH: usize = 32;
 const MAX_ERRORS: usize = 64;
 
 /// A JSON body. An absent body is `null`.
-pub struct Json<T>(pub T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;

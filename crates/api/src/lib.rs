@@ -1,5 +1,30 @@
 //! Tollgate's HTTP service.
+//!
+//! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life) → `server` and `connection`
+//! (sockets) → `edge` (what every request gets) → `auth`, `idempotency` (what `/api/v1` gets) → one file per resource in
+//! `routes` → `decided`, `problem`, `views` (shapes) → `openapi`.
+
+mod announce;
+mod app;
+mod auth;
+mod client_ip;
 mod connection;
-pub mod json;
-pub mod problem;
-pub mod server;
+mod cors;
+mod decided;
+mod edge;
+mod extract;
+mod idempotency;
+mod json;
+mod metrics;
+mod openapi;
+mod problem;
+mod rate_limit_headers;
+mod request_id;
+mod routes;
+mod run;
+mod server;
+mod stored;
+mod views;
+
+pub use announce::announce;
+pub use run::{Error, Listeners, run};

@@ -11,7 +11,10 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use tollgate_domain::FieldError;
+use tollgate_service::{Error, check::whole_seconds};
+use utoipa::ToSchema;
 
 /// RFC 9457, section 6.1.
 pub(crate) const CONTENT_TYPE_PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -22,7 +25,7 @@ const RETRY_UNAVAILABLE: u64 = 1;
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -32,34 +35,55 @@ pub struct Problem {
     cause: Option<String>,
 }
 
-/// The members of a problem's body; also its schema.
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request was not done (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
+    #[schema(example = "about:blank")]
     r#type: &'static str,
+    #[schema(example = "Not Found")]
     title: &'a str,
+    #[schema(example = 404)]
     status: u16,
+    #[schema(example = "no such API key")]
     detail: &'a str,
+    /// The request's id.
     instance: &'a str,
+    #[schema(example = "NOT_FOUND")]
     code: &'static str,
+    /// Every wrong field of the body.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Option<Vec<WrongField>>)]
     errors: &'a [FieldError],
+    /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
 }
 
+/// One wrong field.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of FieldError, which knows nothing of schemas")]
+pub(crate) struct WrongField {
+    /// JSON Pointer (RFC 6901).
+    #[schema(example = "/tier")]
+    pointer: String,
+    /// What is wrong and what is allowed.
+    detail: String,
+}
+
 impl Problem {
     /// A problem of `status`; `code` is one of the contract's.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
     }
 
     /// 400: wrong as a whole.
-    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", detail)
     }
 
     /// 422: these fields are wrong.
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => Cow::Owned(format!("{}: {}", one.pointer, one.detail)),
             several => Cow::Owned(format!("{} fields are wrong", several.len())),
@@ -68,39 +92,39 @@ impl Problem {
     }
 
     /// 404: no such route.
-    pub fn no_route() -> Self {
+    pub(crate) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path")
     }
 
     /// 404: an identifier that cannot be one.
-    pub fn not_found(what: &'static str) -> Self {
+    pub(crate) fn not_found(what: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("no such {what}"))
     }
 
     /// 405. The router adds `Allow`.
-    pub fn method_not_allowed() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "INVALID_REQUEST", "this path does not know the method; see Allow")
     }
 
     /// 500; the cause is logged and not shown.
-    pub fn internal(cause: impl Into<String>) -> Self {
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
         let plain = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something is wrong on our side");
         Self { cause: Some(cause.into()), ..plain }
     }
 
     /// 503 with `Retry-After`.
-    pub fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(RETRY_UNAVAILABLE)
     }
 
     /// Tells when to come back, in the header and in the body.
     #[must_use]
-    pub fn retry_after(self, seconds: u64) -> Self {
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
     /// The contract's code.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.code
     }
 
@@ -109,9 +133,8 @@ impl Problem {
         self.cause.as_deref()
     }
 
-    /// The response with its body; `instance` is the request's id.
-    pub(crate) fn render(&self, instance: &str) -> Response {
-        let body = Body {
+    fn body<'a>(&'a self, instance: &'a str) -> Body<'a> {
+        Body {
             r#type: NO_TYPE,
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -120,9 +143,24 @@ impl Problem {
             code: self.code,
             errors: &self.errors,
             retry_after: self.retry_after,
-        };
+        }
+    }
+
+    /// The members as one answer of a batch.
+    pub(crate) fn in_batch(&self, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Refused<'a> {
+            allowed: bool,
+            #[serde(flatten)]
+            problem: Body<'a>,
+        }
+        to_raw_value(&Refused { allowed: false, problem: self.body(instance) })
+    }
+
+    /// The response with its body; `instance` is the request's id.
+    pub(crate) fn render(&self, instance: &str) -> Response {
         // Strings and numbers only: this cannot fail, and a response without a body is still the right answer.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = serde_json::to_vec(&self.body(instance)).unwrap_or_default();
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, CONTENT_TYPE_PROBLEM);
@@ -133,6 +171,34 @@ impl Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        let of = |status, code| Self::new(status, code, detail.clone());
+        match error {
+            Error::Invalid(invalid) => Self::invalid(invalid.errors),
+            Error::BadRequest(_) => Self::bad_request(detail),
+            Error::InvalidCredential => of(StatusCode::UNAUTHORIZED, "INVALID_API_KEY"),
+            Error::KeyExpired => of(StatusCode::FORBIDDEN, "API_KEY_EXPIRED"),
+            Error::KeyRevoked => of(StatusCode::FORBIDDEN, "API_KEY_REVOKED"),
+            Error::KeySuspended { retry_after } => {
+                let problem = of(StatusCode::FORBIDDEN, "API_KEY_SUSPENDED");
+                Self { retry_after: retry_after.map(whole_seconds), ..problem }
+            }
+            Error::IpNotAllowed => of(StatusCode::FORBIDDEN, "IP_NOT_ALLOWED"),
+            Error::CountryNotAllowed => of(StatusCode::FORBIDDEN, "COUNTRY_NOT_ALLOWED"),
+            Error::Forbidden(_) | Error::NotForClients => of(StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Error::NotFound(_) => of(StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Error::Conflict(_) => of(StatusCode::CONFLICT, "CONFLICT"),
+            Error::VersionMismatch { .. } => of(StatusCode::PRECONDITION_FAILED, "CONFLICT"),
+            Error::Unavailable { retry_after, .. } => {
+                Self::unavailable(detail).retry_after(whole_seconds(retry_after).max(1))
+            }
+            Error::Internal(cause) => Self::internal(cause),
+        }
     }
 }
 

@@ -31,26 +31,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds of one server.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections served at once; further ones wait in the kernel's queue.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// From the first moment a request may begin, or its first byte, to the end of its headers.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// Between two requests of one connection.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// From the end of the headers until the answer is handed to the kernel: a client that does not read is cut off.
-    pub answer_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
     /// How long requests in flight may take once the server stops.
-    pub stop_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
 }
 
 /// Where a request came from: the other end of its connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Serves `router` on `listener` until `shutdown`, then closes the listener and idle connections, and waits for requests in
 /// flight, at most [`Limits::stop_timeout`].
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
     let connections = Arc::new(Connections::new(limits));
     let sweeper = tokio::spawn(Arc::clone(&connections).sweep());
     let permits = Arc::new(Semaphore::new(limits.max_connections));

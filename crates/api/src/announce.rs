@@ -1,0 +1,67 @@
+//! What a person who starts the service reads on its standard output: where it is, and a line to try it with.
+
+use std::{
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use tollgate_domain::TokenSecret;
+
+/// Writes the address and, on the first start, the admin token and a command that makes a key. A token that the operator
+/// chose is not repeated: the command takes it from the environment.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn announce(
+    out: &mut impl Write,
+    listen: SocketAddr,
+    first: Option<&TokenSecret>,
+    chosen: bool,
+) -> std::io::Result<()> {
+    let url = url(listen);
+    writeln!(out, "Tollgate serves {url} (documentation: {url}/docs)")?;
+    let Some(first) = first else { return out.flush() };
+    let token = if chosen { "$TOLLGATE_BOOTSTRAP_TOKEN" } else { first.expose() };
+    if !chosen {
+        writeln!(out, "Admin token, shown this once: {token}")?;
+    }
+    writeln!(out, "Make a key:")?;
+    writeln!(
+        out,
+        "  curl -sS {url}/api/v1/api-keys -H \"Authorization: Bearer {token}\" -H 'Content-Type: application/json' \
+         -d '{{\"name\":\"first key\",\"tier\":\"free\"}}'"
+    )?;
+    out.flush()
+}
+
+/// An address that a client on this machine can use.
+fn url(listen: SocketAddr) -> String {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, listen.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(first: Option<&TokenSecret>, chosen: bool) -> String {
+        let mut out = Vec::new();
+        announce(&mut out, "0.0.0.0:8080".parse().unwrap(), first, chosen).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_made_token_is_shown_and_a_chosen_one_is_not() {
+        let token = TokenSecret::generate().unwrap();
+        let made = said(Some(&token), false);
+        assert_eq!(made.matches(token.expose()).count(), 2);
+        assert!(made.contains("curl -sS http://127.0.0.1:8080/api/v1/api-keys"));
+        let chosen = said(Some(&token), true);
+        assert!(!chosen.contains(token.expose()) && chosen.contains("Bearer $TOLLGATE_BOOTSTRAP_TOKEN"));
+        assert_eq!(said(None, false).lines().count(), 1);
+    }
+}

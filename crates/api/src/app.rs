@@ -1,0 +1,49 @@
+//! What every handler shares.
+
+use std::{sync::Arc, sync::atomic::AtomicU64, time::Duration};
+
+use ipnet::IpNet;
+use tollgate_service::{Service, config::HeaderStyle};
+
+use crate::{metrics::HttpMetrics, request_id::RequestIds};
+
+/// The service and what the API keeps beside it. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) service: Service,
+    pub(crate) ids: RequestIds,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) headers: HeaderStyle,
+    pub(crate) request_timeout: Duration,
+    /// One successful check of so many has a log line; 0: none.
+    pub(crate) sample_checks: u64,
+    pub(crate) checks_seen: AtomicU64,
+}
+
+impl App {
+    /// Registers the HTTP metrics beside the service's, so once per service.
+    pub(crate) fn new(service: Service) -> Result<Self, prometheus::Error> {
+        let config = service.config();
+        Ok(Self(Arc::new(Inner {
+            ids: RequestIds::new(service.clock().clone()),
+            metrics: HttpMetrics::register(service.metrics().registry())?,
+            trusted_proxies: config.api.trusted_proxies.iter().map(|network| network.0).collect(),
+            headers: config.api.headers,
+            request_timeout: Duration::from_secs(config.api.request_timeout_seconds),
+            sample_checks: config.log.sample_checks,
+            checks_seen: AtomicU64::new(0),
+            service,
+        })))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

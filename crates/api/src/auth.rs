@@ -1,0 +1,118 @@
+//! Who calls: the credential of a request, and the caller behind it.
+
+use std::net::IpAddr;
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{Extensions, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    HeaderMap,
+    header::{AUTHORIZATION, HeaderName},
+};
+use tollgate_service::{Caller, Error};
+
+use crate::{app::App, client_ip::client_ip, problem::Problem, rate_limit_headers, server::Peer};
+
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The caller, put there by [`authenticate`].
+pub(crate) struct Who(pub(crate) Caller);
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.map(Self).ok_or_else(|| Problem::internal("a route that needs a caller is outside of authenticate"))
+    }
+}
+
+/// Lets a request with a good credential through; a client that calls with its own key is told where that key stands.
+pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if !app.service.is_prepared() {
+        return Problem::unavailable("the service is starting").into_response();
+    }
+    let ip = request_ip(&app, request.headers(), request.extensions());
+    let caller = match identify(&app, request.headers(), ip).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    request.extensions_mut().insert(caller.clone());
+    let mut response = next.run(request).await;
+    if let Caller::Key(entry) = caller
+        && let Ok(checked) = app.service.look(entry).await
+    {
+        rate_limit_headers::insert(response.headers_mut(), &checked, app.headers);
+    }
+    response
+}
+
+async fn identify(app: &App, headers: &HeaderMap, ip: Option<IpAddr>) -> Result<Caller, Problem> {
+    let credential = credential(headers, None)?.ok_or(Error::InvalidCredential)?;
+    Ok(app.service.authenticate(credential, ip).await?)
+}
+
+/// The one credential of a request, wherever it stands: `Authorization: Bearer`, `X-API-Key` or the body's. The same one
+/// twice is one; two that differ are 400; none is `None`.
+pub(crate) fn credential<'a>(headers: &'a HeaderMap, in_body: Option<&'a str>) -> Result<Option<&'a str>, Problem> {
+    let bearer = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer(value.to_str().ok()?));
+    // What is not even text cannot be a credential; it must still differ from one.
+    let plain = headers.get_all(X_API_KEY).into_iter().map(|value| value.to_str().unwrap_or_default().trim());
+    let mut found = None;
+    for credential in bearer.chain(plain).chain(in_body) {
+        match found {
+            None => found = Some(credential),
+            Some(first) if first == credential => {}
+            Some(_) => return Err(Problem::bad_request("the request carries two different credentials")),
+        }
+    }
+    Ok(found)
+}
+
+/// The token of the Bearer scheme (RFC 6750); its name is in any case (RFC 9110, section 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Where the request came from; None when it came through no socket.
+pub(crate) fn request_ip(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+    let Peer(peer) = extensions.get::<Peer>()?;
+    Some(client_ip(peer.ip(), headers, &app.trusted_proxies))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(headers: &[(&'static str, &str)], in_body: Option<&str>) -> Result<Option<String>, u16> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let found = credential(&map, in_body).map(|found| found.map(str::to_owned));
+        found.map_err(|problem| problem.render("").status().as_u16())
+    }
+
+    #[test]
+    fn a_credential_is_found_wherever_it_stands() {
+        for headers in
+            [&[("authorization", "Bearer abc")][..], &[("authorization", "bearer  abc ")], &[("x-api-key", "abc")]]
+        {
+            assert_eq!(found(headers, None), Ok(Some("abc".into())), "{headers:?}");
+        }
+        assert_eq!(found(&[], Some("abc")), Ok(Some("abc".into())));
+        assert_eq!(found(&[("authorization", "Basic abc")], None), Ok(None));
+    }
+
+    #[test]
+    fn two_credentials_must_be_the_same() {
+        assert_eq!(found(&[("authorization", "Bearer a"), ("x-api-key", "a")], Some("a")), Ok(Some("a".into())));
+        assert_eq!(found(&[("authorization", "Bearer a"), ("x-api-key", "b")], None), Err(400));
+        assert_eq!(found(&[("x-api-key", "a"), ("x-api-key", "b")], None), Err(400));
+        assert_eq!(found(&[("x-api-key", "a")], Some("b")), Err(400));
+    }
+}

@@ -1,0 +1,201 @@
+//! A decision as HTTP: status, headers and body of an answered check, written in one place.
+
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use hyper::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use serde::Serialize;
+use tollgate_domain::{Algorithm, ApiKeyId, BillingPeriod, KeyStatus, LimitSpec};
+use tollgate_service::{Checked, LimitStatus, check::whole_seconds, config::HeaderStyle};
+use utoipa::ToSchema;
+
+use crate::{problem::CONTENT_TYPE_PROBLEM, rate_limit_headers, views};
+
+/// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".
+const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+/// Enough for a key with two limits and a quota, so that the buffer does not grow.
+const BODY_BYTES: usize = 640;
+
+/// The answer to a check. On a refusal the members of a problem stand beside these.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Decided<'a> {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused<'a>>,
+    allowed: bool,
+    /// Of the most constrained limit, as are the next three.
+    #[schema(example = 1000)]
+    limit: u64,
+    #[schema(example = 999)]
+    remaining: u64,
+    #[schema(value_type = DateTime<Utc>)]
+    reset_time: DateTime<Utc>,
+    #[schema(example = 1800)]
+    reset_in_seconds: u64,
+    /// Seconds until the same request would be admitted if nothing else is consumed; 0 when it was.
+    #[schema(example = 0)]
+    retry_after: u64,
+    key: KeySummary<'a>,
+    limits: Vec<LimitState<'a>>,
+    quota: Option<QuotaState>,
+    /// Present when the answer came without the shared store.
+    #[serde(skip_serializing_if = "is_false")]
+    degraded: bool,
+}
+
+/// The members of RFC 9457, and the limits that refused.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refused<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+    instance: &'a str,
+    code: &'static str,
+    #[serde(rename = "violated-policies")]
+    violated_policies: Vec<&'a str>,
+}
+
+/// Whose decision it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeySummary<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: ApiKeyId,
+    #[schema(example = "Checkout service")]
+    name: &'a str,
+    #[schema(example = "standard")]
+    tier: &'a str,
+    #[schema(schema_with = views::key_status)]
+    status: KeyStatus,
+    owner_id: Option<&'a str>,
+}
+
+/// Where one limit stands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LimitState<'a> {
+    #[schema(example = "per-hour")]
+    name: &'a str,
+    #[schema(value_type = String, example = "sliding_window")]
+    algorithm: Algorithm,
+    #[schema(example = 1000)]
+    limit: u64,
+    /// Seconds.
+    #[schema(example = 3600)]
+    window: u64,
+    #[schema(example = 999)]
+    remaining: u64,
+    #[schema(example = 1800)]
+    reset_in_seconds: u64,
+}
+
+/// Where the billing period's quota stands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct QuotaState {
+    #[schema(example = 100_000)]
+    limit: u64,
+    #[schema(example = 1)]
+    used: u64,
+    #[schema(example = 99_999)]
+    remaining: u64,
+    period_end: DateTime<Utc>,
+}
+
+impl<'a> Decided<'a> {
+    /// `now` is the service's; `instance` the request's id.
+    pub(crate) fn new(checked: &'a Checked, now: DateTime<Utc>, instance: &'a str) -> Self {
+        let top = checked.most_constrained().map(|(_, status)| status);
+        Self {
+            refused: (!checked.allowed()).then(|| Refused::new(checked, instance)),
+            allowed: checked.allowed(),
+            limit: top.map_or(0, LimitStatus::limit),
+            remaining: top.map_or(0, LimitStatus::remaining),
+            reset_time: top.map_or(now, reset_time),
+            reset_in_seconds: top.map_or(0, |status| whole_seconds(status.reset_after())),
+            retry_after: checked.retry_after_seconds(),
+            key: KeySummary::new(checked, now),
+            limits: limit_states(checked),
+            quota: quota_state(checked, now),
+            degraded: checked.decision.degraded,
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        if self.allowed { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS }
+    }
+}
+
+impl<'a> Refused<'a> {
+    fn new(checked: &'a Checked, instance: &'a str) -> Self {
+        let (code, detail) = if checked.quota_exceeded() {
+            ("QUOTA_EXCEEDED", "the billing period's quota is used up")
+        } else {
+            ("RATE_LIMIT_EXCEEDED", "a rate limit is reached; see violated-policies and retry_after")
+        };
+        Self {
+            r#type: QUOTA_EXCEEDED_TYPE,
+            title: "Request cannot be satisfied as assigned quota has been exceeded",
+            status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
+            detail,
+            instance,
+            code,
+            violated_policies: checked.violated().collect(),
+        }
+    }
+}
+
+impl<'a> KeySummary<'a> {
+    pub(crate) fn new(checked: &'a Checked, now: DateTime<Utc>) -> Self {
+        let key = &checked.entry.key;
+        Self {
+            id: key.id,
+            name: &key.name,
+            tier: &key.tier,
+            status: key.status_at(now),
+            owner_id: key.owner_id.as_deref(),
+        }
+    }
+}
+
+pub(crate) fn limit_states<'a>(checked: &'a Checked) -> Vec<LimitState<'a>> {
+    let state = |(spec, status): (&'a LimitSpec, &LimitStatus)| LimitState {
+        name: &spec.name,
+        algorithm: spec.algorithm,
+        limit: spec.limit,
+        window: spec.window,
+        remaining: status.remaining(),
+        reset_in_seconds: whole_seconds(status.reset_after()),
+    };
+    checked.rate_limits().map(state).collect()
+}
+
+pub(crate) fn quota_state(checked: &Checked, now: DateTime<Utc>) -> Option<QuotaState> {
+    let status = checked.quota()?;
+    let period_end = BillingPeriod::containing(now).end;
+    Some(QuotaState { limit: status.limit(), used: status.used(), remaining: status.remaining(), period_end })
+}
+
+/// The window's end in whole seconds, rounded up.
+pub(crate) fn reset_time(status: &LimitStatus) -> DateTime<Utc> {
+    DateTime::from_timestamp(rate_limit_headers::reset_unix(status), 0).unwrap_or_default()
+}
+
+/// 200 or 429 with everything that belongs to it.
+pub(crate) fn respond(checked: &Checked, style: HeaderStyle, now: DateTime<Utc>, instance: &str) -> Response {
+    let decided = Decided::new(checked, now, instance);
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    if serde_json::to_writer(&mut body, &decided).is_err() {
+        return crate::problem::Problem::internal("a decision cannot be written as JSON").into_response();
+    }
+    let mut response = (decided.status(), body).into_response();
+    let json = HeaderValue::from_static("application/json");
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, if checked.allowed() { json } else { CONTENT_TYPE_PROBLEM });
+    rate_limit_headers::insert(headers, checked, style);
+    response
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}

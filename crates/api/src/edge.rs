@@ -1,0 +1,151 @@
+//! What every request gets, outermost: its id, a time limit, problem bodies, security headers, a metric and a log line.
+
+use std::{panic::AssertUnwindSafe, sync::atomic::Ordering, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use hyper::{
+    Method, StatusCode, Uri,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+};
+use tokio::time::timeout;
+
+use crate::{
+    app::App,
+    metrics::{NO_ROUTE, VALIDATE},
+    problem::Problem,
+    request_id::X_REQUEST_ID,
+};
+
+/// Longest path and query together.
+const MAX_URL_BYTES: usize = 8 * 1024;
+const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+
+/// The id of the request being served, for handlers that need it.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) HeaderValue);
+
+/// Wraps every route but the hot path.
+pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = app.ids.of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let response = match check_url(request.uri()) {
+        Err(problem) => problem.into_response(),
+        Ok(()) => match timeout(app.request_timeout, caught(&app, next.run(request))).await {
+            Ok(response) => response,
+            Err(_) => Problem::unavailable("the request took too long").into_response(),
+        },
+    };
+    if response.headers().contains_key(X_REQUEST_ID) {
+        // The hot path has finished its answer itself.
+        return response;
+    }
+    let (mut response, problem) = rendered(response, &id);
+    secure(&mut response);
+    response.headers_mut().insert(X_REQUEST_ID, id.clone());
+    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let took = started.elapsed();
+    app.metrics.observe(&method, route, response.status(), took);
+    log(&Line { id: &id, method: &method, route, status: response.status(), problem: problem.as_ref(), took });
+    response
+}
+
+/// Ends a request of the hot path: the same as [`edge`], without a layer of its own.
+pub(crate) fn finish_validate(app: &App, id: HeaderValue, started: Instant, response: Response) -> Response {
+    let (mut response, problem) = match response.extensions().get::<Problem>() {
+        None => (response, None),
+        Some(_) => rendered(response, &id),
+    };
+    let status = response.status();
+    let took = started.elapsed();
+    app.metrics.observe_validate(status, took);
+    if !status.is_success() || is_sampled(app) {
+        log(&Line { id: &id, method: &Method::POST, route: VALIDATE, status, problem: problem.as_ref(), took });
+    }
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, id);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// 414 for a URL over the limit.
+pub(crate) fn check_url(uri: &Uri) -> Result<(), Problem> {
+    let length = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if length <= MAX_URL_BYTES {
+        return Ok(());
+    }
+    let detail = format!("path and query may have at most {MAX_URL_BYTES} bytes");
+    Err(Problem::new(StatusCode::URI_TOO_LONG, "INVALID_REQUEST", detail))
+}
+
+/// A panic becomes a 500 and goes no further.
+pub(crate) async fn caught(app: &App, response: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(response).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            app.metrics.panics.inc();
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            Problem::internal(format!("panic: {text}")).into_response()
+        }
+    }
+}
+
+/// Writes the body of a problem that a handler returned.
+fn rendered(mut response: Response, id: &HeaderValue) -> (Response, Option<Problem>) {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return (response, None) };
+    let mut shown = problem.render(id.to_str().unwrap_or_default());
+    // What outer layers have added to the empty response (CORS, Allow) stays.
+    for (name, value) in response.headers() {
+        if !shown.headers().contains_key(name) && name != hyper::header::CONTENT_LENGTH {
+            shown.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    (shown, Some(problem))
+}
+
+fn secure(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(nothing);
+}
+
+fn is_sampled(app: &App) -> bool {
+    app.sample_checks > 0 && app.checks_seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(app.sample_checks)
+}
+
+struct Line<'a> {
+    id: &'a HeaderValue,
+    method: &'a Method,
+    route: &'a str,
+    status: StatusCode,
+    problem: Option<&'a Problem>,
+    took: std::time::Duration,
+}
+
+/// One line per request: the route's template, never its path, so that no identifier reaches the log.
+fn log(line: &Line<'_>) {
+    let Line { id, method, route, status, problem, took } = line;
+    let (id, status) = (id.to_str().unwrap_or_default(), status.as_u16());
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let code = problem.map(Problem::code);
+    match problem.and_then(Problem::cause) {
+        Some(cause) => tracing::error!(request_id = id, %method, route, status, code, took_us, cause, "request"),
+        None if status >= 500 => tracing::warn!(request_id = id, %method, route, status, code, took_us, "request"),
+        None => tracing::info!(request_id = id, %method, route, status, code, took_us, "request"),
+    }
+}

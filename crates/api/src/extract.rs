@@ -1,0 +1,130 @@
+//! What handlers take from a request beside its body: ids, pages, queries, versions. Each refusal is a problem.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use hyper::header::{ETAG, HeaderValue, IF_MATCH};
+use serde::de::DeserializeOwned;
+use tollgate_domain::{ApiKeyId, PlanId};
+use tollgate_service::Page;
+
+use crate::problem::Problem;
+
+/// Items per page unless the client says.
+const DEFAULT_LIMIT: u32 = 20;
+const MAX_LIMIT: u32 = 100;
+
+/// What a path's `{id}` names.
+pub(crate) trait Named: FromStr {
+    const WHAT: &'static str;
+}
+
+impl Named for ApiKeyId {
+    const WHAT: &'static str = "API key";
+}
+
+impl Named for PlanId {
+    const WHAT: &'static str = "plan";
+}
+
+/// The path's `{id}`. A text that cannot be an id names nothing: 404.
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<T: Named, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let nothing = || Problem::not_found(T::WHAT);
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        text.parse().map(Self).map_err(|_| nothing())
+    }
+}
+
+/// The query, with 400 for a parameter that cannot be read.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::try_from_uri(&parts.uri);
+        query.map(|axum::extract::Query(query)| Self(query)).map_err(|error| Problem::bad_request(error.body_text()))
+    }
+}
+
+/// `page` from 1, `limit` 1 to 100, or 400.
+pub(crate) fn page(page: Option<u32>, limit: Option<u32>) -> Result<Page, Problem> {
+    let page = page.unwrap_or(1);
+    if page == 0 {
+        return Err(Problem::bad_request("page counts from 1"));
+    }
+    Ok(Page { page, limit: page_size(limit)? })
+}
+
+/// 1 to 100, or 400.
+pub(crate) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    let allowed = (1..=MAX_LIMIT).contains(&limit);
+    allowed.then_some(limit).ok_or_else(|| Problem::bad_request(format!("limit must be from 1 to {MAX_LIMIT}")))
+}
+
+/// The version that `If-Match` asks for; None without it, or with `*`.
+pub(crate) struct IfMatch(pub(crate) Option<i64>);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
+        let tag =
+            tag.ok_or_else(|| Problem::bad_request("If-Match takes one version in quotes, such as \"3\", or *"))?;
+        // A tag that is no version matches none of them: they count from 1.
+        Ok(Self(Some(tag.parse().unwrap_or(0))))
+    }
+}
+
+/// `ETag` of a version.
+pub(crate) fn etag(version: i64) -> [(hyper::header::HeaderName, HeaderValue); 1] {
+    [(ETAG, HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\"")))]
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn if_match(value: &str) -> Result<Option<i64>, u16> {
+        let (mut parts, ()) = Request::builder().header(IF_MATCH, value).body(()).unwrap().into_parts();
+        let found = IfMatch::from_request_parts(&mut parts, &()).await;
+        found.map(|IfMatch(version)| version).map_err(|problem| problem.render("").status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn if_match_takes_one_quoted_version_or_a_star() {
+        assert_eq!(if_match("\"7\"").await, Ok(Some(7)));
+        assert_eq!(if_match("*").await, Ok(None));
+        assert_eq!(if_match("\"of-another-service\"").await, Ok(Some(0)));
+        for bad in ["7", "\"7\", \"8\"", "W/\"7\"", "\""] {
+            assert_eq!(if_match(bad).await, Err(400), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pages_have_bounds() {
+        let shown = |found: Result<Page, Problem>| found.map(|p| (p.page, p.limit)).map_err(|p| p.code());
+        assert_eq!(shown(page(None, None)), Ok((1, 20)));
+        assert_eq!(shown(page(Some(3), Some(100))), Ok((3, 100)));
+        for (number, limit) in [(Some(0), None), (None, Some(0)), (None, Some(101))] {
+            assert_eq!(shown(page(number, limit)), Err("INVALID_REQUEST"));
+        }
+    }
+}

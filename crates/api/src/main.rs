@@ -1,0 +1,45 @@
+//! `tollgate-api`: settings, log, sockets, signals; the rest is the library's.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tollgate_api::{Listeners, announce, run};
+use tollgate_domain::Clock;
+use tollgate_service::{Config, Role, Service};
+use tollgate_worker::telemetry;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tollgate-api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load()?;
+    let _lines = telemetry::init(&config.log)?;
+    // Fails only when a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let bootstrap = std::env::var("TOLLGATE_BOOTSTRAP_TOKEN").ok().filter(|text| !text.is_empty());
+    let listeners = Listeners::bind(&config).await?;
+    let address = listeners.public.local_addr()?;
+    let service = Service::connect(config, Clock::System, Role::Api).await?;
+    let say = |first: Option<tollgate_domain::TokenSecret>| {
+        if let Err(error) = announce(&mut std::io::stdout(), address, first.as_ref(), bootstrap.is_some()) {
+            tracing::warn!(%error, "nobody reads the standard output");
+        }
+    };
+    let told_to_stop = async move {
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+    };
+    run(service, listeners, bootstrap.as_deref(), say, told_to_stop).await?;
+    Ok(())
+}

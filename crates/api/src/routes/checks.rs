@@ -1,0 +1,223 @@
+//! Checks by id, for a back end: one, many, or only looking.
+
+use std::net::IpAddr;
+
+use axum::{
+    Extension, Json as Answer,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tollgate_domain::{ApiKeyId, FieldError, Scope, TenantId};
+use tollgate_service::{CheckRequest, rate_limit::Origin};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::Who,
+    decided::{Decided, KeySummary, QuotaState, quota_state, respond},
+    edge::RequestId,
+    json::Json,
+    problem::Problem,
+    views::Data,
+};
+
+/// Most checks of one batch.
+const MAX_CHECKS: usize = 1_000;
+
+/// What a caller wants to do.
+#[derive(Clone, Default)]
+pub(crate) struct Call {
+    pub(crate) requests: Option<u32>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) ip_address: Option<IpAddr>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) country: Option<String>,
+}
+
+impl From<Call> for CheckRequest {
+    fn from(call: Call) -> Self {
+        Self {
+            requests: call.requests.unwrap_or(1),
+            endpoint: call.endpoint,
+            method: call.method,
+            ip: call.ip_address,
+            user_agent: call.user_agent,
+            country: call.country,
+        }
+    }
+}
+
+/// A check of one key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    #[schema(value_type = uuid::Uuid)]
+    api_key_id: ApiKeyId,
+    /// As you name it, at most 256 bytes.
+    #[schema(example = "/v1/orders")]
+    endpoint: Option<String>,
+    #[schema(example = "GET")]
+    method: Option<String>,
+    #[schema(value_type = Option<String>, example = "192.0.2.7")]
+    ip_address: Option<IpAddr>,
+    user_agent: Option<String>,
+    /// ISO 3166-1 alpha-2.
+    #[schema(example = "DE")]
+    country: Option<String>,
+    /// Units; 0 looks without consuming. 1 unless given.
+    #[schema(example = 1, maximum = 1_000_000)]
+    requests: Option<u32>,
+}
+
+/// Many checks.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckBatch {
+    /// 1 to 1000, as far as the body stays within 64 KiB.
+    #[schema(min_items = 1, max_items = 1000)]
+    checks: Vec<Check>,
+}
+
+/// Each check's answer, in the order asked: the members of one check, or of a problem with `"allowed": false`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchAnswers {
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<Box<RawValue>>,
+}
+
+/// What a check would answer, and why.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PreviewView<'a> {
+    allowed: bool,
+    /// Why the key may not be used at all; null when it may.
+    rejection: Option<Rejection>,
+    key: KeySummary<'a>,
+    limits: Vec<PreviewLimit<'a>>,
+    quota: Option<QuotaState>,
+    /// Whether the shared store took part.
+    degraded: bool,
+}
+
+/// The problem that a check would answer.
+#[derive(Serialize, ToSchema)]
+struct Rejection {
+    code: &'static str,
+    detail: String,
+}
+
+/// A limit with its counter and its origin.
+#[derive(Serialize, ToSchema)]
+struct PreviewLimit<'a> {
+    #[serde(flatten)]
+    #[schema(inline)]
+    state: crate::decided::LimitState<'a>,
+    used: u64,
+    /// `plan`, or `key` when the key overrides or adds it.
+    origin: &'static str,
+    /// Most units that may be admitted beyond the limit in one window; 0: none, every check asks the counter itself.
+    max_overshoot: u64,
+}
+
+/// Check a key by id and consume from its limits.
+#[utoipa::path(post, path = "/api/v1/rate-limit/check", tag = "checks", request_body = Check,
+    responses((status = 200, description = "The call may go ahead.", body = Decided<'static>),
+        (status = 429, description = "A limit or the quota refuses it.", body = Decided<'static>, content_type = "application/problem+json")),
+    extensions(("x-required-scope" = json!("limits:check"))))]
+pub(crate) async fn check(
+    State(app): State<App>,
+    Who(caller): Who,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Json(body): Json<Check>,
+) -> Result<Response, Problem> {
+    let tenant_id = caller.require(Scope::LimitsCheck)?;
+    let checked = app.service.check(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
+    Ok(respond(&checked, app.headers, app.service.clock().now(), id.to_str().unwrap_or_default()))
+}
+
+/// Check many keys, each on its own.
+#[utoipa::path(post, path = "/api/v1/rate-limit/check-batch", tag = "checks", request_body = CheckBatch,
+    responses((status = 200, description = "All answers, in order.", body = BatchAnswers)), extensions(("x-required-scope" = json!("limits:check"))))]
+pub(crate) async fn check_batch(
+    State(app): State<App>,
+    Who(caller): Who,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Json(body): Json<CheckBatch>,
+) -> Result<Answer<BatchAnswers>, Problem> {
+    let tenant_id = caller.require(Scope::LimitsCheck)?;
+    if !(1..=MAX_CHECKS).contains(&body.checks.len()) {
+        let detail = format!("from 1 to {MAX_CHECKS}");
+        return Err(Problem::invalid(vec![FieldError { pointer: "/checks".into(), detail }]));
+    }
+    let instance = id.to_str().unwrap_or_default();
+    let answers = join_all(body.checks.into_iter().map(|check| one_of_batch(&app, tenant_id, check, instance))).await;
+    let data = answers.into_iter().collect::<Result<_, _>>();
+    data.map(|data| Answer(BatchAnswers { data })).map_err(|error| Problem::internal(error.to_string()))
+}
+
+async fn one_of_batch(
+    app: &App,
+    tenant_id: TenantId,
+    check: Check,
+    instance: &str,
+) -> Result<Box<RawValue>, serde_json::Error> {
+    let id = check.api_key_id;
+    match app.service.check(tenant_id, id, &CheckRequest::from(Call::from(check))).await {
+        Ok(checked) => serde_json::value::to_raw_value(&Decided::new(&checked, app.service.clock().now(), instance)),
+        Err(error) => Problem::from(error).in_batch(instance),
+    }
+}
+
+/// What a check would answer and why. Consumes nothing.
+#[utoipa::path(post, path = "/api/v1/rate-limit/preview", tag = "checks", request_body = Check,
+    responses((status = 200, description = "The answer and its reasons.", body = Data<PreviewView<'static>>)), extensions(("x-required-scope" = json!("limits:check"))))]
+pub(crate) async fn preview(
+    State(app): State<App>,
+    Who(caller): Who,
+    Json(body): Json<Check>,
+) -> Result<Response, Problem> {
+    let tenant_id = caller.require(Scope::LimitsCheck)?;
+    let preview = app.service.preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
+    let now = app.service.clock().now();
+    let checked = &preview.checked;
+    let statuses = checked.rate_limits().map(|(_, status)| status.used());
+    let with_origin = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.origins);
+    let limits = with_origin.map(|((state, used), origin)| PreviewLimit {
+        state,
+        used,
+        origin: match origin {
+            Origin::Plan => "plan",
+            Origin::Key => "key",
+        },
+        max_overshoot: 0,
+    });
+    let rejection = preview.rejection.map(|error| {
+        let detail = error.to_string();
+        Rejection { code: Problem::from(error).code(), detail }
+    });
+    Ok(Data::json(PreviewView {
+        allowed: preview.allowed,
+        rejection,
+        key: KeySummary::new(checked, now),
+        limits: limits.collect(),
+        quota: quota_state(checked, now),
+        degraded: checked.decision.degraded,
+    })
+    .into_response())
+}
+
+impl From<Check> for Call {
+    fn from(check: Check) -> Self {
+        Self {
+            requests: check.requests,
+            endpoint: check.endpoint,
+            method: check.method,
+            ip_address: check.ip_address,
+            user_agent: check.user_agent,
+            country: check.country,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Jobs that failed too often: look at them, try them again.
+#![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+    response::Response,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tollgate_domain::Scope;
+use tollgate_service::{DeadJob, Paged};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::Who,
+    extract::{Params, page},
+    problem::Problem,
+    views::{Data, List},
+};
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListDead {
+    /// From 1.
+    page: Option<u32>,
+    /// 1 to 100; 20 unless given.
+    limit: Option<u32>,
+}
+
+/// A job that was given up.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeadJobView {
+    id: String,
+    #[schema(example = "usage_apply")]
+    name: String,
+    #[schema(example = "critical")]
+    priority: &'static str,
+    attempts: u32,
+    /// What the last attempt failed with.
+    cause: String,
+    pushed_at: DateTime<Utc>,
+    died_at: DateTime<Utc>,
+    #[schema(value_type = Object)]
+    payload: Value,
+}
+
+/// A job that is due again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Retried {
+    id: String,
+    #[schema(example = "queued")]
+    status: &'static str,
+}
+
+/// Dead jobs, the latest first.
+#[utoipa::path(get, path = "/api/v1/jobs/dead", tag = "jobs", params(ListDead),
+    responses((status = 200, description = "A page.", body = List<DeadJobView>)), extensions(("x-required-scope" = json!("admin"))))]
+pub(crate) async fn dead(
+    State(app): State<App>,
+    Who(caller): Who,
+    Params(query): Params<ListDead>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Admin)?;
+    let page = page(query.page, query.limit)?;
+    let (items, total) = app.service.dead_jobs(page.page, page.limit).await?;
+    let found = Paged { items, total: i64::try_from(total).unwrap_or(i64::MAX) };
+    Ok(List::of(page, found, DeadJobView::from))
+}
+
+/// Make a dead job due again, with all its attempts ahead of it.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path, description = "The job's id.")),
+    responses((status = 200, description = "Due again.", body = Data<Retried>)), extensions(("x-required-scope" = json!("admin"))))]
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Who(caller): Who,
+    Path(id): Path<String>,
+) -> Result<Answer<Data<Retried>>, Problem> {
+    caller.require(Scope::Admin)?;
+    app.service.retry_job(&id).await?;
+    Ok(Data::json(Retried { id, status: "queued" }))
+}
+
+impl From<DeadJob> for DeadJobView {
+    fn from(job: DeadJob) -> Self {
+        Self {
+            id: job.id,
+            name: job.name,
+            priority: job.priority.as_str(),
+            attempts: job.attempts,
+            cause: job.cause,
+            pushed_at: job.pushed_at,
+            died_at: job.died_at,
+            payload: job.payload,
+        }
+    }
+}

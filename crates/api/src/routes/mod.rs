@@ -1,0 +1,97 @@
+//! The whole route table.
+
+use axum::{Router, middleware::from_fn_with_state};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{app::App, auth::authenticate, cors, edge::edge, idempotency::idempotent, openapi, problem::Problem};
+
+mod api_keys;
+mod checks;
+mod health;
+mod jobs;
+mod plans;
+mod rate_limit;
+mod usage;
+mod validate;
+
+/// `/api/v1`: a token, or a client's own key for what it may read about itself.
+fn management() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(api_keys::create, api_keys::list))
+        .routes(routes!(api_keys::lookup))
+        .routes(routes!(api_keys::show, api_keys::update, api_keys::delete))
+        .routes(routes!(api_keys::rotate))
+        .routes(routes!(api_keys::suspend))
+        .routes(routes!(api_keys::resume))
+        .routes(routes!(api_keys::stats))
+        .routes(routes!(plans::create, plans::list))
+        .routes(routes!(plans::show, plans::update, plans::delete))
+        .routes(routes!(checks::check))
+        .routes(routes!(checks::check_batch))
+        .routes(routes!(checks::preview))
+        .routes(routes!(rate_limit::own_info))
+        .routes(routes!(rate_limit::info))
+        .routes(routes!(rate_limit::reset))
+        .routes(routes!(rate_limit::reset_one))
+        .routes(routes!(rate_limit::change))
+        .routes(routes!(rate_limit::violations))
+        .routes(routes!(usage::current))
+        .routes(routes!(usage::history))
+        .routes(routes!(usage::limits))
+        .routes(routes!(usage::take_events))
+        .routes(routes!(jobs::dead))
+        .routes(routes!(jobs::retry))
+}
+
+/// Without a token.
+fn probes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health::health)).routes(routes!(health::live)).routes(routes!(health::ready))
+}
+
+fn metrics() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health::metrics))
+}
+
+/// The key under test is the credential.
+fn hot() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(validate::validate))
+}
+
+/// Everything that the public listener serves; `/metrics` only when it has no listener of its own.
+pub(crate) fn public(app: &App) -> Router {
+    let config = &app.service.config().api;
+    let (hot, hot_paths) = hot().split_for_parts();
+    let (management, paths) = management().split_for_parts();
+    let (open, open_paths) =
+        if config.admin_listen.0.is_some() { probes() } else { probes().merge(metrics()) }.split_for_parts();
+    let document = openapi::document([hot_paths, paths, open_paths]);
+    let management = management
+        .layer(from_fn_with_state(app.clone(), idempotent))
+        .layer(from_fn_with_state(app.clone(), authenticate));
+    let hot = hot.method_not_allowed_fallback(validate::wrong_method);
+    let rest = around(management.merge(open).merge(openapi::routes(document)), app);
+    match cors::layer(&config.cors_origins) {
+        // Only browsers need the hot path to be wrapped.
+        Some(cors) => rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), edge))),
+        None => rest.merge(hot),
+    }
+    .with_state(app.clone())
+}
+
+/// What the admin listener serves.
+pub(crate) fn admin(app: &App) -> Router {
+    let (router, _) = probes().merge(metrics()).split_for_parts();
+    around(router, app).with_state(app.clone())
+}
+
+/// What every route but the hot path is wrapped in.
+fn around(router: Router<App>, app: &App) -> Router<App> {
+    let router = router
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::no_route());
+    let router = match cors::layer(&app.service.config().api.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(from_fn_with_state(app.clone(), edge))
+}

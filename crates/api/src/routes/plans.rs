@@ -1,0 +1,194 @@
+//! Plans: the limits, quota and prices a tier of keys shares.
+#![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{Currency, Money, Plan, PlanId, Scope};
+use tollgate_service::plans::PlanTerms;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::Who,
+    extract::{Id, IfMatch, Params, etag, page},
+    json::Json,
+    problem::Problem,
+    views::{Data, Limit, List, Quota},
+};
+
+/// A plan to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreatePlan {
+    /// Keys name it as their `tier`: 1 to 64 lower-case letters, digits, `-` or `_`. It never changes.
+    #[schema(example = "startup")]
+    name: String,
+    description: Option<String>,
+    /// At least one; the first is the one a key shows as its `rate_limit`.
+    limits: Vec<Limit>,
+    /// Null: any number of units.
+    quota: Option<Quota>,
+    prices: PlanPrices,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+/// A plan's new terms; what is absent is cleared.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpdatePlan {
+    description: Option<String>,
+    limits: Vec<Limit>,
+    quota: Option<Quota>,
+    prices: PlanPrices,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+/// What a plan costs: decimal strings.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlanPrices {
+    /// ISO 4217.
+    #[schema(value_type = String, example = "USD")]
+    currency: Currency,
+    /// Per key and billing period.
+    #[schema(value_type = String, example = "29.00")]
+    base: Money,
+    /// Per unit beyond the quota.
+    #[schema(value_type = String, example = "0.0005")]
+    overage_unit: Money,
+}
+
+/// A plan.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PlanView {
+    #[schema(value_type = uuid::Uuid)]
+    id: PlanId,
+    #[schema(example = "standard")]
+    name: String,
+    description: Option<String>,
+    limits: Vec<Limit>,
+    quota: Option<Quota>,
+    prices: PlanPrices,
+    features: Vec<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// Counts changes; `If-Match` compares it.
+    #[schema(example = 1)]
+    version: i64,
+}
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListPlans {
+    /// From 1.
+    page: Option<u32>,
+    /// 1 to 100; 20 unless given.
+    limit: Option<u32>,
+}
+
+/// Make a plan.
+#[utoipa::path(post, path = "/api/v1/plans", tag = "plans", request_body = CreatePlan,
+    responses((status = 201, description = "Made.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:write"))))]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Who(caller): Who,
+    Json(body): Json<CreatePlan>,
+) -> Result<Response, Problem> {
+    let tenant_id = caller.require(Scope::KeysWrite)?;
+    let CreatePlan { name, description, limits, quota, prices, features } = body;
+    let terms = UpdatePlan { description, limits, quota, prices, features }.into();
+    let plan = app.service.create_plan(tenant_id, name, terms).await?;
+    Ok((StatusCode::CREATED, shown(plan)).into_response())
+}
+
+/// List plans.
+#[utoipa::path(get, path = "/api/v1/plans", tag = "plans", params(ListPlans),
+    responses((status = 200, description = "A page.", body = List<PlanView>)), extensions(("x-required-scope" = json!("keys:read"))))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Who(caller): Who,
+    Params(query): Params<ListPlans>,
+) -> Result<Response, Problem> {
+    let tenant_id = caller.require(Scope::KeysRead)?;
+    let page = page(query.page, query.limit)?;
+    Ok(List::of(page, app.service.plans(tenant_id, page).await?, PlanView::from))
+}
+
+/// One plan.
+#[utoipa::path(get, path = "/api/v1/plans/{id}", tag = "plans", params(("id" = uuid::Uuid, Path, description = "The plan's id.")),
+    responses((status = 200, description = "The plan.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:read"))))]
+pub(crate) async fn show(State(app): State<App>, Who(caller): Who, Id(id): Id<PlanId>) -> Result<Response, Problem> {
+    let tenant_id = caller.require(Scope::KeysRead)?;
+    Ok(shown(app.service.plan(tenant_id, id).await?))
+}
+
+/// Replace a plan's terms; in force for its keys within a second.
+#[utoipa::path(put, path = "/api/v1/plans/{id}", tag = "plans", request_body = UpdatePlan,
+    params(("id" = uuid::Uuid, Path, description = "The plan's id."), ("If-Match" = Option<String>, Header, description = "The version that must be in force, in quotes.")),
+    responses((status = 200, description = "Changed.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:write"))))]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<PlanId>,
+    IfMatch(version): IfMatch,
+    Json(body): Json<UpdatePlan>,
+) -> Result<Response, Problem> {
+    let tenant_id = caller.require(Scope::KeysWrite)?;
+    Ok(shown(app.service.update_plan(tenant_id, id, body.into(), version).await?))
+}
+
+/// Delete a plan that no key is on.
+#[utoipa::path(delete, path = "/api/v1/plans/{id}", tag = "plans", params(("id" = uuid::Uuid, Path, description = "The plan's id.")),
+    responses((status = 204, description = "Gone.")), extensions(("x-required-scope" = json!("keys:write"))))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<PlanId>,
+) -> Result<StatusCode, Problem> {
+    let tenant_id = caller.require(Scope::KeysWrite)?;
+    app.service.delete_plan(tenant_id, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(plan: Plan) -> Response {
+    (etag(plan.version), Data::json(PlanView::from(plan))).into_response()
+}
+
+impl From<UpdatePlan> for PlanTerms {
+    fn from(body: UpdatePlan) -> Self {
+        let PlanPrices { currency, base, overage_unit } = body.prices;
+        Self {
+            description: body.description,
+            limits: body.limits.into_iter().map(Into::into).collect(),
+            quota: body.quota.map(Into::into),
+            prices: tollgate_domain::Prices { currency, base, overage_unit },
+            features: body.features,
+        }
+    }
+}
+
+impl From<Plan> for PlanView {
+    fn from(plan: Plan) -> Self {
+        let tollgate_domain::Prices { currency, base, overage_unit } = plan.prices;
+        Self {
+            id: plan.id,
+            name: plan.name,
+            description: plan.description,
+            limits: plan.limits.into_iter().map(Limit::from).collect(),
+            quota: plan.quota.map(Quota::from),
+            prices: PlanPrices { currency, base, overage_unit },
+            features: plan.features,
+            created_at: plan.created_at,
+            updated_at: plan.updated_at,
+            version: plan.version,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Where a key's limits stand, and changing or resetting them by hand.
+#![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
+use tollgate_service::{Caller, Checked, LimitStatus, ViolationCursor, check::whole_seconds};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::Who,
+    decided::{KeySummary, LimitState, limit_states, reset_time},
+    extract::{Id, Params, page_size},
+    json::Json,
+    problem::Problem,
+    rate_limit_headers,
+    views::{self, ApiKeyView, Cursor, Data, Series},
+};
+
+/// Hours of violations shown unless the client says, and at most.
+const DEFAULT_HOURS: i64 = 24;
+const MAX_HOURS: i64 = 168;
+
+/// Where a key stands; the figures are those of its most constrained limit.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Info<'a> {
+    key: KeySummary<'a>,
+    limit: u64,
+    remaining: u64,
+    used: u64,
+    /// Seconds.
+    window: u64,
+    window_start: DateTime<Utc>,
+    window_end: DateTime<Utc>,
+    reset_time: DateTime<Utc>,
+    /// Seconds until a request of one unit fits; 0: now.
+    retry_after: u64,
+    limits: Vec<LimitState<'a>>,
+    /// Refusals by limits in the last 24 hours.
+    recent_violations: i64,
+    tier: &'a str,
+    #[schema(schema_with = views::key_status)]
+    status: KeyStatus,
+}
+
+/// Whose counters: one of both.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reset {
+    /// The key's secret.
+    api_key: Option<String>,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    api_key_id: Option<ApiKeyId>,
+}
+
+/// What was done, and where the key stands now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResetDone {
+    #[schema(example = "the counters are back to zero")]
+    message: &'static str,
+    data: AfterReset,
+}
+
+#[derive(Serialize, ToSchema)]
+struct AfterReset {
+    limit: u64,
+    remaining: u64,
+    used: u64,
+}
+
+/// A new size for the key's first limit.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeLimit {
+    #[schema(example = 5000, minimum = 1, maximum = 1_000_000_000)]
+    new_limit: u64,
+    /// Seconds; unchanged unless given. Another window starts its counter anew.
+    #[schema(example = 3600)]
+    window: Option<u64>,
+}
+
+/// Which violations.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListViolations {
+    /// Of the last so many hours: 1 to 168, 24 unless given.
+    #[param(minimum = 1, maximum = 168)]
+    hours: Option<i64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// 1 to 100; 20 unless given.
+    limit: Option<u32>,
+}
+
+/// Refusals of one limit at one endpoint in one minute.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ViolationView {
+    /// Name of the limit, or `quota`.
+    #[schema(example = "per-hour")]
+    limit_name: String,
+    /// Null when the caller named none.
+    endpoint: Option<String>,
+    /// The last one seen.
+    ip_address: Option<String>,
+    count: i64,
+    first_at: DateTime<Utc>,
+    last_at: DateTime<Utc>,
+}
+
+/// Where the caller's own key stands.
+#[utoipa::path(get, path = "/api/v1/rate-limit/info", tag = "rate-limit",
+    responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)), extensions(("x-required-scope" = json!("own key"))))]
+pub(crate) async fn own_info(State(app): State<App>, Who(caller): Who) -> Result<Response, Problem> {
+    match caller {
+        Caller::Key(entry) => Ok(info_of(&app, app.service.limit_info(entry).await?)),
+        Caller::Token(_) => Err(Problem::bad_request("an admin token has no limits: ask /api/v1/rate-limit/{id}/info")),
+    }
+}
+
+/// Where a key stands.
+#[utoipa::path(get, path = "/api/v1/rate-limit/{id}/info", tag = "rate-limit", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)), extensions(("x-required-scope" = json!("usage:read"))))]
+pub(crate) async fn info(State(app): State<App>, Who(caller): Who, Id(id): Id<ApiKeyId>) -> Result<Response, Problem> {
+    let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
+    let entry = app.service.entry(tenant_id, id).await?;
+    Ok(info_of(&app, app.service.limit_info(entry).await?))
+}
+
+/// Set a key's counters back to zero on every node; the key by id or secret.
+#[utoipa::path(post, path = "/api/v1/rate-limit/reset", tag = "rate-limit", request_body = Reset,
+    responses((status = 200, description = "Done.", body = ResetDone)), extensions(("x-required-scope" = json!("limits:write"))))]
+pub(crate) async fn reset(
+    State(app): State<App>,
+    Who(caller): Who,
+    Json(body): Json<Reset>,
+) -> Result<Answer<ResetDone>, Problem> {
+    let tenant_id = caller.require(Scope::LimitsWrite)?;
+    let id = match body {
+        Reset { api_key: None, api_key_id: Some(id) } => id,
+        Reset { api_key: Some(secret), api_key_id: None } => app.service.key_id(tenant_id, &secret).await?,
+        _ => {
+            let detail = "give api_key or api_key_id".to_owned();
+            return Err(Problem::invalid(vec![FieldError { pointer: "/api_key_id".into(), detail }]));
+        }
+    };
+    Ok(done(&app.service.reset_limits(tenant_id, id).await?))
+}
+
+/// Set a key's counters back to zero on every node.
+#[utoipa::path(post, path = "/api/v1/rate-limit/{id}/reset", tag = "rate-limit", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    responses((status = 200, description = "Done.", body = ResetDone)), extensions(("x-required-scope" = json!("limits:write"))))]
+pub(crate) async fn reset_one(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<ApiKeyId>,
+) -> Result<Answer<ResetDone>, Problem> {
+    let tenant_id = caller.require(Scope::LimitsWrite)?;
+    Ok(done(&app.service.reset_limits(tenant_id, id).await?))
+}
+
+/// Change a key's first limit. A raised limit helps at once; counters are kept.
+#[utoipa::path(put, path = "/api/v1/rate-limit/{id}", tag = "rate-limit", request_body = ChangeLimit, params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    responses((status = 200, description = "The key with its new limit.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("limits:write"))))]
+pub(crate) async fn change(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<ApiKeyId>,
+    Json(body): Json<ChangeLimit>,
+) -> Result<Answer<Data<ApiKeyView>>, Problem> {
+    let tenant_id = caller.require(Scope::LimitsWrite)?;
+    let detail = app.service.set_limit(tenant_id, id, body.new_limit, body.window).await?;
+    Ok(Data::json(ApiKeyView::new(detail, app.service.clock().now())))
+}
+
+/// A key's refusals by limits, newest first.
+#[utoipa::path(get, path = "/api/v1/rate-limit/{id}/violations", tag = "rate-limit",
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), ListViolations),
+    responses((status = 200, description = "A page.", body = Series<ViolationView>)), extensions(("x-required-scope" = json!("usage:read"))))]
+pub(crate) async fn violations(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<ApiKeyId>,
+    Params(query): Params<ListViolations>,
+) -> Result<Answer<Series<ViolationView>>, Problem> {
+    let tenant_id = caller.require(Scope::UsageRead)?;
+    let hours = query.hours.unwrap_or(DEFAULT_HOURS);
+    if !(1..=MAX_HOURS).contains(&hours) {
+        return Err(Problem::bad_request(format!("hours must be from 1 to {MAX_HOURS}")));
+    }
+    let limit = i64::from(page_size(query.limit)?);
+    let cursor = query.cursor.map(|text| text.parse::<ViolationCursor>()).transpose();
+    let cursor = cursor.map_err(|_| Problem::bad_request("cursor is none of ours"))?;
+    let found = app.service.violations(tenant_id, id, hours, cursor.as_ref(), limit).await?;
+    let next_cursor = found.next.map(|cursor| cursor.to_string());
+    let data = found.rows.into_iter().map(ViolationView::from).collect();
+    Ok(Answer(Series { data, pagination: Cursor { next_cursor } }))
+}
+
+fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response {
+    let now = app.service.clock().now();
+    let key = KeySummary::new(&checked, now);
+    let status = checked.entry.key.status_at(now);
+    let top = checked.most_constrained();
+    let window =
+        top.and_then(|(name, _)| checked.entry.specs.iter().find(|spec| spec.name == name)).map_or(0, |s| s.window);
+    let status_of_top = top.map(|(_, status)| status);
+    let window_end = status_of_top.map_or(now, reset_time);
+    let window_start = window_end - TimeDelta::seconds(i64::try_from(window).unwrap_or(0));
+    let remaining = status_of_top.map_or(0, LimitStatus::remaining);
+    let until_reset = status_of_top.map_or(0, |s| whole_seconds(s.reset_after()));
+    let info = Info {
+        key,
+        limit: status_of_top.map_or(0, LimitStatus::limit),
+        remaining,
+        used: status_of_top.map_or(0, LimitStatus::used),
+        window,
+        window_start,
+        window_end,
+        reset_time: window_end,
+        retry_after: if remaining > 0 { 0 } else { until_reset.max(1) },
+        limits: limit_states(&checked),
+        recent_violations,
+        tier: &checked.entry.key.tier,
+        status,
+    };
+    let mut response = Data::json(info).into_response();
+    rate_limit_headers::insert(response.headers_mut(), &checked, app.headers);
+    response
+}
+
+fn done(checked: &Checked) -> Answer<ResetDone> {
+    let top = checked.rate_limits().map(|(_, status)| status).next();
+    let data = AfterReset {
+        limit: top.map_or(0, LimitStatus::limit),
+        remaining: top.map_or(0, LimitStatus::remaining),
+        used: top.map_or(0, LimitStatus::used),
+    };
+    Answer(ResetDone { message: "the counters are back to zero", data })
+}
+
+impl From<ViolationRow> for ViolationView {
+    fn from(row: ViolationRow) -> Self {
+        let non_empty = |text: String| (!text.is_empty()).then_some(text);
+        Self {
+            limit_name: row.limit_name,
+            endpoint: non_empty(row.endpoint),
+            ip_address: non_empty(row.ip_address),
+            count: row.count,
+            first_at: row.first_at,
+            last_at: row.last_at,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
+#![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
+
+use axum::{Json as Answer, extract::State};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{ApiKeyId, Currency, Money, Overage, Scope, usage::Counts};
+use tollgate_service::{
+    Granularity,
+    usage::{History, parse_moment},
+};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::Who,
+    extract::{Id, Params},
+    json::Json,
+    problem::Problem,
+    stored::UsageEvent,
+    views::{self, Data, Limit, Quota},
+};
+
+/// The current billing period.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CurrentUsageView {
+    #[schema(value_type = uuid::Uuid)]
+    api_key_id: ApiKeyId,
+    billing_period: Period,
+    /// Units admitted.
+    #[schema(example = 12_345)]
+    requests_made: i64,
+    /// Null: any number.
+    #[schema(example = 100_000)]
+    requests_limit: Option<u64>,
+    #[schema(example = 87_655)]
+    requests_remaining: Option<u64>,
+    overage_requests: u64,
+    /// Requests refused by a limit or the quota.
+    rate_limited: i64,
+    #[schema(value_type = String, example = "29.00")]
+    estimated_cost: Money,
+    #[schema(value_type = String, example = "USD")]
+    currency: Currency,
+    as_of: DateTime<Utc>,
+}
+
+/// From the first moment to the first that no longer belongs to it.
+#[derive(Serialize, ToSchema)]
+struct Period {
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+}
+
+/// Which part of a key's history.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// A date, or a time in RFC 3339. Unless given: 24 hours, 30 days or 12 months before the end.
+    start_date: Option<String>,
+    /// Unless given: now.
+    end_date: Option<String>,
+    #[serde(default)]
+    #[param(schema_with = granularity)]
+    granularity: Steps,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Steps {
+    Hourly,
+    #[default]
+    Daily,
+    Monthly,
+}
+
+/// A history without gaps.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HistoryView {
+    period: Period,
+    #[schema(schema_with = granularity)]
+    granularity: Steps,
+    usage: Vec<Bucket>,
+    summary: Sums,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Bucket {
+    /// Its start.
+    date: DateTime<Utc>,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Sums {
+    requests: i64,
+    successful: i64,
+    rate_limited: i64,
+    /// Refused for the key's state or the caller's address.
+    errors: i64,
+}
+
+/// What a key's plan includes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PlanLimits {
+    #[schema(example = "standard")]
+    tier: String,
+    limits: Vec<Limit>,
+    monthly_quota: Option<Quota>,
+    /// Whether units beyond the quota are let pass and billed.
+    overage_allowed: bool,
+    /// Per unit beyond the quota.
+    #[schema(value_type = String, example = "0.0005")]
+    overage_rate: Money,
+    #[schema(value_type = String, example = "USD")]
+    currency: Currency,
+    features: Vec<String>,
+}
+
+/// Usage that was metered elsewhere.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Events {
+    #[schema(min_items = 1, max_items = 1000)]
+    events: Vec<Event>,
+}
+
+/// One use of a key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    /// Yours, unique: a repeat is counted once. 1 to 255 bytes.
+    #[schema(example = "order-4711")]
+    id: String,
+    #[schema(value_type = uuid::Uuid)]
+    api_key_id: ApiKeyId,
+    /// Now unless given.
+    timestamp: Option<DateTime<Utc>>,
+    /// 1 unless given.
+    #[schema(example = 1, minimum = 1, maximum = 1_000_000)]
+    units: Option<i64>,
+    #[schema(example = "/v1/orders")]
+    endpoint: Option<String>,
+}
+
+/// What became of the events.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventsTaken {
+    /// Counted now.
+    accepted: usize,
+    /// Known before.
+    duplicates: usize,
+    /// In the order given.
+    events: Vec<EventTaken>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EventTaken {
+    id: String,
+    duplicate: bool,
+}
+
+/// What a key used in the current billing period, no staler than two seconds.
+#[utoipa::path(get, path = "/api/v1/usage/{id}/current", tag = "usage", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    responses((status = 200, description = "The period so far.", body = Data<CurrentUsageView>)), extensions(("x-required-scope" = json!("usage:read"))))]
+pub(crate) async fn current(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<ApiKeyId>,
+) -> Result<Answer<Data<CurrentUsageView>>, Problem> {
+    let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
+    let usage = app.service.current_usage(tenant_id, id).await?;
+    let made = usage.counts.allowed;
+    let used = u64::try_from(made).unwrap_or(0);
+    Ok(Data::json(CurrentUsageView {
+        api_key_id: usage.api_key_id,
+        billing_period: Period { start: usage.period.start, end: usage.period.end },
+        requests_made: made,
+        requests_limit: usage.limit,
+        requests_remaining: usage.limit.map(|limit| limit.saturating_sub(used)),
+        overage_requests: usage.overage,
+        rate_limited: usage.counts.rate_limited.saturating_add(usage.counts.quota_exceeded),
+        estimated_cost: usage.cost,
+        currency: usage.currency,
+        as_of: usage.as_of,
+    }))
+}
+
+/// What a key used by hour, day or month.
+#[utoipa::path(get, path = "/api/v1/usage/{id}/history", tag = "usage", params(("id" = uuid::Uuid, Path, description = "The key's id."), HistoryQuery),
+    responses((status = 200, description = "One item per hour, day or month, zeros where there was nothing.", body = Data<HistoryView>)), extensions(("x-required-scope" = json!("usage:read"))))]
+pub(crate) async fn history(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<ApiKeyId>,
+    Params(query): Params<HistoryQuery>,
+) -> Result<Answer<Data<HistoryView>>, Problem> {
+    let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
+    let start = moment("start_date", query.start_date.as_deref())?;
+    let end = moment("end_date", query.end_date.as_deref())?;
+    let granularity = match query.granularity {
+        Steps::Hourly => Granularity::Hourly,
+        Steps::Daily => Granularity::Daily,
+        Steps::Monthly => Granularity::Monthly,
+    };
+    let History { start, end, buckets, summary } =
+        app.service.usage_history(tenant_id, id, granularity, start, end).await?;
+    Ok(Data::json(HistoryView {
+        period: Period { start, end },
+        granularity: query.granularity,
+        usage: buckets.into_iter().map(|(date, counts)| Bucket { date, sums: Sums::from(counts) }).collect(),
+        summary: Sums::from(summary),
+    }))
+}
+
+/// What a key's plan includes.
+#[utoipa::path(get, path = "/api/v1/usage/{id}/limits", tag = "usage", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    responses((status = 200, description = "Limits, quota and prices.", body = Data<PlanLimits>)), extensions(("x-required-scope" = json!("usage:read"))))]
+pub(crate) async fn limits(
+    State(app): State<App>,
+    Who(caller): Who,
+    Id(id): Id<ApiKeyId>,
+) -> Result<Answer<Data<PlanLimits>>, Problem> {
+    let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
+    let detail = app.service.key(tenant_id, id).await?;
+    let limits = detail.limits().into_iter().map(Limit::from).collect();
+    let plan = detail.plan;
+    let overage_allowed = plan.quota.as_ref().is_none_or(|quota| quota.overage == Overage::Bill);
+    Ok(Data::json(PlanLimits {
+        tier: plan.name,
+        limits,
+        monthly_quota: plan.quota.map(Quota::from),
+        overage_allowed,
+        overage_rate: plan.prices.overage_unit,
+        currency: plan.prices.currency,
+        features: plan.features,
+    }))
+}
+
+/// Take usage that was metered elsewhere. An event whose `id` is known is counted once and says so.
+#[utoipa::path(post, path = "/api/v1/usage/events", tag = "usage", request_body = Events,
+    responses((status = 200, description = "What became of each.", body = Data<EventsTaken>)), extensions(("x-required-scope" = json!("billing:write"))))]
+pub(crate) async fn take_events(
+    State(app): State<App>,
+    Who(caller): Who,
+    Json(body): Json<Events>,
+) -> Result<Answer<Data<EventsTaken>>, Problem> {
+    let tenant_id = caller.require(Scope::BillingWrite)?;
+    let now = app.service.clock().now();
+    let event = |event: Event| UsageEvent {
+        id: event.id,
+        api_key_id: event.api_key_id,
+        at: event.timestamp.unwrap_or(now),
+        units: event.units.unwrap_or(1),
+        endpoint: event.endpoint,
+    };
+    let events: Vec<_> = body.events.into_iter().map(event).collect();
+    let counted = app.service.take_events(tenant_id, &events).await?;
+    let accepted = counted.iter().filter(|counted| **counted).count();
+    let taken =
+        events.into_iter().zip(&counted).map(|(event, counted)| EventTaken { id: event.id, duplicate: !counted });
+    Ok(Data::json(EventsTaken { accepted, duplicates: counted.len() - accepted, events: taken.collect() }))
+}
+
+impl From<Counts> for Sums {
+    fn from(counts: Counts) -> Self {
+        let rate_limited = counts.rate_limited.saturating_add(counts.quota_exceeded);
+        Self {
+            requests: counts.allowed.saturating_add(rate_limited).saturating_add(counts.rejected),
+            successful: counts.allowed,
+            rate_limited,
+            errors: counts.rejected,
+        }
+    }
+}
+
+fn moment(name: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Problem> {
+    let wrong = || Problem::bad_request(format!("{name} must be a date (2026-11-01) or a time (2026-11-01T12:00:00Z)"));
+    text.map(|text| parse_moment(text).ok_or_else(wrong)).transpose()
+}
+
+fn granularity() -> utoipa::openapi::ObjectBuilder {
+    views::one_of(&["hourly", "daily", "monthly"])
+}

@@ -1,0 +1,150 @@
+//! A whole node: HTTP, what runs beside it, and the order in which it all stops.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tollgate_domain::TokenSecret;
+use tollgate_service::{Config, Service, StartError};
+
+use crate::{
+    app::App,
+    routes,
+    server::{self, Limits},
+};
+
+/// Requests in flight have so long after the listener is closed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is in the journal has so long to reach the database; the rest is shipped by the next start.
+const SHIP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Beyond a request's own bounds: time for its body to come and its answer to be read.
+const SLOW_CLIENT: Duration = Duration::from_secs(30);
+/// Operators' tools only.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// Why a node could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The service.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A listener.
+    #[error("{key} = {address}: {error}")]
+    Bind {
+        /// Which setting.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+}
+
+/// Bound sockets.
+pub struct Listeners {
+    /// The API.
+    pub public: TcpListener,
+    /// Metrics and health; without it `public` serves them.
+    pub admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what the settings name.
+    pub async fn bind(config: &Config) -> Result<Self, Error> {
+        let public = bind("api.listen", config.api.listen).await?;
+        let admin = match config.api.admin_listen.0 {
+            Some(address) => Some(bind("api.admin_listen", address).await?),
+            None => None,
+        };
+        Ok(Self { public, admin })
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Bind { key, address, error })
+}
+
+/// Serves until `shutdown`; then the node is not ready at once, goes on serving for `api.drain_seconds`, finishes what is
+/// in flight, ships its journal, stops its worker and closes the service.
+///
+/// HTTP is served from the first moment, so that `/live` and `/ready` answer while the database is waited for. `on_ready`
+/// is called once the tables are there, with the first admin token if this start has made it.
+///
+/// # Errors
+/// When the tables cannot be brought up to date. Everything is closed then too.
+pub async fn run(
+    service: Service,
+    listeners: Listeners,
+    bootstrap: Option<&str>,
+    on_ready: impl FnOnce(Option<TokenSecret>),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let app = App::new(service.clone()).map_err(StartError::from)?;
+    let (stop_http, stop_worker) = (CancellationToken::new(), CancellationToken::new());
+    let serving = serve(&app, listeners, &stop_http);
+    service.start();
+    let worker = service
+        .config()
+        .worker
+        .in_process
+        .then(|| tokio::spawn(tollgate_worker::run(service.clone(), stop_worker.clone().cancelled_owned())));
+    let mut shutdown = std::pin::pin!(shutdown);
+    let prepared = tokio::select! {
+        prepared = service.prepare(bootstrap) => Some(prepared),
+        () = &mut shutdown => None,
+    };
+    let outcome = match prepared {
+        Some(Ok(first_token)) => {
+            on_ready(first_token);
+            shutdown.await;
+            Ok(())
+        }
+        Some(Err(error)) => Err(error.into()),
+        None => Ok(()),
+    };
+    service.drain();
+    if outcome.is_ok() {
+        tracing::info!("stopping: not ready from now on");
+        sleep(Duration::from_secs(service.config().api.drain_seconds)).await;
+    }
+    stop_http.cancel();
+    for server in serving {
+        ended("a listener", server.await);
+    }
+    if outcome.is_ok() {
+        service.ship_all(SHIP_TIMEOUT).await;
+    }
+    stop_worker.cancel();
+    if let Some(worker) = worker {
+        match worker.await {
+            Ok(Err(error)) => tracing::warn!(%error, "the worker's last jobs run again at the next start"),
+            joined => ended("the worker", joined.map(drop)),
+        }
+    }
+    service.close().await;
+    outcome
+}
+
+fn serve(app: &App, listeners: Listeners, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+    let config = &app.service.config().api;
+    let seconds = Duration::from_secs;
+    let limits = Limits {
+        max_connections: config.max_connections,
+        header_timeout: seconds(config.header_timeout_seconds),
+        idle_timeout: seconds(config.idle_timeout_seconds),
+        answer_timeout: seconds(config.request_timeout_seconds) + SLOW_CLIENT,
+        stop_timeout: STOP_TIMEOUT,
+    };
+    let public = server::serve(listeners.public, routes::public(app), limits, stop.clone().cancelled_owned());
+    let admin = listeners.admin.map(|listener| {
+        let limits = Limits { max_connections: ADMIN_CONNECTIONS, ..limits };
+        tokio::spawn(server::serve(listener, routes::admin(app), limits, stop.clone().cancelled_owned()))
+    });
+    std::iter::once(tokio::spawn(public)).chain(admin).collect()
+}
+
+fn ended(what: &str, joined: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = joined {
+        tracing::error!(%error, "{what} ended in a panic");
+    }
+}

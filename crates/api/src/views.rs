@@ -1,0 +1,248 @@
+//! Shapes that several routes share. They are the contract; the domain's types may change without them.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tollgate_domain::{Algorithm, ApiKeyId, Environment, KeyStatus, LimitSpec, OnFailure, QuotaSpec, limit::MAX_LIMIT};
+use tollgate_service::{Page, Paged, api_keys::KeyDetail};
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, schema::Type},
+};
+
+/// One resource.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Data<T: ToSchema> {
+    pub(crate) data: T,
+}
+
+impl<T: ToSchema + Serialize> Data<T> {
+    pub(crate) fn json(data: T) -> Json<Self> {
+        Json(Self { data })
+    }
+}
+
+/// One page of a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct List<T: ToSchema> {
+    data: Vec<T>,
+    pagination: Pagination,
+}
+
+/// Where a page stands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Pagination {
+    /// From 1.
+    #[schema(example = 1)]
+    page: u32,
+    #[schema(example = 20)]
+    limit: u32,
+    /// Over all pages.
+    #[schema(example = 45)]
+    total: i64,
+    #[schema(example = 3)]
+    pages: i64,
+}
+
+impl<T: ToSchema + Serialize> List<T> {
+    pub(crate) fn of<U>(page: Page, found: Paged<U>, view: impl Fn(U) -> T) -> Response {
+        let limit = i64::from(page.limit.max(1));
+        let pages = (found.total + limit - 1) / limit;
+        let pagination = Pagination { page: page.page, limit: page.limit, total: found.total, pages };
+        Json(Self { data: found.items.into_iter().map(view).collect(), pagination }).into_response()
+    }
+}
+
+/// One page of a series.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Series<T: ToSchema> {
+    pub(crate) data: Vec<T>,
+    pub(crate) pagination: Cursor,
+}
+
+/// Where the next page begins.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cursor {
+    /// To be sent as `cursor`; null at the end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A limit by name.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limit {
+    /// 1 to 64 letters, digits, `-`, `_` or `.`. A key's limit replaces the plan's of the same name.
+    #[schema(example = "per-hour", min_length = 1, max_length = 64)]
+    name: String,
+    #[serde(default)]
+    #[schema(schema_with = algorithm)]
+    algorithm: Algorithm,
+    /// Units per window.
+    #[schema(example = 1000, minimum = 1, maximum = 1_000_000_000)]
+    limit: u64,
+    /// Seconds.
+    #[schema(example = 3600, minimum = 1, maximum = 31_622_400)]
+    window: u64,
+    #[serde(default)]
+    #[schema(schema_with = on_failure)]
+    on_failure: OnFailure,
+}
+
+/// The schema's literal above must follow the domain's bound.
+const _: () = assert!(MAX_LIMIT == 1_000_000_000);
+
+impl From<LimitSpec> for Limit {
+    fn from(LimitSpec { name, algorithm, limit, window, on_failure }: LimitSpec) -> Self {
+        Self { name, algorithm, limit, window, on_failure }
+    }
+}
+
+impl From<Limit> for LimitSpec {
+    fn from(Limit { name, algorithm, limit, window, on_failure }: Limit) -> Self {
+        Self { name, algorithm, limit, window, on_failure }
+    }
+}
+
+/// Units that a calendar month (UTC) includes.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quota {
+    #[schema(example = 100_000, minimum = 1)]
+    limit: u64,
+    /// What happens beyond: `block` refuses, `bill` lets pass and bills.
+    #[schema(schema_with = overage)]
+    overage: tollgate_domain::Overage,
+}
+
+impl From<QuotaSpec> for Quota {
+    fn from(QuotaSpec { limit, overage }: QuotaSpec) -> Self {
+        Self { limit, overage }
+    }
+}
+
+impl From<Quota> for QuotaSpec {
+    fn from(Quota { limit, overage }: Quota) -> Self {
+        Self { limit, overage }
+    }
+}
+
+/// A key's record. Its secret is not part of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ApiKeyView {
+    #[schema(value_type = uuid::Uuid)]
+    id: ApiKeyId,
+    /// What may be displayed of the secret.
+    #[schema(example = "tg_live_4fQz")]
+    key_prefix: String,
+    #[schema(example = "Checkout service")]
+    name: String,
+    description: Option<String>,
+    /// The plan's name.
+    #[schema(example = "standard")]
+    tier: String,
+    #[schema(schema_with = environment)]
+    environment: Environment,
+    #[schema(schema_with = key_status)]
+    status: KeyStatus,
+    suspension: Option<Suspension>,
+    /// Units per window of the first limit.
+    #[schema(example = 1000)]
+    rate_limit: Option<u64>,
+    /// Seconds.
+    #[schema(example = 3600)]
+    rate_limit_window: Option<u64>,
+    /// The limits in force: the plan's, with the key's own in place of those of the same name.
+    limits: Vec<Limit>,
+    quota: Option<Quota>,
+    owner_id: Option<String>,
+    tags: Vec<String>,
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    #[schema(value_type = Vec<String>, example = json!(["192.0.2.0/24"]))]
+    allowed_ips: Vec<String>,
+    allowed_countries: Vec<String>,
+    expires_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// Counts changes; `If-Match` compares it.
+    #[schema(example = 1)]
+    pub(crate) version: i64,
+}
+
+/// Why and how long a key rests.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Suspension {
+    /// Null: until it is resumed.
+    until: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+impl ApiKeyView {
+    pub(crate) fn new(detail: KeyDetail, now: DateTime<Utc>) -> Self {
+        let limits = detail.limits();
+        let first = limits.first();
+        let (rate_limit, rate_limit_window) = (first.map(|l| l.limit), first.map(|l| l.window));
+        let KeyDetail { key, plan } = detail;
+        let status = key.status_at(now);
+        let resting = key.suspension.filter(|_| status == KeyStatus::Suspended);
+        Self {
+            id: key.id,
+            key_prefix: key.key_prefix,
+            name: key.name,
+            description: key.description,
+            tier: key.tier,
+            environment: key.environment,
+            status,
+            suspension: resting.map(|s| Suspension { until: s.until, reason: s.reason }),
+            rate_limit,
+            rate_limit_window,
+            limits: limits.into_iter().map(Limit::from).collect(),
+            quota: plan.quota.map(Quota::from),
+            owner_id: key.owner_id,
+            tags: key.tags,
+            metadata: key.metadata,
+            allowed_ips: key.allowed_ips.iter().map(network).collect(),
+            allowed_countries: key.allowed_countries,
+            expires_at: key.expires_at,
+            created_at: key.created_at,
+            updated_at: key.updated_at,
+            version: key.version,
+        }
+    }
+}
+
+/// A network of one address is written as that address.
+fn network(network: &IpNet) -> String {
+    let single = network.prefix_len() == network.max_prefix_len();
+    if single { network.addr().to_string() } else { network.to_string() }
+}
+
+pub(crate) fn environment() -> ObjectBuilder {
+    one_of(&Environment::ALL.map(Environment::as_str))
+}
+
+pub(crate) fn key_status() -> ObjectBuilder {
+    let all = [KeyStatus::Active, KeyStatus::Suspended, KeyStatus::Revoked, KeyStatus::Expired];
+    one_of(&all.map(KeyStatus::as_str))
+}
+
+fn algorithm() -> ObjectBuilder {
+    one_of(&["sliding_window", "fixed_window"])
+}
+
+fn on_failure() -> ObjectBuilder {
+    one_of(&["local", "allow", "deny"]).description(Some("What to answer while the shared store is away."))
+}
+
+fn overage() -> ObjectBuilder {
+    one_of(&["block", "bill"])
+}
+
+pub(crate) fn one_of(names: &[&'static str]) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names.iter().copied()))
+}
