@@ -180,3 +180,65 @@ impl Claims {
         self.room.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimed(id: &str, token: &str) -> Claimed {
+        Claimed { id: id.to_owned(), body: vec![], attempts: 0, max_attempts: 3, token: token.into() }
+    }
+
+    fn ends(claims: &Claims) -> Vec<(String, Verdict)> {
+        let mut ends: Vec<_> = claims.settlements().into_iter().map(|end| (end.id, end.verdict)).collect();
+        ends.sort_by(|a, b| a.0.cmp(&b.0));
+        ends
+    }
+
+    #[test]
+    fn closing_gives_back_what_has_not_begun_and_what_comes_later() {
+        let claims = Claims::new(8, CancellationToken::new());
+        let (begun, waiting, late) = (claimed("begun", "1"), claimed("waiting", "1"), claimed("late", "2"));
+        claims.took(&[begun.clone(), waiting.clone()]);
+        let lost = claims.start(&begun).unwrap();
+        claims.close();
+        assert_eq!(claims.free(), 0);
+        claims.took(std::slice::from_ref(&late));
+        assert!(claims.start(&waiting).is_none() && claims.start(&late).is_none());
+        let given_back = |id: &str| (id.to_owned(), Verdict::GiveBack);
+        assert_eq!(ends(&claims), [given_back("late"), given_back("waiting")]);
+        assert!(!lost.is_cancelled(), "what runs may finish");
+        claims.settle("begun", &begun.token, Verdict::Done);
+        claims.give_back_all();
+        assert!(ends(&claims).contains(&("begun".to_owned(), Verdict::Done)), "an end stands");
+    }
+
+    #[test]
+    fn a_lease_that_was_lost_ends_its_job_and_a_late_end_changes_nothing() {
+        let claims = Claims::new(1, CancellationToken::new());
+        let (first, again) = (claimed("job", "1"), claimed("job", "2"));
+        claims.took(std::slice::from_ref(&first));
+        let lost = claims.start(&first).unwrap();
+        let before = claims.leases();
+        claims.took(std::slice::from_ref(&again));
+        assert!(lost.is_cancelled(), "the same process has leased it anew");
+        claims.settle("job", &first.token, Verdict::Done);
+        claims.lose(&before, &["job".to_owned()]);
+        let lost = claims.start(&again).unwrap();
+        assert_eq!(ends(&claims), []);
+        claims.lose(&claims.leases(), &["job".to_owned()]);
+        assert!(lost.is_cancelled());
+        assert_eq!((claims.free(), claims.leases().len()), (1, 0));
+    }
+
+    #[test]
+    fn there_is_room_again_only_when_the_store_has_confirmed() {
+        let claims = Claims::new(2, CancellationToken::new());
+        let job = claimed("job", "1");
+        claims.took(std::slice::from_ref(&job));
+        claims.settle("job", &job.token, Verdict::Done);
+        assert_eq!((claims.free(), claims.leases().len()), (1, 1));
+        claims.confirmed(&claims.settlements());
+        assert_eq!((claims.free(), claims.leases().len()), (2, 0));
+    }
+}

@@ -208,7 +208,6 @@ impl RedisStore {
     pub(crate) async fn check_eviction(&self) -> Result<(), Error> {
         let policy = match self.policy_of_config().await {
             Ok(Some(policy)) => policy,
-            Err(error) if error.is_io_error() => return Err(error.into()),
             Ok(None) | Err(_) => self.policy_of_info().await?.ok_or(Error::EvictionUnknown)?,
         };
         if policy == "noeviction" { Ok(()) } else { Err(Error::Evicts { policy }) }

@@ -77,11 +77,12 @@ async fn a_graceful_stop_gives_back_at_once_what_does_not_end_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_never_run_one_job_at_the_same_time() {
-    for stage in Stage::all(quick()).await {
+    let options = Options { lease: Duration::from_millis(1_500), ..quick() };
+    for stage in Stage::all(options.clone()).await {
         let running = Arc::new(Mutex::new(HashSet::new()));
         let seen = Seen::default();
         let mut workers = Vec::new();
-        for queue in [stage.queue.clone(), stage.other_process(quick()).await] {
+        for queue in [stage.queue.clone(), stage.other_process(options.clone()).await] {
             let (running, noted) = (Arc::clone(&running), seen.clone());
             workers.push(Worker::start(&queue, move |job, context| {
                 let (running, noted) = (Arc::clone(&running), noted.clone());
@@ -89,7 +90,7 @@ async fn two_workers_never_run_one_job_at_the_same_time() {
                     assert!(running.lock().unwrap().insert(context.id.clone()), "{} runs twice", context.id);
                     noted.note(&context);
                     // The low ones outlive their lease twice over: renewing keeps them.
-                    let long = if job.priority() == Priority::Low { 2_000 } else { 3 };
+                    let long = if job.priority() == Priority::Low { 3_500 } else { 3 };
                     tokio::time::sleep(Duration::from_millis(long)).await;
                     running.lock().unwrap().remove(&context.id);
                     Outcome::Done
@@ -134,7 +135,7 @@ async fn a_killed_workers_job_is_taken_over_when_its_lease_is_out_and_the_attemp
         next.stop().await.unwrap();
         assert_eq!(seen.attempts(), [2]);
         let taken_over = seen.all()[0].0 - died;
-        assert!(taken_over < quick().lease + Duration::from_millis(500), "{taken_over:?}");
+        assert!(taken_over < quick().lease * 3, "{taken_over:?}");
     }
 }
 
