@@ -1,7 +1,7 @@
 //! One atomic step over all limits of a check: all consume or none does. Pure: the stores bring the cells and write them back.
 use smallvec::SmallVec;
 
-use crate::algorithm::{Cell, Rolled, admits, prepare, status};
+use crate::algorithm::{Cell, Rolled, admits, prepare, price, status};
 use crate::check::{Check, Part};
 use crate::decision::{Decision, LimitStatus, Retry, Source};
 use crate::limit::Limit;
@@ -38,7 +38,7 @@ pub(crate) fn decide<'c>(
         steps.extend(part.limits.iter().enumerate().map(|(index, limit)| {
             let (rolled, changed) = prepare(part, index, limit, named(held, limit), now);
             let counted = counted(limit);
-            let admitted = !counted || admits(limit, limit.quota().rule().used(&rolled), cost);
+            let admitted = !counted || admits(limit, limit.quota().rule().used(&rolled), price(limit, cost));
             Step { part: part_index, index, limit, rolled, changed: counted && changed, counted, admitted }
         }));
     }
@@ -49,32 +49,65 @@ pub(crate) fn decide<'c>(
     for step in &mut steps {
         let rule = step.limit.quota().rule();
         if consumes && step.counted {
-            rule.consume(&mut step.rolled.numbers, cost);
+            rule.consume(&mut step.rolled, price(step.limit, cost));
         }
         if consumes && step.counted || step.changed {
             let cell = Cell { id: step.limit.id(), numbers: step.rolled.numbers, until: step.rolled.until };
             writes.push((step.part, cell));
         }
-        limits.push(placed(status(step.limit, &step.rolled, cost, step.admitted, now), step.part, step.index));
+        limits.push(placed(
+            status(step.limit, &step.rolled, price(step.limit, cost), step.admitted, now),
+            step.part,
+            step.index,
+        ));
     }
     Outcome { decision: decision(limits, allowed, Source::Exact, now), writes }
 }
 
-/// The decision that a store came to, from the cells it left behind: rolled here once more to the store's own `now`.
+/// The decision that a store came to, from the cells it left behind: rolled here once more to the store's own `now`. Of
+/// the cost they count as used, `unspent` was taken in advance and is not.
 #[cfg(feature = "redis")]
-pub(crate) fn explain(check: &Check<'_>, allowed: bool, now: i64, cells: &[impl AsRef<[Cell]>]) -> Decision {
-    let cost = check.cost();
+pub(crate) fn explain(
+    check: &Check<'_>,
+    allowed: bool,
+    now: i64,
+    cells: &[impl AsRef<[Cell]>],
+    unspent: u32,
+) -> Decision {
     let mut limits = SmallVec::new();
     for (part_index, part) in check.parts().enumerate() {
         let held = cells.get(part_index).map_or(&[][..], AsRef::as_ref);
         for (index, limit) in part.limits.iter().enumerate() {
-            let rule = limit.quota().rule();
+            let (rule, price_of) = (limit.quota().rule(), |cost| price(limit, cost));
             let rolled = rule.roll(named(held, limit), now);
-            let admitted = allowed || admits(limit, rule.used(&rolled), cost);
-            limits.push(placed(status(limit, &rolled, cost, admitted, now), part_index, index));
+            let admitted = allowed || admits(limit, rule.used(&rolled), price_of(check.cost()));
+            let mut status = status(limit, &rolled, price_of(check.cost()), admitted, now);
+            status.used = (status.used - price_of(unspent)).max(0);
+            limits.push(placed(status, part_index, index));
         }
     }
     decision(limits, allowed, Source::Exact, now)
+}
+
+/// The cells that change when every limit of `check` gets back its cost, consumed at `moment`.
+pub(crate) fn give_back<'c>(
+    check: &Check<'_>,
+    moment: i64,
+    now: i64,
+    cells: impl Fn(&Part<'_>) -> &'c [Cell],
+) -> SmallVec<[(usize, Cell); 4]> {
+    let mut writes = SmallVec::new();
+    for (part_index, part) in check.parts().enumerate() {
+        let held = cells(part);
+        for limit in part.limits {
+            let rule = limit.quota().rule();
+            let mut rolled = rule.roll(named(held, limit), now);
+            if rule.give_back(&mut rolled, price(limit, check.cost()), moment) || rolled.moved {
+                writes.push((part_index, Cell { id: limit.id(), numbers: rolled.numbers, until: rolled.until }));
+            }
+        }
+    }
+    writes
 }
 
 pub(crate) fn decision(limits: SmallVec<[LimitStatus; 4]>, allowed: bool, source: Source, now: i64) -> Decision {

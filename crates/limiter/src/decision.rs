@@ -79,15 +79,6 @@ impl Decision {
         })
     }
 
-    /// The same where the cells count `unspent` that nobody has spent.
-    #[cfg(feature = "redis")]
-    pub(crate) fn without(mut self, unspent: u32) -> Self {
-        for status in &mut self.limits {
-            status.used = (status.used - i64::from(unspent)).max(0);
-        }
-        self
-    }
-
     /// The limits that refused.
     pub fn refused(&self) -> impl Iterator<Item = &LimitStatus> {
         self.limits.iter().filter(|status| !status.allowed)

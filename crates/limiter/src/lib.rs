@@ -20,7 +20,7 @@ mod window;
 pub use check::{Check, Floor, Part, Raise};
 pub use decision::{Decision, LimitStatus, Retry, Source};
 pub use error::{Error, InvalidCheck};
-pub use limit::{Limit, Mode, OnFailure};
+pub use limit::{Limit, MAX_WEIGHT, Mode, OnFailure};
 pub use limiter::{Leases, Limiter, Options, Stats, TimeSource};
 pub use memory::MemoryStore;
 pub use quota::{Algorithm, InvalidQuota, MAX_FIXED_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW, Quota};

@@ -36,15 +36,19 @@ pub struct Limit {
     quota: Quota,
     mode: Mode,
     on_failure: OnFailure,
+    weight: u32,
     id: u64,
 }
+
+/// Largest weight: with the largest cost, a price still is exact in a Lua double.
+pub const MAX_WEIGHT: u32 = 1_000_000;
 
 impl Limit {
     /// A limit that refuses, and decides locally while the shared store is away.
     pub fn new(name: impl Into<Arc<str>>, quota: Quota) -> Self {
         let name = name.into();
         let id = identity(&name, &quota);
-        Self { name, quota, mode: Mode::default(), on_failure: OnFailure::default(), id }
+        Self { name, quota, mode: Mode::default(), on_failure: OnFailure::default(), weight: 1, id }
     }
 
     #[must_use]
@@ -55,6 +59,17 @@ impl Limit {
     #[must_use]
     pub fn with_on_failure(self, on_failure: OnFailure) -> Self {
         Self { on_failure, ..self }
+    }
+
+    /// One unit of a check's cost takes this much from the limit, 1..=10^6 (more and less count as those): what is dear in
+    /// one respect can be cheap in another. Not part of the counter's identity.
+    #[must_use]
+    pub fn with_weight(self, weight: u32) -> Self {
+        Self { weight: weight.clamp(1, MAX_WEIGHT), ..self }
+    }
+
+    pub fn weight(&self) -> u32 {
+        self.weight
     }
 
     pub fn name(&self) -> &str {
@@ -73,10 +88,11 @@ impl Limit {
         self.on_failure
     }
 
-    /// By how much more than its size the limit can be exceeded in a window while nodes hold slices of it: 0. A slice is
-    /// counted when it is taken and ends with the window it was taken in, so every window holds what it admitted.
+    /// By how much more than its size the limit can be exceeded while nodes hold slices of it, taken in advance. For a
+    /// window 0: a slice is counted when it is taken and ends with the window it was taken in, so every window holds what
+    /// it admitted. For a token bucket what flows in within the 100 ms that a slice lasts. 0 when leases are off.
     pub fn max_overshoot(&self) -> u64 {
-        0
+        self.quota.rule().max_overshoot().unsigned_abs()
     }
 
     /// Names the limit's cell within a subject.
@@ -97,6 +113,7 @@ fn identity(name: &str, quota: &Quota) -> u64 {
     field(match quota.algorithm() {
         Algorithm::SlidingWindow => b"sliding_window",
         Algorithm::FixedWindow => b"fixed_window",
+        Algorithm::TokenBucket => b"token_bucket",
     });
     match quota.window() {
         Window::Every(length) => field(&length.as_micros().to_le_bytes()),

@@ -129,6 +129,20 @@ impl Limiter {
         }
     }
 
+    /// Gives the cost of `check` back to each of its limits, as far as the window it was consumed in still counts. `moment`
+    /// is [`Decision::at`] of the decision that consumed it. May be more than was consumed: a counter never goes below 0.
+    pub async fn refund(&self, check: Check<'_>, moment: Timestamp, now: Timestamp) -> Result<(), Error> {
+        match self {
+            Self::Memory(store) => {
+                check.validate()?;
+                store.give_back(&check, moment, now);
+                Ok(())
+            }
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.give_back(&check, moment, now).await,
+        }
+    }
+
     /// Sets every counter of `subject` to zero.
     pub async fn reset(&self, subject: Subject) -> Result<(), Error> {
         match self {

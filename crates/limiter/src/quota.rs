@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::algorithm::{FixedWindow, Rule, SlidingWindow};
+use crate::algorithm::{FixedWindow, Rule, SlidingWindow, TokenBucket};
 use crate::time::micros;
 use crate::window::Window;
 
@@ -11,7 +11,7 @@ use crate::window::Window;
 pub const MIN_WINDOW: Duration = Duration::from_millis(1);
 /// Longest window, ten years: the end of the next one still is exact in a Lua double.
 pub const MAX_WINDOW: Duration = Duration::from_secs(3_660 * 86_400);
-/// Largest limit of a sliding window: its product with 2^20 ticks stays exact in a Lua double.
+/// Largest limit of a sliding window or a token bucket: its product with 2^20 ticks stays exact in a Lua double.
 pub const MAX_SLIDING_LIMIT: u64 = 1_000_000_000;
 /// Largest limit of a fixed window, exact in a Lua double with any cost added.
 pub const MAX_FIXED_LIMIT: u64 = 1_000_000_000_000_000;
@@ -24,6 +24,8 @@ pub enum Algorithm {
     SlidingWindow,
     /// A counter that starts anew with every period.
     FixedWindow,
+    /// A bucket that refills evenly and lets through what it holds.
+    TokenBucket,
 }
 
 /// How much may be used in how long, and by which algorithm.
@@ -40,6 +42,8 @@ pub enum InvalidQuota {
     Limit { limit: u64, largest: u64 },
     #[error("window {window:?} is out of range: 1 ms to 3660 days, in whole microseconds, is allowed")]
     Window { window: Duration },
+    #[error("a bucket of {burst} that refills by {limit} every {window:?} is full only after more than 3660 days")]
+    Refill { limit: u64, window: Duration, burst: u64 },
     #[error("a sliding window has a fixed length: calendar periods are for fixed windows")]
     SlidingCalendar,
     #[error("anchor day {day} is out of range: 1 to {last} is allowed")]
@@ -69,15 +73,36 @@ impl Quota {
         Ok(Self { rule: Rule::FixedWindow(FixedWindow::new(limit, window)) })
     }
 
+    /// At most `burst` at once, refilled evenly by `limit` every `window`; so at most `burst` plus what flowed in between in
+    /// any time at all. `limit` and `burst` 1..=10^9; an empty bucket is full again within 3660 days.
+    pub fn token_bucket(limit: u64, window: Duration, burst: u64) -> Result<Self, InvalidQuota> {
+        let refill = InvalidQuota::Refill { limit, window, burst };
+        let (limit, burst) = (in_range(limit, MAX_SLIDING_LIMIT)?, in_range(burst, MAX_SLIDING_LIMIT)?);
+        let window = length_of(window)?;
+        if i128::from(burst) * i128::from(window) > i128::from(limit) * i128::from(micros(MAX_WINDOW)) {
+            return Err(refill);
+        }
+        Ok(Self { rule: Rule::TokenBucket(TokenBucket::new(limit, window, burst)) })
+    }
+
     pub fn algorithm(&self) -> Algorithm {
         match self.rule {
             Rule::SlidingWindow(_) => Algorithm::SlidingWindow,
             Rule::FixedWindow(_) => Algorithm::FixedWindow,
+            Rule::TokenBucket(_) => Algorithm::TokenBucket,
         }
     }
 
-    /// The most that may be used at once.
+    /// How much in a window; of a token bucket, how much flows in.
     pub fn limit(&self) -> u64 {
+        match &self.rule {
+            Rule::TokenBucket(rule) => rule.limit.unsigned_abs(),
+            rule => rule.limit().unsigned_abs(),
+        }
+    }
+
+    /// The most that may be used at once: a token bucket's size, and else the limit.
+    pub fn burst(&self) -> u64 {
         self.rule.limit().unsigned_abs()
     }
 
@@ -85,6 +110,7 @@ impl Quota {
         match &self.rule {
             Rule::SlidingWindow(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
             Rule::FixedWindow(rule) => rule.window,
+            Rule::TokenBucket(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
         }
     }
 

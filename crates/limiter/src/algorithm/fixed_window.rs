@@ -1,6 +1,6 @@
 //! Fixed window: a counter that starts anew with every period, of any length or of the calendar.
 //! Cell: `a` start of the period (µs), `b` its count, `c` unused; its `until` is the period's end.
-use super::{Cell, Numbers, Rolled};
+use super::{Cell, Numbers, Rolled, take_from};
 use crate::time::Timestamp;
 use crate::window::Window;
 
@@ -54,12 +54,12 @@ impl FixedWindow {
         numbers.b = numbers.b.saturating_add(cost).min(MAX_COUNT);
     }
 
-    pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
-        if cost > self.limit { i64::MAX } else { self.resets_at(rolled) }
+    pub(super) fn give_back(&self, numbers: &mut Numbers, amount: i64, moment: i64) -> bool {
+        moment >= numbers.a && take_from(&mut numbers.b, amount)
     }
 
-    pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
-        rolled.until
+    pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
+        if cost > self.limit { i64::MAX } else { rolled.until }
     }
 
     fn period(&self, now: i64) -> (i64, i64) {

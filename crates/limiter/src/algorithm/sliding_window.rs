@@ -1,6 +1,6 @@
 //! Sliding window: all of the current window plus the part of the previous one that still overlaps, taken as evenly spread.
 //! Cell: `a` start of the current window (µs), `b` count of the previous window, `c` count of the current one.
-use super::{Cell, Numbers, Rolled};
+use super::{Cell, Numbers, Rolled, ceil_div, take_from};
 
 /// The window is divided into at most this many ticks: a count below 2^32 times a tick number stays below 2^53.
 const MAX_TICKS: i64 = 1 << 20;
@@ -62,6 +62,17 @@ impl SlidingWindow {
         numbers.c = numbers.c.saturating_add(cost).min(MAX_COUNT);
     }
 
+    pub(super) fn give_back(&self, numbers: &mut Numbers, amount: i64, moment: i64) -> bool {
+        let count = if moment >= numbers.a {
+            &mut numbers.c
+        } else if moment >= numbers.a - self.window {
+            &mut numbers.b
+        } else {
+            return false;
+        };
+        take_from(count, amount)
+    }
+
     pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
         let Numbers { a, b, c } = rolled.numbers;
         let most = self.limit - cost;
@@ -85,8 +96,4 @@ impl SlidingWindow {
     pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
         rolled.numbers.a + self.window
     }
-}
-
-fn ceil_div(dividend: i64, divisor: i64) -> i64 {
-    (dividend + divisor - 1) / divisor
 }

@@ -5,8 +5,9 @@ mod snapshot;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::check::{Check, Part};
-use crate::decide::{Outcome, decide};
+use crate::algorithm::Cell;
+use crate::check::Check;
+use crate::decide::{Outcome, decide, give_back};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
@@ -49,19 +50,27 @@ impl MemoryStore {
         let now = now.clamped();
         let mut shard = self.shard(&check.first().subject);
         let Outcome { decision, writes } = decide(check, now, counted, |part| shard.cells(part.subject.hash()));
-        if !writes.is_empty() {
-            for (index, part) in check.parts().enumerate() {
-                let cells = writes.iter().filter(|(part, _)| *part == index).map(|(_, cell)| *cell);
-                self.write(&mut shard, part, cells, now);
-            }
-        }
+        self.write(&mut shard, check, &writes, now);
         decision
     }
 
-    fn write(&self, shard: &mut Shard, part: &Part<'_>, cells: impl Iterator<Item = crate::algorithm::Cell>, now: i64) {
-        let mut cells = cells.peekable();
-        if cells.peek().is_some() && shard.write(part.subject.hash(), cells, now) {
-            self.make_room(shard, now);
+    /// Gives every limit of a valid check its cost back, consumed at `moment`.
+    pub(crate) fn give_back(&self, check: &Check<'_>, moment: Timestamp, now: Timestamp) {
+        let now = now.clamped();
+        let mut shard = self.shard(&check.first().subject);
+        let writes = give_back(check, moment.clamped(), now, |part| shard.cells(part.subject.hash()));
+        self.write(&mut shard, check, &writes, now);
+    }
+
+    fn write(&self, shard: &mut Shard, check: &Check<'_>, writes: &[(usize, Cell)], now: i64) {
+        if writes.is_empty() {
+            return;
+        }
+        for (index, part) in check.parts().enumerate() {
+            let mut cells = writes.iter().filter(|(part, _)| *part == index).map(|(_, cell)| *cell).peekable();
+            if cells.peek().is_some() && shard.write(part.subject.hash(), cells, now) {
+                self.make_room(shard, now);
+            }
         }
     }
 

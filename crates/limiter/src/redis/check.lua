@@ -1,6 +1,6 @@
 -- Decides up to 64 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
 -- KEYS     the subjects' values, each once
--- ARGV[1]  policies, 50 bytes each: kind, counts only, id, limit, four parameters
+-- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
 -- ARGV[2]  checks: cost, slice wanted, returns, subjects; per subject: key, limits, floors; per limit: policy;
 --          per floor: limit, start, used; per return: amount, the moment it was consumed
 -- ARGV[3]  the caller's clock in µs, or empty: the server's decides
@@ -9,7 +9,8 @@
 -- A value  version 1, number of cells, then per cell five doubles: id, a, b, c, until. All numbers are integers below 2^53.
 local byte, char, ceil, floor = string.byte, string.char, math.ceil, math.floor
 local unpack_from, pack = struct.unpack, struct.pack
-local SLIDING, EVERY, CALENDAR = 1, 2, 3
+local SLIDING, EVERY, CALENDAR, BUCKET = 1, 2, 3, 4
+local ENFORCED, GUARD = 0, 2
 local MAX_CELLS, EMPTY = 64, char(1, 0)
 -- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
 local SLICE = 8
@@ -23,15 +24,20 @@ else
   now, spare = tonumber(ARGV[3]), 3600000
 end
 
--- What a policy makes of this moment, once per call: kind, counts only, id, limit, and the period around now.
-local kinds, counts, ids, sizes, starts, ends, lengths, divisors, weights = {}, {}, {}, {}, {}, {}, {}, {}, {}
+-- What a policy makes of this moment, once per call: kind, role, id, size, weight; of a window the period around now, its
+-- length and the share of the previous one that still counts; of a bucket the parts of a token and those that flow in per us.
+local kinds, roles, ids, sizes, factors = {}, {}, {}, {}, {}
+local starts, ends, lengths, divisors, weights, tokens, flows = {}, {}, {}, {}, {}, {}, {}
 for at = 1, #ARGV[1], 50 do
-  local kind, only, id, limit, p1, p2, p3 = unpack_from('<BBddddd', ARGV[1], at)
   local i = #kinds + 1
-  kinds[i], counts[i], ids[i], sizes[i] = kind, only == 1, id, limit
+  local kind, p1, p2, p3
+  kind, roles[i], ids[i], sizes[i], p1, p2, p3, factors[i] = unpack_from('<BBdddddd', ARGV[1], at)
+  kinds[i] = kind
   if kind == CALENDAR then
     starts[i], ends[i], lengths[i] = p1, p2, p3 - p2
     if now < p1 or now >= p2 then kinds[i] = 0 end
+  elseif kind == BUCKET then
+    lengths[i], tokens[i], flows[i] = p1, p2, p3
   else
     local start = now - now % p1
     starts[i], ends[i], lengths[i] = start, start + p1, p1
@@ -98,9 +104,8 @@ end
 -- One entry per limit of the check under way.
 local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of = {}, {}, {}, {}, {}, {}, {}, {}
 
-local function roll(n, state, policy)
+local function roll_window(n, state, policy, at)
   local kind, start, length = kinds[policy], starts[policy], lengths[policy]
-  local at = find(state, ids[policy])
   local a, b, c, moved, clamped = start, 0, 0, false, false
   if at then
     local held = state[at + 1]
@@ -119,38 +124,72 @@ local function roll(n, state, policy)
   else
     until_of[n] = clamped and a + length or ends[policy]
   end
-  a_of[n], b_of[n], c_of[n], policy_of[n], changed_of[n], clamped_of[n] = a, b, c, policy, moved, clamped
+  a_of[n], b_of[n], c_of[n], changed_of[n], clamped_of[n] = a, b, c, moved, clamped
+end
+
+local function roll_bucket(n, state, policy, at)
+  local token, flow, size = tokens[policy], flows[policy], sizes[policy]
+  local a, missing, moved = now, 0, false
+  if at then
+    local held, parts = state[at + 1], state[at + 3]
+    missing = state[at + 2]
+    if parts ~= token and parts > 0 then
+      missing = math.min(floor(missing / parts), size) * token + (missing % parts > 0 and token or 0)
+    end
+    missing = math.min(missing, size * token)
+    if held <= now then
+      local elapsed = now - held
+      missing = elapsed >= ceil(missing / flow) and 0 or missing - elapsed * flow
+    elseif held - now <= lengths[policy] then
+      a = held
+    else
+      moved = true
+    end
+  end
+  a_of[n], b_of[n], c_of[n], changed_of[n] = a, missing, token, moved
+end
+
+local function roll(n, state, policy)
+  policy_of[n] = policy
+  local at = find(state, ids[policy])
+  if kinds[policy] == BUCKET then roll_bucket(n, state, policy, at) else roll_window(n, state, policy, at) end
 end
 
 local function used(n)
   local policy = policy_of[n]
-  if kinds[policy] ~= SLIDING then return b_of[n] end
+  local kind = kinds[policy]
+  if kind == BUCKET then return ceil(b_of[n] / tokens[policy]) end
+  if kind ~= SLIDING then return b_of[n] end
   if b_of[n] == 0 then return c_of[n] end
   local divisor = divisors[policy]
   return ceil(b_of[n] * (clamped_of[n] and divisor or weights[policy]) / divisor) + c_of[n]
 end
 
-local function consume(n, cost)
-  if kinds[policy_of[n]] == SLIDING then
-    c_of[n] = math.min(c_of[n] + cost, 4294967296)
+local function consume(n, price)
+  local policy = policy_of[n]
+  local kind = kinds[policy]
+  if kind == SLIDING then
+    c_of[n] = math.min(c_of[n] + price, 4294967296)
+  elseif kind == BUCKET then
+    local size, token = sizes[policy], tokens[policy]
+    b_of[n] = math.min(b_of[n] + math.min(price, size) * token, size * token)
   else
-    b_of[n] = math.min(b_of[n] + cost, 4503599627370496)
+    b_of[n] = math.min(b_of[n] + price, 4503599627370496)
   end
 end
 
 -- Takes back what was consumed at a moment, as far as its window still counts.
-local function give(n, amount, moment)
-  local policy = policy_of[n]
-  local a = a_of[n]
-  if kinds[policy] == SLIDING then
-    if moment >= a and c_of[n] > 0 then
-      c_of[n], changed_of[n] = math.max(c_of[n] - amount, 0), true
-    elseif moment < a and moment >= a - lengths[policy] and b_of[n] > 0 then
-      b_of[n], changed_of[n] = math.max(b_of[n] - amount, 0), true
-    end
-  elseif moment >= a and b_of[n] > 0 then
-    b_of[n], changed_of[n] = math.max(b_of[n] - amount, 0), true
+local function give(n, cost, moment)
+  local policy, a, b, c = policy_of[n], a_of[n], b_of[n], c_of[n]
+  local kind, amount = kinds[policy], cost * factors[policy]
+  if kind == BUCKET then
+    b_of[n] = math.max(b - math.min(amount, sizes[policy]) * tokens[policy], 0)
+  elseif kind == SLIDING and moment >= a then
+    c_of[n] = math.max(c - amount, 0)
+  elseif kind == SLIDING and moment >= a - lengths[policy] or moment >= a then
+    b_of[n] = math.max(b - amount, 0)
   end
+  if b_of[n] ~= b or c_of[n] ~= c then changed_of[n] = true end
 end
 
 -- What a check of this cost finds: whether all limits let it through, and how large a slice they can spare.
@@ -158,26 +197,30 @@ local function decide(limits, cost, slice)
   local allowed = true
   for n = 1, limits do
     local policy = policy_of[n]
-    if cost > 0 and not counts[policy] then
-      local left = sizes[policy] - used(n) - cost
+    local role, factor = roles[policy], factors[policy]
+    if role == ENFORCED and cost > 0 then
+      local left = sizes[policy] - used(n) - cost * factor
       if left < 0 then allowed = false end
-      slice = math.min(slice, floor(left / SLICE))
+      slice = math.min(slice, floor(left / (SLICE * factor)))
+    elseif role == GUARD then
+      slice = math.min(slice, floor((sizes[policy] - used(n)) / factor))
     end
   end
   return allowed, slice
 end
 
-local function write(limits, consumed)
+local function write(limits, cost, slice)
   local touched = {}
   for n = 1, limits do
-    if consumed > 0 then consume(n, consumed) end
-    if consumed > 0 or changed_of[n] then
+    local policy = policy_of[n]
+    local price = ((roles[policy] == GUARD and 0 or cost) + slice) * factors[policy]
+    if price > 0 then consume(n, price) end
+    if price > 0 or changed_of[n] then
       local key = key_of[n]
-      local state = states[key]
-      local id = ids[policy_of[n]]
+      local state, id = states[key], ids[policy]
       local cell = find(state, id) or append(state)
-      state[cell], state[cell + 1], state[cell + 2], state[cell + 3], state[cell + 4] =
-        id, a_of[n], b_of[n], c_of[n], until_of[n]
+      local last = kinds[policy] == BUCKET and a_of[n] + ceil(b_of[n] / flows[policy]) or until_of[n]
+      state[cell], state[cell + 1], state[cell + 2], state[cell + 3], state[cell + 4] = id, a_of[n], b_of[n], c_of[n], last
       touched[key] = state
     end
   end
@@ -212,7 +255,8 @@ while at <= last do
       local limit, start, least = unpack_from('<Bdd', checks, at)
       at = at + 17
       local n = base + limit
-      if kinds[policy_of[n]] ~= SLIDING and a_of[n] == start and least > b_of[n] then
+      local kind = kinds[policy_of[n]]
+      if (kind == EVERY or kind == CALENDAR) and a_of[n] == start and least > b_of[n] then
         b_of[n], changed_of[n] = least, true
       end
     end
@@ -226,14 +270,13 @@ while at <= last do
     out[#out + 1] = '\2'
   else
     local allowed, spare = decide(limits, cost, slice)
-    local consumed = allowed and cost or 0
-    if consumed > 0 and spare > 0 then
-      consumed = consumed + spare
+    if not allowed or cost == 0 or spare < 0 then spare = 0 end
+    if spare > 0 then
       out[#out + 1] = '\3' .. pack('<d', spare)
     else
       out[#out + 1] = allowed and '\1' or '\0'
     end
-    write(limits, consumed)
+    write(limits, allowed and cost or 0, spare)
     for part = 1, parts do out[#out + 1] = values[keys[part]] end
   end
 end

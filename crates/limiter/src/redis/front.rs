@@ -13,6 +13,7 @@ use super::wire::{Answer, Cells, Question, Return, Verdict};
 use crate::check::Check;
 use crate::decide::{decide, explain};
 use crate::decision::{Decision, Source};
+use crate::limit::Mode;
 use crate::limiter::Leases;
 use crate::subject::Subject;
 
@@ -25,8 +26,6 @@ const MOST_KNOWN: usize = 256;
 /// A subject is hot once it is checked this often within a tenth of a second.
 const HOT: u32 = 8;
 const TENTH: i64 = 100_000;
-/// Windows shorter than this are always exact, µs: a slice would be a large part of one.
-const SHORTEST_WINDOW: i64 = 1_000_000;
 /// Subjects per shard whose heat is watched at a time; more in the same tenth of a second push each other out.
 const WATCHED: usize = 8;
 
@@ -109,9 +108,9 @@ impl Front {
             if let Some(hot) = shard.hot.get_mut(&key).filter(|hot| hot.is_for(terms.knowledge.fingerprint)) {
                 match hot.spend(check.cost(), now) {
                     Spend::Covered => {
-                        let (cells, left) = (hot.cells().clone(), hot.left());
+                        let (cells, unspent) = (hot.cells().clone(), hot.unspent());
                         drop(shard);
-                        return self.leased(check, &cells, left, now);
+                        return self.leased(check, &cells, unspent, now);
                     }
                     Spend::Ask { slice } => (terms.slice, terms.returns) = (slice, hot.take_returns()),
                 }
@@ -134,9 +133,9 @@ impl Front {
         }
     }
 
-    fn leased(&self, check: &Check<'_>, cells: &SmallVec<[Cells; 1]>, left: u32, now: i64) -> Advice {
+    fn leased(&self, check: &Check<'_>, cells: &SmallVec<[Cells; 1]>, unspent: u32, now: i64) -> Advice {
         self.leased.fetch_add(1, Ordering::Relaxed);
-        let decision = explain(check, true, now, cells).without(left);
+        let decision = explain(check, true, now, cells, unspent);
         Advice::Decided(Decision { source: Source::Leased, ..decision })
     }
 
@@ -151,7 +150,7 @@ impl Front {
             && news
         {
             hot.learn(question, &answer.cells, granted, answer.now);
-            answer.unspent = hot.left();
+            answer.unspent = hot.unspent();
         }
         for (subject, cells) in question.subjects().zip(&answer.cells) {
             if answer.verdict == Verdict::Refused && news {
@@ -237,10 +236,9 @@ impl Shard {
     }
 }
 
-/// Whether slices may be taken for these limits: windows only, and none so short that a slice is a large part of it.
+/// Whether slices may be taken for these limits.
 fn leaseable(check: &Check<'_>) -> bool {
-    let mut limits = check.parts().flat_map(|part| part.limits);
-    limits.all(|limit| limit.quota().rule().window_length().is_some_and(|length| length >= SHORTEST_WINDOW))
+    check.parts().flat_map(|part| part.limits).all(|limit| limit.quota().rule().spares_slices())
 }
 
 /// Of the subjects and limits of a check, the limits' sizes included: a lowered limit must not be spent from an old slice.
@@ -249,10 +247,9 @@ fn fingerprint(check: &Check<'_>) -> u64 {
     check.parts().fold(1, |hash, part| {
         let hash = mix(mix(hash, part.subject.hash()[0]), part.limits.len() as u64);
         part.limits.iter().fold(hash, |hash, limit| {
-            mix(
-                mix(hash, limit.id()),
-                limit.quota().limit() << 1 | u64::from(limit.mode() == crate::limit::Mode::Count),
-            )
+            let quota = limit.quota();
+            let sized = mix(mix(mix(hash, limit.id()), quota.limit()), quota.burst());
+            mix(sized, u64::from(limit.weight()) << 1 | u64::from(limit.mode() == Mode::Count))
         })
     })
 }

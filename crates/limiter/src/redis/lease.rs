@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::wire::{Cells, Question, Return};
+use crate::algorithm::SLICE_LIFE;
 
-/// Longest life of a slice, µs.
-const LIFE: i64 = 100_000;
 /// A slice that could not live this long, µs, because a window ends, is not worth a round trip.
 const SHORTEST_LIFE: i64 = 5_000;
 const SMALLEST: u32 = 16;
@@ -28,6 +27,8 @@ pub(super) struct Hot {
     /// Oldest first.
     slices: VecDeque<Slice>,
     returns: SmallVec<[Return; 1]>,
+    /// Given back by a question that is not answered yet.
+    returning: u32,
     /// How much to ask for next: doubles when a slice is spent before its time, falls to what was spent otherwise.
     want: u32,
     /// Until when not to ask: an answer is under way, or the limits could spare nothing.
@@ -60,6 +61,7 @@ impl Hot {
             cells: SmallVec::new(),
             slices: VecDeque::new(),
             returns: SmallVec::new(),
+            returning: 0,
             want: SMALLEST,
             quiet_until: now,
             spent_at: now,
@@ -107,16 +109,17 @@ impl Hot {
     /// Takes over what the store said: the cells it left, and the slice it granted with them.
     pub(super) fn learn(&mut self, question: &Question, cells: &SmallVec<[Cells; 1]>, granted: u32, now: i64) {
         self.cells.clone_from(cells);
+        self.returning = self.returning.saturating_sub(sum(&question.returns));
         if question.slice == 0 {
             return;
         }
-        let end = question.first_end(cells).unwrap_or(now).min(now + LIFE);
+        let end = question.first_end(cells).unwrap_or(now).min(now + SLICE_LIFE);
         self.limits = Some(question.clone());
         if granted > 0 && end - now >= SHORTEST_LIFE {
             self.quiet_until = now;
             self.slices.push_back(Slice { left: granted, size: granted, taken_at: now, ends_at: end });
         } else {
-            self.quiet_until = now + LIFE;
+            self.quiet_until = now + SLICE_LIFE;
             self.give_back(granted, now);
         }
     }
@@ -125,13 +128,18 @@ impl Hot {
         &self.cells
     }
 
-    /// What the store counts as used and nobody has spent yet.
-    pub(super) fn left(&self) -> u32 {
+    /// What the cells count as used and nobody has spent.
+    pub(super) fn unspent(&self) -> u32 {
+        self.left() + sum(&self.returns) + self.returning
+    }
+
+    fn left(&self) -> u32 {
         self.slices.iter().map(|slice| slice.left).sum()
     }
 
     /// What is to be given back, to go along with the next question.
     pub(super) fn take_returns(&mut self) -> SmallVec<[Return; 1]> {
+        self.returning += sum(&self.returns);
         std::mem::take(&mut self.returns)
     }
 
@@ -153,7 +161,8 @@ impl Hot {
 
     fn expire(&mut self, now: i64) {
         // A clock that went back ends a slice too: nobody knows how long it has lived.
-        while let Some(slice) = self.slices.pop_front_if(|slice| !(slice.taken_at - LIFE..slice.ends_at).contains(&now))
+        while let Some(slice) =
+            self.slices.pop_front_if(|slice| !(slice.taken_at - SLICE_LIFE..slice.ends_at).contains(&now))
         {
             let spent = slice.size - slice.left;
             self.want = self.want.min(spent.saturating_add(spent / 4).max(SMALLEST));
@@ -172,4 +181,8 @@ impl Hot {
             self.returns.push(Return { amount, consumed_at });
         }
     }
+}
+
+fn sum(returns: &[Return]) -> u32 {
+    returns.iter().map(|returned| returned.amount).sum()
 }

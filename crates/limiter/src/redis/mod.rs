@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use redis::Client;
+use smallvec::smallvec;
 use tokio::time::Instant;
 
 use crate::check::{Check, Raise};
@@ -29,7 +30,7 @@ use batch::Batcher;
 use clock::Clock;
 use front::{Advice, Front, Terms};
 use link::Link;
-use wire::{Answer, Question, Verdict};
+use wire::{Answer, Question, Return, Verdict};
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
 const ATTEMPTS: usize = 3;
@@ -83,8 +84,8 @@ impl RedisStore {
         match self.ask(check, terms, now).await {
             Some(answer) => {
                 self.exact.fetch_add(1, Ordering::Relaxed);
-                let decision = explain(check, answer.verdict != Verdict::Refused, answer.now, &answer.cells);
-                Ok(decision.without(answer.unspent))
+                let allowed = answer.verdict != Verdict::Refused;
+                Ok(explain(check, allowed, answer.now, &answer.cells, answer.unspent))
             }
             None => self.decide_alone(check, now),
         }
@@ -125,6 +126,17 @@ impl RedisStore {
         // Afterwards, so that no answer from before the reset is taken for news.
         self.front.reset(&subject);
         done
+    }
+
+    pub(crate) async fn give_back(&self, check: &Check<'_>, moment: Timestamp, now: Timestamp) -> Result<(), Error> {
+        check.validate()?;
+        if check.cost() == 0 {
+            return Ok(());
+        }
+        let returned = Return { amount: check.cost(), consumed_at: moment.clamped() };
+        let terms = Terms { returns: smallvec![returned], ..Terms::default() };
+        let forgotten = self.ask(&check.with_cost(0), terms, now).await;
+        forgotten.map(drop).ok_or_else(unavailable)
     }
 
     pub(crate) async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use redis::Cmd;
 use smallvec::SmallVec;
 
 use super::front::{Knowledge, Terms};
-use crate::algorithm::{Cell, FixedWindow, Numbers, Rule, SlidingWindow};
+use crate::algorithm::{Cell, FixedWindow, Numbers, Rule, SLICE_LIFE, SlidingWindow, TokenBucket};
 use crate::check::{Check, Part};
 use crate::limit::{Limit, Mode};
 use crate::subject::Subject;
@@ -53,7 +53,7 @@ struct QuestionPart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Policy {
     kind: Kind,
-    mode: Mode,
+    role: Role,
     id: u64,
     limit: i64,
     parameters: [i64; 4],
@@ -65,6 +65,17 @@ enum Kind {
     Sliding = 1,
     Every = 2,
     Calendar = 3,
+    Bucket = 4,
+}
+
+/// What a limit means to the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+enum Role {
+    Enforced = 0,
+    Counted = 1,
+    /// Bounds the slices of another limit: pays for slices only.
+    Guard = 2,
 }
 
 /// What the script said about one check.
@@ -93,7 +104,13 @@ impl Question {
     /// `around` is the best guess at the deciding clock: it picks the calendar periods.
     pub(super) fn new(check: &Check<'_>, terms: Terms, now: Option<i64>, around: i64) -> Self {
         let Terms { slice, returns, knowledge } = terms;
-        let parts = check.parts().map(|part| QuestionPart::new(part, around)).collect();
+        let mut parts: SmallVec<[QuestionPart; 1]> =
+            check.parts().map(|part| QuestionPart::new(part, around)).collect();
+        if slice > 0 {
+            for (asked, part) in parts.iter_mut().zip(check.parts()) {
+                asked.policies.extend(part.limits.iter().filter_map(Policy::guard));
+            }
+        }
         Self { cost: check.cost(), slice, returns, now, knowledge, parts }
     }
 
@@ -134,34 +151,49 @@ impl QuestionPart {
 
 impl Policy {
     fn new(limit: &Limit, around: i64) -> Self {
+        let weight = i64::from(limit.weight());
         let (kind, parameters) = match limit.quota().rule() {
             Rule::SlidingWindow(SlidingWindow { window, tick, ticks, .. }) => {
-                (Kind::Sliding, [*window, *tick, *ticks, 0])
+                (Kind::Sliding, [*window, *tick, *ticks, weight])
             }
             Rule::FixedWindow(FixedWindow { window: Window::Every(length), .. }) => {
-                (Kind::Every, [crate::time::micros(*length), 0, 0, 0])
+                (Kind::Every, [crate::time::micros(*length), 0, 0, weight])
             }
             Rule::FixedWindow(FixedWindow { window: window @ Window::Calendar(_), .. }) => {
                 let Period { start, end } = window.period(Timestamp::from_micros(around));
                 let next = window.period(end).end;
-                (Kind::Calendar, [start.as_micros(), end.as_micros(), next.as_micros(), 0])
+                (Kind::Calendar, [start.as_micros(), end.as_micros(), next.as_micros(), weight])
+            }
+            Rule::TokenBucket(TokenBucket { window, token, flow, .. }) => {
+                (Kind::Bucket, [*window, *token, *flow, weight])
             }
         };
-        Self { kind, mode: limit.mode(), id: limit.id(), limit: limit.quota().rule().limit(), parameters }
+        let role = if limit.mode() == Mode::Count { Role::Counted } else { Role::Enforced };
+        Self { kind, role, id: limit.id(), limit: limit.quota().rule().limit(), parameters }
+    }
+
+    /// For a limit that slices can overshoot: at most half of that may be taken in any tenth of a second, so no more than
+    /// all of it is out at any moment.
+    fn guard(limit: &Limit) -> Option<Self> {
+        let overshoot = limit.quota().rule().max_overshoot();
+        let parameters = [SLICE_LIFE, 0, 0, i64::from(limit.weight())];
+        let guard = Self { kind: Kind::Every, role: Role::Guard, id: limit.id() ^ 1, limit: overshoot / 2, parameters };
+        (overshoot > 0).then_some(guard)
     }
 
     /// When the window of a cell that was just written ends.
     fn end(&self, cell: &Cell) -> i64 {
         let [length, ..] = self.parameters;
-        match self.kind {
-            Kind::Sliding => cell.until - length,
-            Kind::Every | Kind::Calendar => cell.until,
+        match (self.role, self.kind) {
+            (Role::Guard, _) | (_, Kind::Bucket) => i64::MAX,
+            (_, Kind::Sliding) => cell.until - length,
+            (_, Kind::Every | Kind::Calendar) => cell.until,
         }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         out.push(self.kind as u8);
-        out.push(u8::from(self.mode == Mode::Count));
+        out.push(self.role as u8);
         double(out, i64::try_from(self.id).unwrap_or(EXACT));
         double(out, self.limit);
         for parameter in self.parameters {

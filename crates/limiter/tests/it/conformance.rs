@@ -5,7 +5,7 @@ use tollgate_limiter::{
     Calendar, CalendarUnit, Check, Error, Floor, Limit, Mode, Part, Quota, Raise, Retry, Timestamp, Tz, Window,
 };
 
-use crate::harness::{NEW_YEAR, Store, fixed, seconds, sliding, subject};
+use crate::harness::{NEW_YEAR, Store, bucket, fixed, seconds, sliding, subject};
 
 macro_rules! stories {
     ($($name:ident)*) => {
@@ -43,6 +43,11 @@ stories! {
     a_clock_that_was_a_day_ahead_does_not_block
     an_impossible_check_is_refused_with_its_reason
     many_limits_that_come_and_go_are_forgotten
+    a_bucket_lets_through_what_it_holds_and_what_flows_in
+    a_bucket_of_another_size_keeps_what_was_taken
+    a_refund_gives_back_what_still_counts
+    a_refund_of_a_past_window_gives_nothing
+    a_weight_multiplies_the_cost
 }
 
 async fn a_limit_admits_exactly_as_much_as_it_says(store: &Store) {
@@ -285,4 +290,64 @@ async fn many_limits_that_come_and_go_are_forgotten(store: &Store) {
         assert_eq!((decision.limits[0].used(), decision.limits[1].used()), (2, 2 * (round + 1)));
         store.advance(seconds(1));
     }
+}
+
+async fn a_bucket_lets_through_what_it_holds_and_what_flows_in(store: &Store) {
+    let limits = [bucket("steady", 10, seconds(1), 20)];
+    assert_eq!(store.admitted(subject("a"), &limits, 30).await, 20);
+    let refused = store.check(subject("a"), &limits, 1).await;
+    assert_eq!(refused.retry_after(), Some(Duration::from_millis(100)));
+    assert_eq!(refused.limits[0].reset_after(), seconds(2));
+    assert_eq!((refused.limits[0].limit(), refused.limits[0].used()), (20, 20));
+    store.advance(Duration::from_millis(550));
+    assert_eq!(store.admitted(subject("a"), &limits, 30).await, 5);
+    store.advance(seconds(100));
+    assert_eq!(store.admitted(subject("a"), &limits, 30).await, 20);
+}
+
+async fn a_bucket_of_another_size_keeps_what_was_taken(store: &Store) {
+    let hour = seconds(3600);
+    assert_eq!(store.admitted(subject("a"), &[bucket("main", 100, hour, 10)], 8).await, 8);
+    let raised = [bucket("main", 777, hour, 20)];
+    assert_eq!(store.check(subject("a"), &raised, 0).await.limits[0].used(), 8);
+    assert_eq!(store.admitted(subject("a"), &raised, 20).await, 12);
+    let lowered = store.check(subject("a"), &[bucket("main", 100, hour, 5)], 1).await;
+    assert_eq!((lowered.allowed, lowered.limits[0].used(), lowered.limits[0].remaining()), (false, 5, 0));
+}
+
+async fn a_refund_gives_back_what_still_counts(store: &Store) {
+    let hour = seconds(3600);
+    let limits = [sliding("a", 100, hour), fixed("b", 100, hour), bucket("c", 100, hour, 100)];
+    let check = Check::new(subject("a"), &limits).with_cost(60);
+    let consumed = store.decide(check).await;
+    store.advance(seconds(36));
+    store.limiter.refund(check.with_cost(20), consumed.at, store.now()).await.unwrap();
+    let used: Vec<u64> =
+        store.check(subject("a"), &limits, 0).await.limits.iter().map(|status| status.used()).collect();
+    assert_eq!(used, [40, 40, 39], "one token flowed in meanwhile");
+    store.limiter.refund(check, consumed.at, store.now()).await.unwrap();
+    let used: Vec<u64> =
+        store.check(subject("a"), &limits, 0).await.limits.iter().map(|status| status.used()).collect();
+    assert_eq!(used, [0, 0, 0], "a counter does not go below zero");
+}
+
+async fn a_refund_of_a_past_window_gives_nothing(store: &Store) {
+    let minute = seconds(60);
+    let limits = [sliding("a", 100, minute), fixed("b", 100, minute)];
+    let check = Check::new(subject("a"), &limits).with_cost(10);
+    let first = store.decide(check).await;
+    store.advance(minute);
+    store.decide(check).await;
+    store.limiter.refund(check, first.at, store.now()).await.unwrap();
+    let look = store.check(subject("a"), &limits, 0).await;
+    assert_eq!((look.limits[0].used(), look.limits[1].used()), (10, 10), "the sliding window still counted the first");
+}
+
+async fn a_weight_multiplies_the_cost(store: &Store) {
+    let limits = [fixed("calls", 100, seconds(60)), fixed("tokens", 100, seconds(60)).with_weight(30)];
+    assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
+    let refused = store.check(subject("a"), &limits, 1).await;
+    assert_eq!((refused.limits[0].used(), refused.limits[1].used()), (3, 90));
+    let never = store.check(subject("a"), &limits, 4).await;
+    assert_eq!(never.retry, Some(Retry::Never));
 }

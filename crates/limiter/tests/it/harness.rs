@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tollgate_limiter::{
-    Check, Decision, Floor, HashKey, Limit, Limiter, Options, Quota, Subject, TimeSource, Timestamp, Window,
+    Check, Decision, Floor, HashKey, Leases, Limit, Limiter, Options, Quota, Subject, TimeSource, Timestamp, Window,
 };
 
 /// 2026-01-01T00:00:00Z, and the start of a window of every length the tests use.
@@ -100,9 +100,13 @@ impl Store {
     }
 
     pub(crate) async fn redis() -> Self {
+        Self::redis_with(Leases::Automatic).await
+    }
+
+    pub(crate) async fn redis_with(leases: Leases) -> Self {
         let server = RedisServer::start().await;
         // A shared machine may be slow to schedule a child: the tests of the budget set their own.
-        let options = Options { time: TimeSource::Caller, call_budget: Duration::from_secs(5), ..Options::default() };
+        let options = Options { time: TimeSource::Caller, leases, call_budget: seconds(5), ..Options::default() };
         Self::new(Limiter::connect(&server.url(), options).await.unwrap(), Some(server))
     }
 
@@ -160,4 +164,8 @@ pub(crate) fn sliding(name: &str, limit: u64, window: Duration) -> Limit {
 
 pub(crate) fn fixed(name: &str, limit: u64, window: Duration) -> Limit {
     Limit::new(name, Quota::fixed_window(limit, Window::Every(window)).unwrap())
+}
+
+pub(crate) fn bucket(name: &str, limit: u64, window: Duration, burst: u64) -> Limit {
+    Limit::new(name, Quota::token_bucket(limit, window, burst).unwrap())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tollgate_limiter::{Check, Leases, Limit, Limiter, Options, Stats, Subject, Timestamp};
 
-use crate::harness::{RedisServer, fixed, seconds, sliding, subject};
+use crate::harness::{RedisServer, bucket, fixed, seconds, sliding, subject};
 
 const SECOND: i64 = 1_000_000;
 const LIMIT: u64 = 400;
@@ -84,9 +84,27 @@ fn windows(admissions: &[Admission]) -> HashMap<(usize, i64), u64> {
     windows
 }
 
-async fn run(nodes: u64, leases: Leases, limit: Limit) {
+/// Whether any stretch of time holds more than a bucket of `burst` lets through, with `rate` per second flowing in.
+fn check_bucket(admissions: &[Admission], rate: u64, burst: u64, overshoot: u64) {
+    for subject in 0..SUBJECTS * SHAPES.len() {
+        let mut admitted: Vec<_> = admissions.iter().filter(|admission| admission.subject == subject).collect();
+        admitted.sort_by_key(|admission| admission.answered);
+        // Every 97th is start enough: a stretch that holds too much does so from its neighbours too, all but a few.
+        for (start, first) in admitted.iter().enumerate().step_by(97) {
+            let mut sum = 0;
+            for admission in admitted.iter().skip(start).filter(|admission| admission.asked >= first.asked) {
+                sum += 1;
+                let flowed = (admission.answered - first.asked).unsigned_abs() * rate / SECOND.unsigned_abs();
+                assert!(sum <= burst + flowed + overshoot, "{sum} where {burst} + {flowed} + {overshoot} are allowed");
+            }
+        }
+    }
+}
+
+/// What nodes under load admitted of `limit` within three seconds.
+async fn run(nodes: u64, leases: Leases, limit: Limit) -> Vec<Admission> {
     let server = RedisServer::start().await;
-    let (stop, overshoot, limits) = (Arc::new(AtomicBool::new(false)), limit.max_overshoot(), Arc::from([limit]));
+    let (stop, limits) = (Arc::new(AtomicBool::new(false)), Arc::from([limit]));
     let (mut limiters, mut callers) = (Vec::new(), Vec::new());
     for node in 0..nodes {
         let options = Options { leases, call_budget: seconds(5), ..Options::default() };
@@ -103,26 +121,31 @@ async fn run(nodes: u64, leases: Leases, limit: Limit) {
     for caller in callers {
         admissions.extend(caller.await.unwrap());
     }
-    let windows = windows(&admissions);
-    for (window, admitted) in &windows {
-        assert!(*admitted <= LIMIT + overshoot, "{admitted} in {window:?} on {nodes} nodes with leases {leases:?}");
-    }
-    assert!(windows.values().any(|admitted| *admitted > LIMIT * 8 / 10), "the limit was in reach: {windows:?}");
     let leased: u64 = limiters.iter().map(|node| node.stats().leased).sum();
-    assert_eq!(
-        leased > 0,
-        leases == Leases::Automatic,
-        "{:?}",
-        limiters.iter().map(Limiter::stats).collect::<Vec<Stats>>()
-    );
+    let stats: Vec<Stats> = limiters.iter().map(Limiter::stats).collect();
+    assert_eq!(leased > 0, leases == Leases::Automatic, "{stats:?}");
+    admissions
+}
+
+async fn every_window_is_kept(nodes: u64, leases: Leases) {
+    for limit in [fixed("second", LIMIT, seconds(1)), sliding("second", LIMIT, seconds(1))] {
+        let overshoot = limit.max_overshoot();
+        let windows = windows(&run(nodes, leases, limit).await);
+        for (window, admitted) in &windows {
+            assert!(*admitted <= LIMIT + overshoot, "{admitted} in {window:?} on {nodes} nodes, leases {leases:?}");
+        }
+        assert!(windows.values().any(|admitted| *admitted > LIMIT * 8 / 10), "the limit was in reach: {windows:?}");
+    }
+    let limit = bucket("steady", 10 * LIMIT, seconds(1), LIMIT);
+    let overshoot = if leases == Leases::Automatic { limit.max_overshoot() } else { 0 };
+    check_bucket(&run(nodes, leases, limit).await, 10 * LIMIT, LIMIT, overshoot);
 }
 
 macro_rules! histories {
     ($($name:ident: $nodes:literal, $leases:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $name() {
-            run($nodes, Leases::$leases, fixed("second", LIMIT, seconds(1))).await;
-            run($nodes, Leases::$leases, sliding("second", LIMIT, seconds(1))).await;
+            every_window_is_kept($nodes, Leases::$leases).await;
         }
     )*};
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tollgate_limiter::{
-    Calendar, CalendarUnit, Check, Decision, Floor, Limit, Mode, Quota, Retry, Source, Subject, Timestamp, Tz, Window,
+    Algorithm, Calendar, CalendarUnit, Check, Decision, Floor, Leases, Limit, Mode, Quota, Retry, Source, Subject,
+    Timestamp, Tz, Window,
 };
 
 use crate::harness::{NEW_YEAR, Store, subject};
@@ -17,6 +18,10 @@ struct Step {
     cost: u32,
     who: u8,
     floor: Option<(i64, u64)>,
+    /// Afterwards, gives back as much as that, consumed so many µs before.
+    refund: Option<(u32, i64)>,
+    /// Sevenths of the limits' sizes that hold for this step.
+    size: u64,
 }
 
 fn window() -> impl Strategy<Value = Duration> {
@@ -39,7 +44,7 @@ fn limit() -> impl Strategy<Value = u64> {
     prop_oneof![1_u64..20, 1_u64..10_000, Just(1_000_000_000)]
 }
 
-fn quota() -> impl Strategy<Value = Quota> {
+fn windowed() -> impl Strategy<Value = Quota> {
     prop_oneof![
         3 => (limit(), window()).prop_map(|(limit, window)| Quota::sliding_window(limit, Window::Every(window)).unwrap()),
         1 => (limit(), window()).prop_map(|(limit, window)| Quota::fixed_window(limit, Window::Every(window)).unwrap()),
@@ -47,13 +52,40 @@ fn quota() -> impl Strategy<Value = Quota> {
     ]
 }
 
-fn limits() -> impl Strategy<Value = Vec<Limit>> {
+fn quota() -> impl Strategy<Value = Quota> {
+    let bucket = (limit(), window(), limit())
+        .prop_filter_map("refills too slowly", |(limit, window, burst)| Quota::token_bucket(limit, window, burst).ok());
+    prop_oneof![3 => windowed(), 1 => bucket]
+}
+
+fn limits(quota: impl Strategy<Value = Quota>) -> impl Strategy<Value = Vec<Limit>> {
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Count)];
-    prop::collection::vec((quota(), mode), 1..4).prop_map(|quotas| {
-        let named =
-            |(index, (quota, mode)): (usize, (Quota, Mode))| Limit::new(index.to_string(), quota).with_mode(mode);
+    let weight = prop_oneof![4 => Just(1_u32), 1 => 1_u32..5, 1 => Just(1_000_000)];
+    prop::collection::vec((quota, mode, weight), 1..4).prop_map(|quotas| {
+        let named = |(index, (quota, mode, weight)): (usize, (Quota, Mode, u32))| {
+            Limit::new(index.to_string(), quota).with_mode(mode).with_weight(weight)
+        };
         quotas.into_iter().enumerate().map(named).collect()
     })
+}
+
+/// The same limits after an operator changed their sizes, which their counters outlive.
+fn resized(limits: &[Limit], factor: u64) -> Vec<Limit> {
+    let resize = |limit: &Limit| {
+        let size = |size: u64| (size * factor / 7).clamp(1, 1_000_000_000);
+        let (quota, window) = (limit.quota(), limit.quota().window());
+        let resized = match (quota.algorithm(), window) {
+            (Algorithm::SlidingWindow, _) => Quota::sliding_window(size(quota.limit()), window),
+            (Algorithm::TokenBucket, Window::Every(length)) => {
+                Quota::token_bucket(quota.limit(), length, size(quota.burst()))
+            }
+            _ => Quota::fixed_window(size(quota.limit()), window),
+        };
+        resized.map_or(limit.clone(), |quota| {
+            Limit::new(limit.name(), quota).with_mode(limit.mode()).with_weight(limit.weight())
+        })
+    };
+    limits.iter().map(resize).collect()
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,7 +97,16 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let cost = prop_oneof![6 => 0_u32..12, 1 => 0_u32..20_000, 1 => Just(u32::MAX)];
     let floor = prop::option::weighted(0.1, (-1_i64..2, 0_u64..100));
-    (advance, cost, 0_u8..2, floor).prop_map(|(advance, cost, who, floor)| Step { advance, cost, who, floor })
+    let refund = prop::option::weighted(0.2, (1_u32..20, 0_i64..200_000_000));
+    let size = prop_oneof![8 => Just(7_u64), 1 => 1_u64..30];
+    (advance, cost, 0_u8..2, floor, refund, size).prop_map(|(advance, cost, who, floor, refund, size)| Step {
+        advance,
+        cost,
+        who,
+        floor,
+        refund,
+        size,
+    })
 }
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -97,11 +138,10 @@ fn pair(run: u32) -> [Subject; 2] {
     [first, others.find(|other| other.partition() != first.partition()).unwrap()]
 }
 
-#[test]
-fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
+fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, leases: Leases) {
     let runtime = runtime();
-    let redis = runtime.block_on(Store::redis());
-    let trace = (limits(), prop::collection::vec(step(), 1..40));
+    let redis = runtime.block_on(Store::redis_with(leases));
+    let trace = (limits, prop::collection::vec(step(), 1..40));
     let run = Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(cases(400));
     let outcome = runner.run(&trace, |(limits, steps)| {
@@ -113,25 +153,41 @@ fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
             now = now.saturating_add(step.advance).clamp(0, 1 << 52);
             let at = Timestamp::from_micros(now);
             let floors = floors(step, &limits, at);
+            let limits = resized(&limits, step.size);
             let check = Check::new(subjects[usize::from(step.who)], &limits).with_cost(step.cost).with_floors(&floors);
-            let (left, right) = runtime.block_on(async {
-                (memory.limiter.check(check, at).await.unwrap(), redis.limiter.check(check, at).await.unwrap())
+            let decisions = runtime.block_on(async {
+                let decisions = [&memory, &redis].map(|store| store.limiter.check(check, at));
+                let [left, right] = decisions;
+                let decisions = [left.await.unwrap(), right.await.unwrap()];
+                if let Some((amount, before)) = step.refund {
+                    let moment = Timestamp::from_micros(now - before);
+                    for store in [&memory, &redis] {
+                        store.limiter.refund(check.with_cost(amount), moment, at).await.unwrap();
+                    }
+                }
+                decisions
             });
             // Which way the answer came about is the stores' own affair.
-            prop_assert_eq!(
-                Decision { source: Source::Exact, ..left },
-                Decision { source: Source::Exact, ..right },
-                "{:?}",
-                step
-            );
+            let [left, right] = decisions.map(|decision| Decision { source: Source::Exact, ..decision });
+            prop_assert_eq!(left, right, "{:?}", step);
         }
         Ok(())
     });
     outcome.unwrap();
 }
 
+#[test]
+fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
+    stores_agree(limits(quota()), Leases::Off);
+}
+
+#[test]
+fn a_node_with_slices_answers_as_the_rules_in_memory_do() {
+    stores_agree(limits(windowed()), Leases::Automatic);
+}
+
 fn retry_is_exact(runtime: &tokio::runtime::Runtime, store: &Store, count: u32) {
-    let trace = (limits(), prop::collection::vec(step(), 1..30));
+    let trace = (limits(quota()), prop::collection::vec(step(), 1..30));
     let run = Cell::new(0);
     let refusals = Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(cases(count));
@@ -149,7 +205,11 @@ fn retry_is_exact(runtime: &tokio::runtime::Runtime, store: &Store, count: u32) 
             match decision.retry {
                 None => prop_assert!(decision.allowed),
                 Some(Retry::Never) => {
-                    prop_assert!(limits.iter().any(|limit| u64::from(step.cost) > limit.quota().limit()))
+                    prop_assert!(
+                        limits
+                            .iter()
+                            .any(|limit| u64::from(step.cost) * u64::from(limit.weight()) > limit.quota().burst())
+                    )
                 }
                 Some(Retry::At(moment)) => {
                     refusals.set(refusals.get() + 1);
@@ -186,7 +246,7 @@ proptest! {
 
     #[test]
     fn no_aligned_window_ever_holds_more_than_its_limit(
-        quota in quota(),
+        quota in windowed(),
         steps in prop::collection::vec((-500_000_i64..5_000_000, 0_u32..20), 1..200),
     ) {
         let runtime = runtime();
@@ -209,6 +269,37 @@ proptest! {
                 let used = admitted.entry(quota.window().period(counted.max(at)).start).or_default();
                 *used += u64::from(cost);
                 prop_assert!(*used <= quota.limit());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn a_bucket_never_lets_through_more_than_it_holds_and_what_flows_in(
+        (limit, window, burst) in (1_u64..50, 1_u64..5_000, 1_u64..50),
+        steps in prop::collection::vec((0_i64..500_000, 1_u32..5), 1..150),
+    ) {
+        let runtime = runtime();
+        let store = runtime.block_on(Store::memory());
+        let limits = [Limit::new("only", Quota::token_bucket(limit, Duration::from_millis(window), burst).unwrap())];
+        let mut admitted = Vec::<(i64, u64)>::new();
+        let mut now = NEW_YEAR;
+        for (advance, cost) in steps {
+            now += advance;
+            let check = Check::new(subject("a"), &limits).with_cost(cost);
+            if runtime.block_on(store.limiter.check(check, Timestamp::from_micros(now))).unwrap().allowed {
+                admitted.push((now, u64::from(cost)));
+            }
+        }
+        for (start, (from, _)) in admitted.iter().enumerate() {
+            let mut sum = 0;
+            for (at, cost) in &admitted[start..] {
+                sum += cost;
+                let flowed = (at - from).unsigned_abs() * limit / (window * 1_000);
+                prop_assert!(sum <= burst + flowed, "{} within {} µs", sum, at - from);
             }
         }
     }

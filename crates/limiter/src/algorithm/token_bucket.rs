@@ -1,0 +1,125 @@
+//! Token bucket, as GCRA: a bucket of `burst` tokens that refills evenly, exact in integers. Cell: `a` when it was last
+//! rolled (µs), `b` what is missing from a full bucket, in parts of a token, `c` how many parts a token has.
+use super::{Cell, Numbers, Rolled, ceil_div};
+
+/// Parts in a full bucket stay below this, so that sums of two stay exact in a Lua double.
+const MAX_PARTS: i128 = 1 << 52;
+
+/// `limit` tokens flow in per `window` µs; at most `burst` are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TokenBucket {
+    pub(crate) limit: i64,
+    pub(crate) window: i64,
+    pub(crate) burst: i64,
+    /// Parts per token.
+    pub(crate) token: i64,
+    /// Parts that flow in per µs.
+    pub(crate) flow: i64,
+}
+
+impl TokenBucket {
+    /// The bucket fills within 2^50 µs: see [`crate::quota::MAX_WINDOW`]. Where no whole number of parts gives the rate
+    /// exactly, a token has up to one part too many: slower by less than one part in `flow * window / limit`.
+    pub(crate) fn new(limit: i64, window: i64, burst: i64) -> Self {
+        let divisor = greatest_common_divisor(limit, window);
+        let exact = (window / divisor, limit / divisor);
+        let parts = |token: i128| token * i128::from(burst);
+        let (token, flow) = if parts(i128::from(exact.0)) <= MAX_PARTS {
+            exact
+        } else {
+            let token = |flow: i64| (i128::from(window) * i128::from(flow) + i128::from(limit) - 1) / i128::from(limit);
+            let flow = (0..52).map(|power| 1 << power).take_while(|flow| parts(token(*flow)) <= MAX_PARTS).last();
+            let flow = flow.unwrap_or(1);
+            (i64::try_from(token(flow)).unwrap_or(i64::MAX), flow)
+        };
+        Self { limit, window, burst, token, flow }
+    }
+
+    pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
+        let Some(Cell { numbers: Numbers { a, b, c }, .. }) = cell.copied() else {
+            return self.rolled(now, 0, false);
+        };
+        let missing = self.in_parts(b, c);
+        if now >= a {
+            let elapsed = now - a;
+            let missing = if elapsed >= ceil_div(missing, self.flow) { 0 } else { missing - elapsed * self.flow };
+            self.rolled(now, missing, false)
+        } else if a - now <= self.window {
+            self.rolled(a, missing, false)
+        } else {
+            self.rolled(now, missing, true)
+        }
+    }
+
+    /// What is missing, in this quota's parts. Tokens taken under another size stay taken, a begun one wholly; but never
+    /// is more missing than a full bucket holds.
+    fn in_parts(&self, missing: i64, token: i64) -> i64 {
+        let missing = if token == self.token || token <= 0 {
+            missing
+        } else {
+            let begun = if missing % token > 0 { self.token } else { 0 };
+            (missing / token).min(self.burst) * self.token + begun
+        };
+        missing.min(self.burst * self.token)
+    }
+
+    fn rolled(&self, at: i64, missing: i64, moved: bool) -> Rolled {
+        let numbers = Numbers { a: at, b: missing, c: self.token };
+        Rolled { numbers, at, until: at + ceil_div(missing, self.flow), moved }
+    }
+
+    pub(super) fn used(&self, rolled: &Rolled) -> i64 {
+        ceil_div(rolled.numbers.b, self.token)
+    }
+
+    pub(super) fn consume(&self, rolled: &mut Rolled, cost: i64) {
+        let missing = rolled.numbers.b + cost.min(self.burst) * self.token;
+        *rolled = self.rolled(rolled.at, missing.min(self.burst * self.token), rolled.moved);
+    }
+
+    pub(super) fn give_back(&self, rolled: &mut Rolled, amount: i64) -> bool {
+        let missing = (rolled.numbers.b - amount.min(self.burst) * self.token).max(0);
+        let changed = missing < rolled.numbers.b;
+        *rolled = self.rolled(rolled.at, missing, rolled.moved);
+        changed
+    }
+
+    pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
+        if cost > self.burst {
+            return i64::MAX;
+        }
+        let short = rolled.numbers.b + cost * self.token - self.burst * self.token;
+        rolled.at + ceil_div(short.max(0), self.flow)
+    }
+}
+
+fn greatest_common_divisor(mut left: i64, mut right: i64) -> i64 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000;
+
+    #[test]
+    fn common_rates_are_exact() {
+        for (limit, window, burst) in [(10, 1_000_000, 20), (1_000, 3_600_000_000, 1_000), (100_000, DAY, 5_000)] {
+            let bucket = TokenBucket::new(limit, window, burst);
+            assert_eq!(i128::from(bucket.token) * i128::from(limit), i128::from(bucket.flow) * i128::from(window));
+        }
+    }
+
+    #[test]
+    fn an_awkward_rate_is_slower_by_less_than_a_millionth() {
+        let bucket = TokenBucket::new(999_999_937, 30 * DAY, 10_000_000);
+        let [token, flow] = [bucket.token, bucket.flow].map(|parts| parts as f64);
+        let slower = token / flow * 999_999_937.0 / (30 * DAY) as f64;
+        assert!((1.0..1.000_001).contains(&slower), "{bucket:?}: {slower}");
+        assert!(i128::from(bucket.token) * i128::from(bucket.burst) <= MAX_PARTS);
+    }
+}
