@@ -65,11 +65,11 @@
 //! is written. File systems that cannot overwrite in place (ZFS) cannot promise that: give the folder a reservation there.
 //! A disk that fails under the mapping ends the process with SIGBUS: nothing is answered that was not recorded.
 //!
-//! | nanoseconds per record (`cargo bench -p tollgate-journal`; 2 idle cores, ext4, Linux 6.18) | 64 bytes | 256 | 4096 |
+//! | nanoseconds per record (`cargo bench -p tollgate-journal`; 2 cores, load about 1, ext4, Linux 6.18) | 64 bytes | 256 | 4096 |
 //! |---|---|---|---|
-//! | `append`, page faults included | 35 to 50 | 95 to 115 | 1300 to 1700 |
+//! | `append`, page faults included | 45 to 50 | 95 to 115 | 1300 to 1700 |
 //! | a `write` call per record, same CRC and lock | 315 to 340 | 430 | 2150 |
-//! | `append` with two threads at it | 45 to 95 | | |
+//! | `append` with two threads at it | 80 to 95 | | |
 //!
 //! The pages ahead of the writer are touched by the background: without, one `append` in about 100,000 waited 1 to 40 ms for
 //! the file system.
