@@ -1,1 +1,24 @@
-//! Tollgate's stories: one file per resource of the HTTP API, one test per promise, each on every stack there is.
+//! Tollgate's stories: one file per resource of the HTTP API, one test per promise, each on every stack there is; then the
+//! faults, with real processes and real servers that stop.
+
+mod api_keys;
+mod auth;
+mod backlog;
+mod errors;
+mod flushall;
+mod health;
+mod idempotency;
+mod jobs;
+mod kill;
+mod metrics;
+mod nodes;
+mod openapi;
+mod outage;
+mod plans;
+mod processes;
+mod rate_limit;
+mod restart;
+mod secrets_leak;
+mod usage;
+mod validate;
+mod violations;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tollgate_repository::Repository;
 
 use crate::wait::{eventually_blocking, free_port};
 
@@ -51,6 +52,13 @@ impl Database {
     /// Its address.
     pub fn url(&self) -> String {
         url(self.port, &self.name)
+    }
+
+    /// All that it holds, as SQL.
+    pub fn dump(&self) -> Vec<u8> {
+        let dumped = Command::new(binary("pg_dump")).arg(self.url()).output().expect("pg_dump starts");
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        dumped.stdout
     }
 
     /// Its address through `port`, where a proxy listens.
@@ -185,6 +193,10 @@ async fn make_template(port: u16) {
     let mut admin = PgConnection::connect(&url(port, "postgres")).await.expect("PostgreSQL answers");
     let sql = format!("create database {TEMPLATE}");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.expect("an empty database");
+    let options = tollgate_repository::Options { max_connections: 1, acquire_timeout: START_WITHIN, replica_url: None };
+    let repository = Repository::connect(&url(port, TEMPLATE), options).await.expect("a valid address");
+    repository.migrate().await.expect("the migrations apply");
+    repository.close().await;
 }
 
 fn url(port: u16, database: &str) -> String {

@@ -28,6 +28,7 @@ pub struct Process {
     port: u16,
     starts: u32,
     core: Option<u32>,
+    bootstrap_token: Option<&'static str>,
 }
 
 impl Process {
@@ -48,7 +49,22 @@ impl Process {
     fn new(binary: &'static str, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let output = TempDir::new().expect("a temporary folder");
-        Self { binary, settings, child: None, output, port: free_port(), starts: 0, core: None }
+        Self {
+            binary,
+            settings,
+            child: None,
+            output,
+            port: free_port(),
+            starts: 0,
+            core: None,
+            bootstrap_token: Some(crate::BOOTSTRAP_TOKEN),
+        }
+    }
+
+    /// Lets it make its first admin token by itself.
+    pub fn without_bootstrap_token(mut self) -> Self {
+        self.bootstrap_token = None;
+        self
     }
 
     /// Keeps it on one processor core, with `taskset`.
@@ -77,7 +93,7 @@ impl Process {
             command.env(format!("TOLLGATE__{}", key.replace('.', "__").to_uppercase()), value);
         }
         let spawned = command
-            .env("TOLLGATE_BOOTSTRAP_TOKEN", crate::BOOTSTRAP_TOKEN)
+            .envs(self.bootstrap_token.map(|token| ("TOLLGATE_BOOTSTRAP_TOKEN", token)))
             .current_dir(self.output.path())
             .stdin(Stdio::null())
             .stdout(log("out"))

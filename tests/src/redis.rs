@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tempfile::TempDir;
+
 use crate::wait::{eventually_blocking, free_port};
 
 /// A child takes milliseconds to answer; a loaded machine may need far longer.
@@ -16,6 +18,7 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 pub struct Redis {
     port: u16,
     child: Option<Child>,
+    dir: TempDir,
 }
 
 impl Redis {
@@ -26,7 +29,7 @@ impl Redis {
 
     /// Starts a server.
     pub fn start() -> Self {
-        let mut redis = Self { port: free_port(), child: None };
+        let mut redis = Self { port: free_port(), child: None, dir: TempDir::new().expect("a temporary folder") };
         redis.restart();
         redis
     }
@@ -34,9 +37,12 @@ impl Redis {
     /// Starts the server again on its port, empty.
     pub fn restart(&mut self) {
         self.stop();
+        // What a story saved to look at is no persistence.
+        let _none = std::fs::remove_file(self.dir.path().join("dump.rdb"));
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir", "/", "--loglevel", "warning"])
+            .args(["--save", "", "--appendonly", "no", "--rdbcompression", "no", "--loglevel", "warning", "--dir"])
+            .arg(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -72,6 +78,12 @@ impl Redis {
     /// The process, for its processor time.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running server").id()
+    }
+
+    /// All that it holds, as it would be written to a disk.
+    pub fn dump(&self) -> Vec<u8> {
+        assert_eq!(self.command("SAVE"), "+OK");
+        std::fs::read(self.dir.path().join("dump.rdb")).expect("a saved dump")
     }
 
     /// Sends an inline command and returns the first line of the answer.

@@ -1,0 +1,80 @@
+//! Two nodes on the same PostgreSQL and Redis: one count, and changes that reach both within a second.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tollgate_tests::{
+    app::{App, Key, on_every_stack},
+    wait::eventually,
+};
+
+/// The contract: in force on every node within a second. The rest is for a machine that runs other tests beside this one.
+const IN_FORCE_WITHIN: Duration = Duration::from_millis(2_500);
+
+/// Tells a story of two nodes wherever counters are shared.
+async fn on_two_nodes(story: impl AsyncFn(&App, &App)) {
+    on_every_stack(async |app| {
+        if app.stack.redis.is_some() {
+            let other = app.another_node().await;
+            story(app, &other).await;
+            other.stop().await;
+        }
+    })
+    .await;
+}
+
+async fn status_becomes(node: &App, key: &Key, status: u16) {
+    let started = Instant::now();
+    eventually(&format!("the node answers {status}"), IN_FORCE_WITHIN, async || {
+        (node.validate(key).await.status == status).then_some(())
+    })
+    .await;
+    eprintln!("in force after {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn two_nodes_admit_one_limit() {
+    on_two_nodes(async |one, two| {
+        let key = one.key_limited("sliding_window", 30, 3_600).await;
+        let answers = join_all((0..80).map(|n| if n % 2 == 0 { one.validate(&key) } else { two.validate(&key) })).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 30);
+        one.used_becomes(&key, 30).await;
+        two.used_becomes(&key, 30).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_on_one_node_is_in_force_on_the_other_within_a_second() {
+    on_two_nodes(async |one, two| {
+        let key = one.key("free").await;
+        two.validate(&key).await.expect(200);
+        let path = format!("/api/v1/api-keys/{}", key.id);
+        one.admin.post(&format!("{path}/suspend"), &json!({"seconds": null, "reason": null})).await.expect(200);
+        status_becomes(two, &key, 403).await;
+        one.admin.post(&format!("{path}/resume"), &json!({})).await.expect(200);
+        status_becomes(two, &key, 200).await;
+        two.exhaust(&key).await;
+        one.admin.put(&format!("/api/v1/rate-limit/{}", key.id), &json!({"new_limit": 100_000})).await.expect(200);
+        status_becomes(two, &key, 200).await;
+        let rotated = one.admin.post(&format!("{path}/rotate"), &json!({"grace_seconds": 0})).await.expect(200);
+        status_becomes(two, &key, 401).await;
+        let key = Key { secret: rotated.data()["key"].as_str().unwrap().to_owned(), ..key };
+        two.validate(&key).await.expect(200);
+        one.admin.delete(&path).await.expect(204);
+        status_becomes(two, &key, 401).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reset_on_one_node_frees_the_other() {
+    on_two_nodes(async |one, two| {
+        let key = one.key("free").await;
+        two.exhaust(&key).await;
+        one.admin.post(&format!("/api/v1/rate-limit/{}/reset", key.id), &json!({})).await.expect(200);
+        status_becomes(two, &key, 200).await;
+    })
+    .await;
+}

@@ -1,0 +1,172 @@
+//! The service's own OpenAPI document, read as a list of operations that a story can drive.
+
+use serde_json::{Map, Value, json};
+
+use crate::answer::Client;
+
+/// Deeper than any body here; a schema that refers to itself ends there.
+const MAX_DEPTH: usize = 12;
+
+/// The document of a running service.
+pub struct Document(pub Value);
+
+/// One route and method.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// In upper case.
+    pub method: String,
+    /// With `{names}`.
+    pub path: String,
+    /// The scope that a token needs, if the operation is not for everyone.
+    pub scope: Option<String>,
+    /// Schema of the JSON body, if it takes one.
+    pub body: Option<Value>,
+    /// As it stands in the document.
+    pub value: Value,
+}
+
+impl Document {
+    /// Asks the service for it.
+    pub async fn of(client: &Client) -> Self {
+        Self(client.get("/openapi.json").await.expect(200).body)
+    }
+
+    /// Every operation there is.
+    pub fn operations(&self) -> Vec<Operation> {
+        let paths = self.0["paths"].as_object().expect("paths");
+        let methods = |(path, item): (&String, &Value)| {
+            let known = ["get", "put", "post", "delete", "patch"].into_iter();
+            let one = |method: &str| Operation {
+                method: method.to_uppercase(),
+                path: path.clone(),
+                scope: item[method]["x-required-scope"].as_str().map(str::to_owned),
+                body: item[method].pointer("/requestBody/content/application~1json/schema").cloned(),
+                value: item[method].clone(),
+            };
+            known.filter(|method| item.get(method).is_some()).map(one).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(methods).collect()
+    }
+
+    /// What a `$ref` stands for; the schema itself when it is none.
+    pub fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
+        match schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
+            Some(pointer) => self.0.pointer(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")),
+            None => schema,
+        }
+    }
+
+    /// The schema's example: its own, or one made of its members' where it has none.
+    pub fn example(&self, schema: &Value) -> Value {
+        self.example_at(schema, 0)
+    }
+
+    fn example_at(&self, schema: &Value, depth: usize) -> Value {
+        assert!(depth < MAX_DEPTH, "a schema without end: {schema}");
+        let given = schema.get("example").or_else(|| schema["examples"].get(0)).or_else(|| schema.get("default"));
+        if let Some(given) = given {
+            return given.clone();
+        }
+        let resolved = self.resolve(schema);
+        if resolved != schema {
+            return self.example_at(resolved, depth + 1);
+        }
+        if let Some(first) = schema["enum"].get(0) {
+            return first.clone();
+        }
+        for choice in ["oneOf", "anyOf"] {
+            let real = |one: &&Value| one["type"] != "null";
+            if let Some(first) = schema[choice].as_array().and_then(|all| all.iter().find(real)) {
+                return self.example_at(first, depth + 1);
+            }
+        }
+        self.example_of_type(schema, depth)
+    }
+
+    fn example_of_type(&self, schema: &Value, depth: usize) -> Value {
+        match first_type(schema) {
+            "object" => {
+                let required = schema["required"].as_array().cloned().unwrap_or_default();
+                let mut members = Map::new();
+                for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+                    if required.contains(&json!(name)) || self.resolve(member).get("example").is_some() {
+                        members.insert(name.clone(), self.example_at(member, depth + 1));
+                    }
+                }
+                Value::Object(members)
+            }
+            "array" => json!([self.example_at(&schema["items"], depth + 1)]),
+            "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
+            "boolean" => json!(true),
+            _ => json!("text"),
+        }
+    }
+
+    /// How `value` differs from `schema`; empty when it conforms. Types, required members, enums and choices.
+    pub fn differences(&self, schema: &Value, value: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        self.compare(schema, value, "", &mut found);
+        found
+    }
+
+    fn compare(&self, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+        let schema = self.resolve(schema);
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            self.compare(part, value, at, found);
+        }
+        for choice in ["oneOf", "anyOf"] {
+            let fits = |one: &Value| self.differences(one, value).is_empty();
+            if schema[choice].as_array().is_some_and(|all| !all.iter().any(fits)) {
+                found.push(format!("{at}: none of {choice} fits {value}"));
+            }
+        }
+        if !type_fits(&schema["type"], value) {
+            found.push(format!("{at}: {value} is not of type {}", schema["type"]));
+        }
+        if schema["enum"].as_array().is_some_and(|all| !all.contains(value)) {
+            found.push(format!("{at}: {value} is not one of {}", schema["enum"]));
+        }
+        if let Some(members) = value.as_object() {
+            for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if !members.contains_key(name) {
+                    found.push(format!("{at}/{name}: missing"));
+                }
+            }
+            for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+                if let Some(value) = members.get(name) {
+                    self.compare(member, value, &format!("{at}/{name}"), found);
+                }
+            }
+        }
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            if let Some(items) = schema.get("items") {
+                self.compare(items, item, &format!("{at}/{index}"), found);
+            }
+        }
+    }
+}
+
+fn first_type(schema: &Value) -> &str {
+    let real = |types: &'_ Vec<Value>| types.iter().position(|one| one != "null");
+    match &schema["type"] {
+        Value::Array(types) => real(types).and_then(|at| types[at].as_str()).unwrap_or_default(),
+        one => one.as_str().unwrap_or_default(),
+    }
+}
+
+fn type_fits(wanted: &Value, value: &Value) -> bool {
+    match wanted {
+        Value::Array(types) => types.iter().any(|one| type_fits(one, value)),
+        Value::String(name) => match name.as_str() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "null" => value.is_null(),
+            _ => false,
+        },
+        _ => true,
+    }
+}
