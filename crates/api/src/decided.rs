@@ -1,6 +1,9 @@
 //! A decision as HTTP: status, headers and body of an answered check, written in one place.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use chrono::{DateTime, Utc};
 use hyper::{
     StatusCode,
@@ -17,6 +20,8 @@ use crate::{problem::CONTENT_TYPE_PROBLEM, rate_limit_headers, views};
 const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 /// Enough for a key with two limits and a quota, so that the buffer does not grow.
 const BODY_BYTES: usize = 640;
+/// As many headers as a decision may have, so that the map does not grow.
+const MAX_HEADERS: usize = 12;
 
 /// The answer to a check. On a refusal the members of a problem stand beside these.
 #[derive(Serialize, ToSchema)]
@@ -187,9 +192,11 @@ pub(crate) fn respond(checked: &Checked, style: HeaderStyle, now: DateTime<Utc>,
     if serde_json::to_writer(&mut body, &decided).is_err() {
         return crate::problem::Problem::internal("a decision cannot be written as JSON").into_response();
     }
-    let mut response = (decided.status(), body).into_response();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = decided.status();
     let json = HeaderValue::from_static("application/json");
     let headers = response.headers_mut();
+    headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, if checked.allowed() { json } else { CONTENT_TYPE_PROBLEM });
     rate_limit_headers::insert(headers, checked, style);
     response

@@ -3,7 +3,7 @@
 //! The body is read as JSON whatever `Content-Type` says: credentials travel in headers that a browser does not add by
 //! itself, so a form that posts `text/plain` gains nothing, and a client that forgets the header is served.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -43,7 +43,11 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let collected = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await;
+    let mut whole = std::pin::pin!(Limited::new(body, MAX_BODY_BYTES).collect());
+    let collected = match soon(whole.as_mut()).await {
+        Some(collected) => Ok(collected),
+        None => timeout(BODY_TIMEOUT, whole).await,
+    };
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
@@ -57,6 +61,22 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "INVALID_REQUEST", detail))
         }
     }
+}
+
+/// What `future` comes to if that is known by the second look. A body that came with its headers is there by then, and a
+/// timer need not be set for it.
+async fn soon<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut looked = false;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if looked => Poll::Ready(None),
+        Poll::Pending => {
+            looked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Reads `T`; 400 for what is not JSON, 422 for wrong fields.

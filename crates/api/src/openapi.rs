@@ -139,6 +139,10 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
             .build();
         operation.parameters.get_or_insert_default().push(key.into());
     }
+    let tag = operation.tags.iter().flatten().next().map(|tag| tag.replace('-', "_"));
+    if let (Some(id), Some(tag)) = (&mut operation.operation_id, tag) {
+        *id = format!("{tag}_{id}");
+    }
     describe_scope(operation);
 }
 

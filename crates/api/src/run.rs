@@ -82,7 +82,6 @@ pub async fn run(
     let app = App::new(service.clone()).map_err(StartError::from)?;
     let (stop_http, stop_worker) = (CancellationToken::new(), CancellationToken::new());
     let serving = serve(&app, listeners, &stop_http);
-    service.start();
     let worker = service
         .config()
         .worker
@@ -95,6 +94,7 @@ pub async fn run(
     };
     let outcome = match prepared {
         Some(Ok(first_token)) => {
+            service.start();
             on_ready(first_token);
             shutdown.await;
             Ok(())
@@ -103,7 +103,7 @@ pub async fn run(
         None => Ok(()),
     };
     service.drain();
-    if outcome.is_ok() {
+    if service.is_prepared() {
         tracing::info!("stopping: not ready from now on");
         sleep(Duration::from_secs(service.config().api.drain_seconds)).await;
     }
@@ -111,7 +111,7 @@ pub async fn run(
     for server in serving {
         ended("a listener", server.await);
     }
-    if outcome.is_ok() {
+    if service.is_prepared() {
         service.ship_all(SHIP_TIMEOUT).await;
     }
     stop_worker.cancel();

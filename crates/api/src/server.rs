@@ -8,7 +8,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{Router, body::Body, response::Response};
 use hyper::{
     body::Incoming,
-    header::{CONNECTION, HeaderValue},
+    header::{CONNECTION, HeaderValue, TRANSFER_ENCODING},
     server::conn::http1,
     service::service_fn,
 };
@@ -134,8 +134,11 @@ async fn answer(
         std::future::pending::<()>().await;
     }
     request.extensions_mut().insert(Peer(peer));
+    // hyper has dropped a Content-Length that stood beside it; whatever follows on such a connection is not to be read as
+    // another request (RFC 9112, section 6.1).
+    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let mut response = router.call(request.map(Body::new)).await?;
-    if connection.is_last_request() {
+    if is_chunked || connection.is_last_request() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     connection.end_request();
@@ -319,6 +322,18 @@ mod tests {
             let answer = response(&mut socket).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{}: {answer}", &request[..30]);
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_after_a_request_with_two_lengths() {
+        let server = start(limits(), hello()).await;
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        let both = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        socket.write_all(both.as_bytes()).await.unwrap();
+        socket.write_all(REQUEST).await.unwrap();
+        let answers = response(&mut socket).await;
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+        assert!(answers.contains("connection: close"), "{answers}");
     }
 
     #[tokio::test]

@@ -60,10 +60,9 @@ fn hot() -> OpenApiRouter<App> {
 /// Everything that the public listener serves; `/metrics` only when it has no listener of its own.
 pub(crate) fn public(app: &App) -> Router {
     let config = &app.service.config().api;
-    let (hot, hot_paths) = hot().split_for_parts();
-    let (management, paths) = management().split_for_parts();
-    let (open, open_paths) =
-        if config.admin_listen.0.is_some() { probes() } else { probes().merge(metrics()) }.split_for_parts();
+    let open = if config.admin_listen.0.is_some() { probes() } else { probes().merge(metrics()) };
+    let [(hot, hot_paths), (management, paths), (open, open_paths)] =
+        [hot(), management(), open].map(OpenApiRouter::split_for_parts);
     let document = openapi::document([hot_paths, paths, open_paths]);
     let management = management
         .layer(from_fn_with_state(app.clone(), idempotent))
@@ -94,4 +93,50 @@ fn around(router: Router<App>, app: &App) -> Router<App> {
         None => router,
     };
     router.layer(from_fn_with_state(app.clone(), edge))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every operation of the document with its path and method.
+    fn operations() -> Vec<(String, String, Value)> {
+        let parts = [hot(), management(), probes(), metrics()].map(|router| router.split_for_parts().1);
+        let document = serde_json::to_value(openapi::document(parts)).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths = document["paths"].as_object().unwrap().clone();
+        let methods = |(path, item): (String, Value)| {
+            let item = item.as_object().unwrap().clone();
+            item.into_iter().map(move |(method, operation)| (path.clone(), method, operation))
+        };
+        paths.into_iter().flat_map(methods).collect()
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let names: Vec<_> =
+            operations().into_iter().map(|(.., operation)| operation["operationId"].to_string()).collect();
+        let distinct: HashSet<_> = names.iter().collect();
+        assert_eq!(names.len(), distinct.len(), "{names:?}");
+    }
+
+    #[test]
+    fn every_management_operation_says_which_scope_it_needs_and_that_it_may_refuse() {
+        let scopes: HashSet<_> =
+            tollgate_domain::Scope::ALL.iter().map(|scope| scope.as_str()).chain(["own key"]).collect();
+        for (path, method, operation) in operations().into_iter().filter(|(path, ..)| path.starts_with("/api/v1/")) {
+            let scope = operation["x-required-scope"].as_str();
+            assert!(scope.is_some_and(|scope| scopes.contains(scope)), "{method} {path}");
+            for status in ["401", "403", "500", "503"] {
+                assert!(operation["responses"].get(status).is_some(), "{method} {path}: {status}");
+            }
+            let is_write = method != "get";
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            assert_eq!(parameters.iter().any(|p| p["name"] == "Idempotency-Key"), is_write, "{method} {path}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
+use tollgate_domain::{ApiKeyId, BillingPeriod, FieldError, KeyStatus, LimitSpec, Scope, usage::ViolationRow};
 use tollgate_service::{Caller, Checked, LimitStatus, ViolationCursor, check::whole_seconds};
 use utoipa::{IntoParams, ToSchema};
 
@@ -35,7 +35,7 @@ pub(crate) struct Info<'a> {
     remaining: u64,
     used: u64,
     /// Seconds.
-    window: u64,
+    window: i64,
     window_start: DateTime<Utc>,
     window_end: DateTime<Utc>,
     reset_time: DateTime<Utc>,
@@ -207,11 +207,12 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
     let key = KeySummary::new(&checked, now);
     let status = checked.entry.key.status_at(now);
     let top = checked.most_constrained();
-    let window =
-        top.and_then(|(name, _)| checked.entry.specs.iter().find(|spec| spec.name == name)).map_or(0, |s| s.window);
     let status_of_top = top.map(|(_, status)| status);
     let window_end = status_of_top.map_or(now, reset_time);
-    let window_start = window_end - TimeDelta::seconds(i64::try_from(window).unwrap_or(0));
+    let seconds = |spec: &LimitSpec| TimeDelta::seconds(i64::try_from(spec.window).unwrap_or(0));
+    let of_top = top.and_then(|(name, _)| checked.entry.specs.iter().find(|spec| spec.name == name));
+    // What is no rate limit is the quota, whose window is the billing period.
+    let window_start = of_top.map_or(BillingPeriod::containing(now).start, |spec| window_end - seconds(spec));
     let remaining = status_of_top.map_or(0, LimitStatus::remaining);
     let until_reset = status_of_top.map_or(0, |s| whole_seconds(s.reset_after()));
     let info = Info {
@@ -219,7 +220,7 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
         limit: status_of_top.map_or(0, LimitStatus::limit),
         remaining,
         used: status_of_top.map_or(0, LimitStatus::used),
-        window,
+        window: (window_end - window_start).num_seconds(),
         window_start,
         window_end,
         reset_time: window_end,
