@@ -14,7 +14,10 @@ use tollgate_domain::{Algorithm, ApiKeyId, BillingPeriod, KeyStatus, LimitSpec};
 use tollgate_service::{Checked, LimitStatus, check::whole_seconds, config::HeaderStyle};
 use utoipa::ToSchema;
 
-use crate::{problem::CONTENT_TYPE_PROBLEM, rate_limit_headers, views};
+use crate::{
+    problem::{CONTENT_TYPE_PROBLEM, Problem},
+    rate_limit_headers, views,
+};
 
 /// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".
 const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -23,11 +26,9 @@ const BODY_BYTES: usize = 640;
 /// As many headers as a decision may have, so that the map does not grow.
 const MAX_HEADERS: usize = 12;
 
-/// The answer to a check. On a refusal the members of a problem stand beside these.
+/// The answer to a check.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Decided<'a> {
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    refused: Option<Refused<'a>>,
     allowed: bool,
     /// Of the most constrained limit, as are the next three.
     #[schema(example = 1000)]
@@ -49,7 +50,7 @@ pub(crate) struct Decided<'a> {
     degraded: bool,
 }
 
-/// The members of RFC 9457, and the limits that refused.
+/// The answer to a refused check: the members of RFC 9457, the limits that refused, and the members of any answer.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Refused<'a> {
     r#type: &'static str,
@@ -60,6 +61,8 @@ pub(crate) struct Refused<'a> {
     code: &'static str,
     #[serde(rename = "violated-policies")]
     violated_policies: Vec<&'a str>,
+    #[serde(flatten)]
+    decided: Decided<'a>,
 }
 
 /// Whose decision it is.
@@ -107,11 +110,10 @@ pub(crate) struct QuotaState {
 }
 
 impl<'a> Decided<'a> {
-    /// `now` is the service's; `instance` the request's id.
-    pub(crate) fn new(checked: &'a Checked, now: DateTime<Utc>, instance: &'a str) -> Self {
+    /// `now` is the service's.
+    fn new(checked: &'a Checked, now: DateTime<Utc>) -> Self {
         let top = checked.most_constrained().map(|(_, status)| status);
         Self {
-            refused: (!checked.allowed()).then(|| Refused::new(checked, instance)),
             allowed: checked.allowed(),
             limit: top.map_or(0, LimitStatus::limit),
             remaining: top.map_or(0, LimitStatus::remaining),
@@ -124,14 +126,11 @@ impl<'a> Decided<'a> {
             degraded: checked.decision.degraded,
         }
     }
-
-    pub(crate) fn status(&self) -> StatusCode {
-        if self.allowed { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS }
-    }
 }
 
 impl<'a> Refused<'a> {
-    fn new(checked: &'a Checked, instance: &'a str) -> Self {
+    /// `instance` is the request's id.
+    fn new(checked: &'a Checked, now: DateTime<Utc>, instance: &'a str) -> Self {
         let (code, detail) = if checked.quota_exceeded() {
             ("QUOTA_EXCEEDED", "the billing period's quota is used up")
         } else {
@@ -145,6 +144,7 @@ impl<'a> Refused<'a> {
             instance,
             code,
             violated_policies: checked.violated().collect(),
+            decided: Decided::new(checked, now),
         }
     }
 }
@@ -185,19 +185,33 @@ pub(crate) fn reset_time(status: &LimitStatus) -> DateTime<Utc> {
     DateTime::from_timestamp(rate_limit_headers::reset_unix(status), 0).unwrap_or_default()
 }
 
+/// The body of an answered check.
+pub(crate) fn body(checked: &Checked, now: DateTime<Utc>, instance: &str) -> Result<Vec<u8>, serde_json::Error> {
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    if checked.allowed() {
+        serde_json::to_writer(&mut body, &Decided::new(checked, now))?;
+    } else {
+        serde_json::to_writer(&mut body, &Refused::new(checked, now, instance))?;
+    }
+    Ok(body)
+}
+
 /// 200 or 429 with everything that belongs to it.
 pub(crate) fn respond(checked: &Checked, style: HeaderStyle, now: DateTime<Utc>, instance: &str) -> Response {
-    let decided = Decided::new(checked, now, instance);
-    let mut body = Vec::with_capacity(BODY_BYTES);
-    if serde_json::to_writer(&mut body, &decided).is_err() {
-        return crate::problem::Problem::internal("a decision cannot be written as JSON").into_response();
-    }
+    let body = match body(checked, now, instance) {
+        Ok(body) => body,
+        Err(error) => return Problem::internal(error.to_string()).into_response(),
+    };
+    let (status, content_type) = if checked.allowed() {
+        (StatusCode::OK, HeaderValue::from_static("application/json"))
+    } else {
+        (StatusCode::TOO_MANY_REQUESTS, CONTENT_TYPE_PROBLEM)
+    };
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = decided.status();
-    let json = HeaderValue::from_static("application/json");
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(MAX_HEADERS);
-    headers.insert(CONTENT_TYPE, if checked.allowed() { json } else { CONTENT_TYPE_PROBLEM });
+    headers.insert(CONTENT_TYPE, content_type);
     rate_limit_headers::insert(headers, checked, style);
     response
 }

@@ -30,6 +30,11 @@ impl Named for PlanId {
     const WHAT: &'static str = "plan";
 }
 
+/// Only the dead letters have ids that are not UUIDs.
+impl Named for String {
+    const WHAT: &'static str = "dead job";
+}
+
 /// The path's `{id}`. A text that cannot be an id names nothing: 404.
 pub(crate) struct Id<T>(pub(crate) T);
 

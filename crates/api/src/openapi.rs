@@ -150,8 +150,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
 fn describe_scope(operation: &mut Operation) {
     let scope = operation.extensions.as_ref().and_then(|all| all.get("x-required-scope")?.as_str().map(str::to_owned));
     let Some(scope) = scope else { return };
-    let needs =
-        if scope == "own key" { "Needs a client's own key.".to_owned() } else { format!("Needs the scope `{scope}`.") };
+    let needs = format!("Needs the scope `{scope}`.");
     let before = operation.description.take().filter(|text| !text.is_empty());
     operation.description = Some(before.map_or_else(|| needs.clone(), |text| format!("{text}\n\n{needs}")));
 }

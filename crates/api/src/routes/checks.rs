@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::Who,
-    decided::{Decided, KeySummary, QuotaState, quota_state, respond},
+    decided::{Decided, KeySummary, QuotaState, Refused, body, quota_state, respond},
     edge::RequestId,
     json::Json,
     problem::Problem,
@@ -125,7 +125,7 @@ struct PreviewLimit<'a> {
 /// Check a key by id and consume from its limits.
 #[utoipa::path(post, path = "/api/v1/rate-limit/check", tag = "checks", request_body = Check,
     responses((status = 200, description = "The call may go ahead.", body = Decided<'static>),
-        (status = 429, description = "A limit or the quota refuses it.", body = Decided<'static>, content_type = "application/problem+json")),
+        (status = 429, description = "A limit or the quota refuses it.", body = Refused<'static>, content_type = "application/problem+json")),
     extensions(("x-required-scope" = json!("limits:check"))))]
 pub(crate) async fn check(
     State(app): State<App>,
@@ -166,7 +166,10 @@ async fn one_of_batch(
 ) -> Result<Box<RawValue>, serde_json::Error> {
     let id = check.api_key_id;
     match app.service.check(tenant_id, id, &CheckRequest::from(Call::from(check))).await {
-        Ok(checked) => serde_json::value::to_raw_value(&Decided::new(&checked, app.service.clock().now(), instance)),
+        Ok(checked) => {
+            let body = body(&checked, app.service.clock().now(), instance)?;
+            RawValue::from_string(String::from_utf8_lossy(&body).into_owned())
+        }
         Err(error) => Problem::from(error).in_batch(instance),
     }
 }

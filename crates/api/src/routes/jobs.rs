@@ -1,11 +1,7 @@
 //! Jobs that failed too often: look at them, try them again.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
-use axum::{
-    Json as Answer,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{Json as Answer, extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::Who,
-    extract::{Params, page},
+    extract::{Id, Params, page},
     problem::Problem,
     views::{Data, List},
 };
@@ -77,7 +73,7 @@ pub(crate) async fn dead(
 pub(crate) async fn retry(
     State(app): State<App>,
     Who(caller): Who,
-    Path(id): Path<String>,
+    Id(id): Id<String>,
 ) -> Result<Answer<Data<Retried>>, Problem> {
     caller.require(Scope::Admin)?;
     app.service.retry_job(&id).await?;

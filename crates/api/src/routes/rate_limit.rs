@@ -19,7 +19,6 @@ use crate::{
     extract::{Id, Params, page_size},
     json::Json,
     problem::Problem,
-    rate_limit_headers,
     views::{self, ApiKeyView, Cursor, Data, Series},
 };
 
@@ -114,8 +113,10 @@ pub(crate) struct ViolationView {
 }
 
 /// Where the caller's own key stands.
+///
+/// Needs a client's own key, not an admin token.
 #[utoipa::path(get, path = "/api/v1/rate-limit/info", tag = "rate-limit",
-    responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)), extensions(("x-required-scope" = json!("own key"))))]
+    responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)))]
 pub(crate) async fn own_info(State(app): State<App>, Who(caller): Who) -> Result<Response, Problem> {
     match caller {
         Caller::Key(entry) => Ok(info_of(&app, app.service.limit_info(entry).await?)),
@@ -230,9 +231,7 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
         tier: &checked.entry.key.tier,
         status,
     };
-    let mut response = Data::json(info).into_response();
-    rate_limit_headers::insert(response.headers_mut(), &checked, app.headers);
-    response
+    Data::json(info).into_response()
 }
 
 fn done(checked: &Checked) -> Answer<ResetDone> {

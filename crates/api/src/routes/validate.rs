@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::{credential, request_ip},
-    decided::{Decided, respond},
+    decided::{Decided, Refused, respond},
     edge::{caught, check_url, finish_validate},
     json,
     problem::Problem,
@@ -51,7 +51,7 @@ pub(crate) struct Validate {
 /// Check a key and consume from its limits. A refusal is 429 and consumes nothing.
 #[utoipa::path(post, path = "/api/public/v1/rate-limit/validate", tag = "checks", request_body = Option<Validate>,
     responses((status = 200, description = "The call may go ahead.", body = Decided<'static>),
-        (status = 429, description = "A limit or the quota refuses it.", body = Decided<'static>, content_type = "application/problem+json")))]
+        (status = 429, description = "A limit or the quota refuses it.", body = Refused<'static>, content_type = "application/problem+json")))]
 pub(crate) async fn validate(State(app): State<App>, request: Request) -> Response {
     let started = Instant::now();
     let id = app.ids.of(request.headers());
