@@ -1,5 +1,6 @@
 //! What is asked: a cost against every limit of one or several subjects, decided in one atomic step.
 use crate::error::InvalidCheck;
+use crate::hold::{self, HoldId};
 use crate::limit::Limit;
 use crate::subject::Subject;
 use crate::time::Timestamp;
@@ -54,12 +55,39 @@ pub struct Check<'a> {
     first: Part<'a>,
     others: &'a [Part<'a>],
     cost: u32,
+    purpose: Purpose,
+}
+
+/// What a check does to its limits. Lives in µs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Consumes its cost.
+    Consume,
+    /// Consumes its cost, and holds it of concurrency limits.
+    Acquire(HoldId),
+    /// Holds its cost of all limits.
+    Reserve(HoldId, i64),
+    /// Ends a hold and consumes the cost, whatever the limits say.
+    Settle(HoldId),
+    /// Gives a hold another life.
+    Renew(HoldId, i64),
+    /// Gives back the cost, consumed at a moment.
+    GiveBack(i64),
+}
+
+impl Purpose {
+    pub(crate) fn hold(self) -> Option<HoldId> {
+        match self {
+            Self::Acquire(id) | Self::Reserve(id, _) | Self::Settle(id) | Self::Renew(id, _) => Some(id),
+            Self::Consume | Self::GiveBack(_) => None,
+        }
+    }
 }
 
 impl<'a> Check<'a> {
     /// A check of cost 1.
     pub fn new(subject: Subject, limits: &'a [Limit]) -> Self {
-        Self { first: Part { subject, limits, floors: &[] }, others: &[], cost: 1 }
+        Self { first: Part { subject, limits, floors: &[] }, others: &[], cost: 1, purpose: Purpose::Consume }
     }
 
     /// Cost 0 looks: it is always allowed and consumes nothing.
@@ -79,6 +107,16 @@ impl<'a> Check<'a> {
         Self { others, ..self }
     }
 
+    /// The name under which slots of concurrency limits are held. Without one, a check of such a limit is invalid.
+    #[must_use]
+    pub fn with_hold(self, id: HoldId) -> Self {
+        self.with_purpose(Purpose::Acquire(id))
+    }
+
+    pub(crate) fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
     pub fn cost(&self) -> u32 {
         self.cost
     }
@@ -92,6 +130,21 @@ impl<'a> Check<'a> {
         &self.first
     }
 
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Under which name, and for how long, the check holds its price of this limit; None when it consumes it.
+    pub(crate) fn holding(&self, limit: &Limit) -> Option<(HoldId, i64)> {
+        match self.purpose {
+            Purpose::Acquire(id) => {
+                limit.quota().rule().only_holds().then(|| (id, hold::life(limit.quota().rule(), 0)))
+            }
+            Purpose::Reserve(id, life) => Some((id, hold::life(limit.quota().rule(), life))),
+            _ => None,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), InvalidCheck> {
         if self.others.len() >= MAX_PARTS {
             return Err(InvalidCheck::TooManyParts { most: MAX_PARTS });
@@ -103,6 +156,10 @@ impl<'a> Check<'a> {
             }
             if self.parts().take(index).any(|earlier| earlier.subject == part.subject) {
                 return Err(InvalidCheck::SubjectTwice);
+            }
+            let nameless = self.purpose == Purpose::Consume && self.cost > 0;
+            if nameless && part.limits.iter().any(|limit| limit.quota().rule().only_holds()) {
+                return Err(InvalidCheck::HoldWithoutName);
             }
         }
         Ok(())

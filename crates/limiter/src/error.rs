@@ -40,6 +40,10 @@ pub enum InvalidCheck {
     SubjectTwice,
     #[error("the subjects of one check must share a partition")]
     PartitionsDiffer,
+    #[error("a concurrency limit is held under a name: the check has none")]
+    HoldWithoutName,
+    #[error("a reservation lives 1 ms to 1 day, in whole microseconds")]
+    Life,
     #[error("a floor names a limit that is not there")]
     FloorWithoutLimit,
 }

@@ -7,12 +7,14 @@ mod check;
 mod decide;
 mod decision;
 mod error;
+mod hold;
 mod limit;
 mod limiter;
 mod memory;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
+mod state;
 mod subject;
 mod time;
 mod window;
@@ -20,10 +22,14 @@ mod window;
 pub use check::{Check, Floor, Part, Raise};
 pub use decision::{Decision, LimitStatus, Retry, Source};
 pub use error::{Error, InvalidCheck};
+pub use hold::HoldId;
 pub use limit::{Limit, MAX_WEIGHT, Mode, OnFailure};
 pub use limiter::{Leases, Limiter, Options, Stats, TimeSource};
 pub use memory::MemoryStore;
-pub use quota::{Algorithm, InvalidQuota, MAX_FIXED_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW, Quota};
+pub use quota::{
+    Algorithm, InvalidQuota, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW,
+    Quota,
+};
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 pub use subject::{HashKey, Subject};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
+use crate::algorithm::{Cell, Rolled};
 use crate::quota::{Algorithm, Quota};
 use crate::window::{CalendarUnit, Window};
 
@@ -95,6 +96,16 @@ impl Limit {
         self.quota.rule().max_overshoot().unsigned_abs()
     }
 
+    /// What a check of `cost` takes. At most 2^32 * 10^6, so below 2^52.
+    pub(crate) fn price(&self, cost: u32) -> i64 {
+        i64::from(cost) * i64::from(self.weight)
+    }
+
+    /// The limit's cell, from what its rule made of it.
+    pub(crate) fn cell(&self, rolled: &Rolled) -> Cell {
+        Cell { id: self.id, numbers: rolled.numbers, until: rolled.until }
+    }
+
     /// Names the limit's cell within a subject.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -114,6 +125,7 @@ fn identity(name: &str, quota: &Quota) -> u64 {
         Algorithm::SlidingWindow => b"sliding_window",
         Algorithm::FixedWindow => b"fixed_window",
         Algorithm::TokenBucket => b"token_bucket",
+        Algorithm::Concurrency => b"concurrency",
     });
     match quota.window() {
         Window::Every(length) => field(&length.as_micros().to_le_bytes()),

@@ -3,10 +3,12 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::{Check, Raise};
+use crate::check::{Check, Purpose, Raise};
 use crate::decision::Decision;
-use crate::error::Error;
+use crate::error::{Error, InvalidCheck};
+use crate::hold::HoldId;
 use crate::memory::MemoryStore;
+use crate::quota::life_of;
 #[cfg(feature = "redis")]
 use crate::redis::RedisStore;
 use crate::subject::Subject;
@@ -132,14 +134,45 @@ impl Limiter {
     /// Gives the cost of `check` back to each of its limits, as far as the window it was consumed in still counts. `moment`
     /// is [`Decision::at`] of the decision that consumed it. May be more than was consumed: a counter never goes below 0.
     pub async fn refund(&self, check: Check<'_>, moment: Timestamp, now: Timestamp) -> Result<(), Error> {
+        self.settle(check.with_purpose(Purpose::GiveBack(moment.clamped())), now).await.map(drop)
+    }
+
+    /// Decides `check` and, where it is allowed, holds its cost instead of consuming it, for a cost that is known only
+    /// afterwards. [`commit`](Self::commit) it or [`release`](Self::release) it; after `life`, 1 ms to 1 day, it releases
+    /// itself. Reserving under the same name again replaces the reservation.
+    pub async fn reserve(
+        &self,
+        check: Check<'_>,
+        hold: HoldId,
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<Decision, Error> {
+        let life = life_of(life).ok_or(InvalidCheck::Life)?;
+        self.check(check.with_purpose(Purpose::Reserve(hold, life)), now).await
+    }
+
+    /// Ends a hold and consumes the cost that `check` now has, whatever its limits say: it was used. True when the hold
+    /// still was there; the cost is consumed in any case, so do not repeat a commit that was answered.
+    pub async fn commit(&self, check: Check<'_>, hold: HoldId, now: Timestamp) -> Result<bool, Error> {
+        self.settle(check.with_purpose(Purpose::Settle(hold)), now).await
+    }
+
+    /// Ends a hold on the limits of `check`: a slot is free again, a reservation is cancelled. True when it still was there.
+    pub async fn release(&self, check: Check<'_>, hold: HoldId, now: Timestamp) -> Result<bool, Error> {
+        self.settle(check.with_cost(0).with_purpose(Purpose::Settle(hold)), now).await
+    }
+
+    /// Gives a hold another life: `life` from now for a reservation, the limit's own for a slot. False when it was over.
+    pub async fn renew(&self, check: Check<'_>, hold: HoldId, life: Duration, now: Timestamp) -> Result<bool, Error> {
+        let life = life_of(life).ok_or(InvalidCheck::Life)?;
+        self.settle(check.with_purpose(Purpose::Renew(hold, life)), now).await
+    }
+
+    async fn settle(&self, check: Check<'_>, now: Timestamp) -> Result<bool, Error> {
         match self {
-            Self::Memory(store) => {
-                check.validate()?;
-                store.give_back(&check, moment, now);
-                Ok(())
-            }
+            Self::Memory(store) => store.settle(&check, now),
             #[cfg(feature = "redis")]
-            Self::Redis(store) => store.give_back(&check, moment, now).await,
+            Self::Redis(store) => store.settle(&check, now).await,
         }
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::algorithm::{FixedWindow, Rule, SlidingWindow, TokenBucket};
+use crate::algorithm::{Concurrency, FixedWindow, Rule, SlidingWindow, TokenBucket};
 use crate::time::micros;
 use crate::window::Window;
 
@@ -15,6 +15,10 @@ pub const MAX_WINDOW: Duration = Duration::from_secs(3_660 * 86_400);
 pub const MAX_SLIDING_LIMIT: u64 = 1_000_000_000;
 /// Largest limit of a fixed window, exact in a Lua double with any cost added.
 pub const MAX_FIXED_LIMIT: u64 = 1_000_000_000_000_000;
+/// Most slots of a concurrency limit: every one is a record in the subject's value.
+pub const MAX_CONCURRENCY: u64 = 1_000;
+/// Longest life of a hold that is not renewed.
+pub const MAX_LIFE: Duration = Duration::from_secs(86_400);
 
 /// How a quota counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +30,8 @@ pub enum Algorithm {
     FixedWindow,
     /// A bucket that refills evenly and lets through what it holds.
     TokenBucket,
+    /// So many at a time, each until it is released or its time is up.
+    Concurrency,
 }
 
 /// How much may be used in how long, and by which algorithm.
@@ -44,6 +50,8 @@ pub enum InvalidQuota {
     Window { window: Duration },
     #[error("a bucket of {burst} that refills by {limit} every {window:?} is full only after more than 3660 days")]
     Refill { limit: u64, window: Duration, burst: u64 },
+    #[error("life {life:?} of a hold is out of range: 1 ms to 1 day, in whole microseconds, is allowed")]
+    Life { life: Duration },
     #[error("a sliding window has a fixed length: calendar periods are for fixed windows")]
     SlidingCalendar,
     #[error("anchor day {day} is out of range: 1 to {last} is allowed")]
@@ -85,11 +93,19 @@ impl Quota {
         Ok(Self { rule: Rule::TokenBucket(TokenBucket::new(limit, window, burst)) })
     }
 
+    /// At most `limit` held at a time, each for `life` unless it is renewed. `limit` 1..=1000, `life` 1 ms to 1 day.
+    pub fn concurrency(limit: u64, life: Duration) -> Result<Self, InvalidQuota> {
+        let limit = in_range(limit, MAX_CONCURRENCY)?;
+        let life = life_of(life).ok_or(InvalidQuota::Life { life })?;
+        Ok(Self { rule: Rule::Concurrency(Concurrency { limit, life }) })
+    }
+
     pub fn algorithm(&self) -> Algorithm {
         match self.rule {
             Rule::SlidingWindow(_) => Algorithm::SlidingWindow,
             Rule::FixedWindow(_) => Algorithm::FixedWindow,
             Rule::TokenBucket(_) => Algorithm::TokenBucket,
+            Rule::Concurrency(_) => Algorithm::Concurrency,
         }
     }
 
@@ -106,11 +122,13 @@ impl Quota {
         self.rule.limit().unsigned_abs()
     }
 
+    /// The window; of a token bucket, in what time the limit flows in; of a concurrency limit, how long a hold lives.
     pub fn window(&self) -> Window {
         match &self.rule {
             Rule::SlidingWindow(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
             Rule::FixedWindow(rule) => rule.window,
             Rule::TokenBucket(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
+            Rule::Concurrency(rule) => Window::Every(Duration::from_micros(rule.life.unsigned_abs())),
         }
     }
 
@@ -122,6 +140,12 @@ impl Quota {
 fn in_range(limit: u64, largest: u64) -> Result<i64, InvalidQuota> {
     let refused = InvalidQuota::Limit { limit, largest };
     if limit == 0 || limit > largest { Err(refused) } else { i64::try_from(limit).map_err(|_| refused) }
+}
+
+/// A hold's life in µs.
+pub(crate) fn life_of(life: Duration) -> Option<i64> {
+    let whole = life.subsec_nanos().is_multiple_of(1_000);
+    (whole && (MIN_WINDOW..=MAX_LIFE).contains(&life)).then(|| micros(life))
 }
 
 /// The window's length in µs.

@@ -46,10 +46,6 @@ impl FixedWindow {
         raised
     }
 
-    pub(super) fn used(&self, rolled: &Rolled) -> i64 {
-        rolled.numbers.b
-    }
-
     pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) {
         numbers.b = numbers.b.saturating_add(cost).min(MAX_COUNT);
     }
@@ -59,7 +55,11 @@ impl FixedWindow {
     }
 
     pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {
-        if cost > self.limit { i64::MAX } else { rolled.until }
+        match self.limit - cost {
+            most if most < 0 => i64::MAX,
+            most if rolled.numbers.b <= most => rolled.at,
+            _ => rolled.until,
+        }
     }
 
     fn period(&self, now: i64) -> (i64, i64) {

@@ -5,13 +5,13 @@ mod snapshot;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::algorithm::Cell;
 use crate::check::Check;
-use crate::decide::{Outcome, decide, give_back};
+use crate::decide::{Outcome, decide, settle};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::limiter::Stats;
+use crate::state::Change;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -49,47 +49,61 @@ impl MemoryStore {
     pub(crate) fn decide(&self, check: &Check<'_>, now: Timestamp, counted: impl Fn(&Limit) -> bool) -> Decision {
         let now = now.clamped();
         let mut shard = self.shard(&check.first().subject);
-        let Outcome { decision, writes } = decide(check, now, counted, |part| shard.cells(part.subject.hash()));
-        self.write(&mut shard, check, &writes, now);
+        let Outcome { decision, changes } = decide(check, now, counted, |part| shard.state(part.subject.hash()));
+        self.write(&mut shard, check, &changes, now);
         decision
     }
 
-    /// Gives every limit of a valid check its cost back, consumed at `moment`.
-    pub(crate) fn give_back(&self, check: &Check<'_>, moment: Timestamp, now: Timestamp) {
+    /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
+    pub(crate) fn settle(&self, check: &Check<'_>, now: Timestamp) -> Result<bool, Error> {
+        check.validate()?;
         let now = now.clamped();
         let mut shard = self.shard(&check.first().subject);
-        let writes = give_back(check, moment.clamped(), now, |part| shard.cells(part.subject.hash()));
-        self.write(&mut shard, check, &writes, now);
+        let (changes, found) = settle(check, now, |part| shard.state(part.subject.hash()));
+        self.write(&mut shard, check, &changes, now);
+        Ok(found)
     }
 
-    fn write(&self, shard: &mut Shard, check: &Check<'_>, writes: &[(usize, Cell)], now: i64) {
-        if writes.is_empty() {
+    fn write(&self, shard: &mut Shard, check: &Check<'_>, changes: &[(usize, Change)], now: i64) {
+        if changes.is_empty() {
             return;
         }
+        let before = shard.len();
         for (index, part) in check.parts().enumerate() {
-            let mut cells = writes.iter().filter(|(part, _)| *part == index).map(|(_, cell)| *cell).peekable();
-            if cells.peek().is_some() && shard.write(part.subject.hash(), cells, now) {
-                self.make_room(shard, now);
+            let mut own = changes.iter().filter(|(part, _)| *part == index).map(|(_, change)| *change).peekable();
+            if own.peek().is_some() {
+                shard.write(part.subject.hash(), own, now);
             }
         }
+        self.make_room(shard, before, now);
     }
 
-    /// After a new subject came: the expired go as the sweep finds them, and the oldest when there still are too many.
-    fn make_room(&self, shard: &mut Shard, now: i64) {
-        let mut held = self.held.fetch_add(1, Ordering::Relaxed) + 1;
-        let swept = shard.sweep_for_one_more(now);
-        held -= swept;
-        let before = shard.len();
-        if held > self.capacity && before > 1 && shard.evict(now) {
-            self.evicted.fetch_add(1, Ordering::Relaxed);
+    /// After subjects came: the expired go as the sweep finds them, and the oldest when there still are too many.
+    fn make_room(&self, shard: &mut Shard, before: usize, now: i64) {
+        for _ in before..shard.len() {
+            shard.sweep(now);
+            let held = (self.held.load(Ordering::Relaxed) + shard.len()).saturating_sub(before);
+            if held > self.capacity && shard.len() > 1 && shard.evict(now) {
+                self.evicted.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        self.held.fetch_sub(swept + before - shard.len(), Ordering::Relaxed);
+        self.account(before, shard.len());
+    }
+
+    /// Takes over how the number of subjects in one shard changed, while its lock is held.
+    fn account(&self, before: usize, after: usize) {
+        if after >= before {
+            self.held.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.held.fetch_sub(before - after, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn reset(&self, subject: Subject) {
-        if self.shard(&subject).remove(subject.hash()) {
-            self.held.fetch_sub(1, Ordering::Relaxed);
-        }
+        let mut shard = self.shard(&subject);
+        let before = shard.len();
+        shard.remove(subject.hash());
+        self.account(before, shard.len());
     }
 
     pub(crate) fn stats(&self) -> Stats {

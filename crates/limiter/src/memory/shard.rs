@@ -1,19 +1,18 @@
-//! The subjects of one partition: a slab of entries, an open-addressed index into it, and the order of last consumption.
+//! The subjects of one partition: a slab of entries and an open-addressed index into it.
 #![expect(clippy::indexing_slicing, reason = "every index comes from this shard's own tables, which only grow")]
 use smallvec::SmallVec;
 
 use crate::algorithm::Cell;
+use crate::hold::Hold;
+use crate::state::{Change, StateRef};
 
 /// Most cells of a subject; past it the one that ends first is dropped. The script on Redis does the same.
 const MAX_CELLS: usize = 64;
 /// Entries looked at for every new subject, so that the expired are found about as fast as new ones come.
 const SWEEP: usize = 2;
-/// Entries looked at for an expired one before the oldest has to go: a microsecond's worth.
-const SEARCH: usize = 256;
+/// Entries looked at when one has to go: an expired one, or else the one among them that was written longest ago.
+const SEARCH: usize = 32;
 const NONE: u32 = u32::MAX;
-
-/// The cells of one subject: a single limit needs no allocation.
-pub(super) type Cells = SmallVec<[Cell; 1]>;
 
 /// Half of the hash beside the entry's place: a probe that misses does not touch the entry.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +26,13 @@ const VACANT: Slot = Slot { tag: 0, entry: NONE };
 #[derive(Debug)]
 struct Entry {
     hash: [u64; 2],
-    /// Neighbours in the order of last consumption; a free entry's `older` is the next free one.
-    newer: u32,
-    older: u32,
-    /// Empty when the entry is free.
-    cells: Cells,
+    /// The shard's count of writes when this was written last; a free entry's is the next free one.
+    written: u32,
+    /// A single limit needs no allocation.
+    cells: SmallVec<[Cell; 1]>,
+    /// Most subjects hold nothing.
+    #[expect(clippy::box_collection, reason = "one word instead of three, in every entry")]
+    holds: Option<Box<Vec<Hold>>>,
 }
 
 #[derive(Debug)]
@@ -40,92 +41,127 @@ pub(super) struct Shard {
     index: Vec<Slot>,
     entries: Vec<Entry>,
     held: usize,
-    newest: u32,
-    oldest: u32,
+    writes: u32,
     free: u32,
     /// Where the next sweep goes on.
     hand: usize,
 }
 
+impl Entry {
+    fn state(&self) -> StateRef<'_> {
+        StateRef { cells: &self.cells, holds: self.holds.as_ref().map_or(&[], |holds| holds) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.holds.is_none()
+    }
+
+    fn is_expired(&self, now: i64) -> bool {
+        let StateRef { cells, holds } = self.state();
+        cells.iter().all(|cell| cell.until <= now) && holds.iter().all(|hold| hold.until <= now)
+    }
+
+    fn apply(&mut self, change: Change, now: i64) {
+        match change {
+            Change::Cell(cell) => match self.cells.iter_mut().find(|held| held.id == cell.id) {
+                Some(held) => *held = cell,
+                None => append(&mut self.cells, cell, now),
+            },
+            Change::Hold(hold) => {
+                let holds = self.holds.get_or_insert_default();
+                holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
+                holds.push(hold);
+            }
+            Change::EndHold { cell, id } => {
+                if let Some(holds) = &mut self.holds {
+                    holds.retain(|held| held.until > now && (held.cell, held.id) != (cell, id));
+                    if holds.is_empty() {
+                        self.holds = None;
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Shard {
     pub(super) fn new() -> Self {
-        Self { index: vec![VACANT; 8], entries: Vec::new(), held: 0, newest: NONE, oldest: NONE, free: NONE, hand: 0 }
+        Self { index: vec![VACANT; 8], entries: Vec::new(), held: 0, writes: 0, free: NONE, hand: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.held
     }
 
-    /// A subject's cells; none when it is not held.
-    pub(super) fn cells(&self, hash: [u64; 2]) -> &[Cell] {
-        self.find(hash).map_or(&[], |entry| &self.entries[entry as usize].cells)
+    /// A subject's state; an empty one when it is not held.
+    pub(super) fn state(&self, hash: [u64; 2]) -> StateRef<'_> {
+        self.find(hash).map_or(StateRef::default(), |entry| self.entries[entry as usize].state())
     }
 
     /// Every subject held, for a snapshot.
-    pub(super) fn subjects(&self) -> impl Iterator<Item = ([u64; 2], &[Cell])> {
-        let held = self.entries.iter().filter(|entry| !entry.cells.is_empty());
-        held.map(|entry| (entry.hash, entry.cells.as_slice()))
+    pub(super) fn subjects(&self) -> impl Iterator<Item = ([u64; 2], StateRef<'_>)> {
+        self.entries.iter().filter(|entry| !entry.is_empty()).map(|entry| (entry.hash, entry.state()))
     }
 
-    /// Writes cells of one subject, which thereby is the newest. True when the subject was not held before.
-    pub(super) fn write(&mut self, hash: [u64; 2], cells: impl Iterator<Item = Cell>, now: i64) -> bool {
-        let found = self.find(hash);
-        let entry = found.unwrap_or_else(|| self.insert(hash));
-        let held = &mut self.entries[entry as usize].cells;
-        for cell in cells {
-            match held.iter_mut().find(|held| held.id == cell.id) {
-                Some(held) => *held = cell,
-                None => append(held, cell, now),
-            }
+    /// Changes the state of one subject.
+    pub(super) fn write(&mut self, hash: [u64; 2], changes: impl Iterator<Item = Change>, now: i64) {
+        let at = self.find(hash).unwrap_or_else(|| self.insert(hash));
+        self.writes = self.writes.wrapping_add(1);
+        let entry = &mut self.entries[at as usize];
+        entry.written = self.writes;
+        for change in changes {
+            entry.apply(change, now);
         }
-        if self.newest != entry {
-            self.unlink(entry);
-            self.link(entry);
+        if entry.is_empty() {
+            self.vacate(at);
         }
-        found.is_none()
     }
 
-    /// Forgets a subject; false when it was not held.
-    pub(super) fn remove(&mut self, hash: [u64; 2]) -> bool {
-        let Some(entry) = self.find(hash) else { return false };
-        self.unlink(entry);
-        self.vacate(entry);
-        true
+    /// Forgets a subject.
+    pub(super) fn remove(&mut self, hash: [u64; 2]) {
+        if let Some(entry) = self.find(hash) {
+            self.vacate(entry);
+        }
     }
 
     /// Makes room for one subject. True when one that still counted had to go.
     pub(super) fn evict(&mut self, now: i64) -> bool {
-        if self.sweep(SEARCH, 1, now) > 0 || self.oldest == NONE {
-            return false;
+        let (writes, mut oldest) = (self.writes, None);
+        for _ in 0..SEARCH.min(self.entries.len()) {
+            let (at, entry) = self.next();
+            if entry.is_empty() {
+                continue;
+            }
+            if entry.is_expired(now) {
+                self.vacate(at);
+                return false;
+            }
+            let age = writes.wrapping_sub(entry.written);
+            oldest = oldest.max(Some((age, at)));
         }
-        let oldest = self.oldest;
-        self.unlink(oldest);
-        self.vacate(oldest);
-        true
+        if let Some((_, at)) = oldest {
+            self.vacate(at);
+        }
+        oldest.is_some()
     }
 
-    /// Drops expired subjects as the hand passes them. Returns how many.
-    pub(super) fn sweep_for_one_more(&mut self, now: i64) -> usize {
-        self.sweep(SWEEP, SWEEP, now)
-    }
-
-    fn sweep(&mut self, look_at: usize, most: usize, now: i64) -> usize {
-        let mut dropped = 0;
-        for _ in 0..look_at.min(self.entries.len()) {
-            self.hand = (self.hand + 1) % self.entries.len();
-            let cells = &self.entries[self.hand].cells;
-            if !cells.is_empty() && cells.iter().all(|cell| cell.until <= now) {
-                // The slab is far shorter than 2^32: see `insert`.
-                let entry = self.hand as u32;
-                self.unlink(entry);
-                self.vacate(entry);
-                dropped += 1;
-                if dropped == most {
-                    break;
-                }
+    /// Drops expired subjects as the hand passes them, about as many as one that came. Returns how many.
+    pub(super) fn sweep(&mut self, now: i64) -> usize {
+        let before = self.held;
+        for _ in 0..SWEEP.min(self.entries.len()) {
+            let (at, entry) = self.next();
+            if !entry.is_empty() && entry.is_expired(now) {
+                self.vacate(at);
             }
         }
-        dropped
+        before - self.held
+    }
+
+    /// Moves the hand on by one entry.
+    fn next(&mut self) -> (u32, &Entry) {
+        self.hand = (self.hand + 1) % self.entries.len();
+        // The slab is far shorter than 2^32: see `insert`.
+        (self.hand as u32, &self.entries[self.hand])
     }
 
     fn find(&self, hash: [u64; 2]) -> Option<u32> {
@@ -143,26 +179,25 @@ impl Shard {
         }
     }
 
-    /// A new entry, linked as the newest, without cells yet.
+    /// A new entry, empty yet.
     fn insert(&mut self, hash: [u64; 2]) -> u32 {
         if (self.held + 1) * 4 > self.index.len() * 3 {
             self.grow();
         }
-        let fresh = Entry { hash, newer: NONE, older: NONE, cells: Cells::new() };
+        let fresh = Entry { hash, written: 0, cells: SmallVec::new(), holds: None };
         let entry = match self.free {
             NONE => {
                 self.entries.push(fresh);
-                // 2^32 entries of 72 bytes are more than any shard's memory.
+                // 2^32 entries of 80 bytes are more than any shard's memory.
                 (self.entries.len() - 1) as u32
             }
             free => {
-                self.free = self.entries[free as usize].older;
+                self.free = self.entries[free as usize].written;
                 self.entries[free as usize] = fresh;
                 free
             }
         };
         self.place(Slot { tag: tag(hash), entry });
-        self.link(entry);
         self.held += 1;
         entry
     }
@@ -170,8 +205,7 @@ impl Shard {
     fn vacate(&mut self, entry: u32) {
         self.unplace(entry);
         let vacated = &mut self.entries[entry as usize];
-        vacated.cells = Cells::new();
-        vacated.older = self.free;
+        (vacated.cells, vacated.holds, vacated.written) = (SmallVec::new(), None, self.free);
         self.free = entry;
         self.held -= 1;
     }
@@ -219,33 +253,10 @@ impl Shard {
     fn after(&self, at: usize) -> usize {
         (at + 1) & (self.index.len() - 1)
     }
-
-    fn link(&mut self, entry: u32) {
-        let newest = self.newest;
-        self.entries[entry as usize].older = newest;
-        self.entries[entry as usize].newer = NONE;
-        match newest {
-            NONE => self.oldest = entry,
-            newest => self.entries[newest as usize].newer = entry,
-        }
-        self.newest = entry;
-    }
-
-    fn unlink(&mut self, entry: u32) {
-        let Entry { newer, older, .. } = self.entries[entry as usize];
-        match newer {
-            NONE => self.newest = older,
-            newer => self.entries[newer as usize].older = older,
-        }
-        match older {
-            NONE => self.oldest = newer,
-            older => self.entries[older as usize].newer = newer,
-        }
-    }
 }
 
 /// Adds a cell. Dead cells go first, and the one that ends first when there are too many.
-fn append(cells: &mut Cells, cell: Cell, now: i64) {
+fn append(cells: &mut SmallVec<[Cell; 1]>, cell: Cell, now: i64) {
     cells.retain(|held| held.until > now);
     if cells.len() < MAX_CELLS {
         cells.push(cell);
@@ -266,8 +277,8 @@ mod tests {
 
     const END: i64 = 1_000;
 
-    fn cell(until: i64) -> Cell {
-        Cell { id: 1, numbers: Numbers::default(), until }
+    fn written(until: i64) -> impl Iterator<Item = Change> {
+        std::iter::once(Change::Cell(Cell { id: 1, numbers: Numbers::default(), until }))
     }
 
     /// Hashes that collide in the index: eight subjects per tag.
@@ -278,7 +289,7 @@ mod tests {
     fn filled(subjects: u64) -> Shard {
         let mut shard = Shard::new();
         for subject in 0..subjects {
-            assert!(shard.write(hash(subject), std::iter::once(cell(END)), 0));
+            shard.write(hash(subject), written(END), 0);
         }
         shard
     }
@@ -287,10 +298,10 @@ mod tests {
     fn what_was_written_is_found_after_others_were_removed() {
         let mut shard = filled(1_000);
         for subject in (0..1_000).filter(|subject| subject % 3 != 0) {
-            assert!(shard.remove(hash(subject)));
+            shard.remove(hash(subject));
         }
         for subject in 0..1_000 {
-            assert_eq!(shard.cells(hash(subject)).len(), usize::from(subject % 3 == 0), "{subject}");
+            assert_eq!(shard.state(hash(subject)).cells.len(), usize::from(subject % 3 == 0), "{subject}");
         }
         assert_eq!(shard.len(), 334);
     }
@@ -302,7 +313,7 @@ mod tests {
             shard.remove(hash(subject));
         }
         for subject in 100..150 {
-            shard.write(hash(subject), std::iter::once(cell(END)), 0);
+            shard.write(hash(subject), written(END), 0);
         }
         assert_eq!((shard.len(), shard.entries.len()), (100, 100));
     }
@@ -310,25 +321,35 @@ mod tests {
     #[test]
     fn the_subject_that_consumed_longest_ago_goes_first() {
         let mut shard = filled(10);
-        shard.write(hash(0), std::iter::once(cell(END)), 0);
+        shard.write(hash(0), written(END), 0);
         assert!(shard.evict(0));
-        assert!(shard.cells(hash(1)).is_empty());
-        assert_eq!(shard.cells(hash(0)).len(), 1);
+        assert!(shard.state(hash(1)).cells.is_empty());
+        assert_eq!(shard.state(hash(0)).cells.len(), 1);
     }
 
     #[test]
     fn an_expired_subject_goes_before_the_oldest() {
         let mut shard = filled(10);
-        shard.write(hash(7), std::iter::once(cell(5)), 0);
+        shard.write(hash(7), written(5), 0);
         assert!(!shard.evict(6), "nothing that counted was dropped");
-        assert!(shard.cells(hash(7)).is_empty());
+        assert!(shard.state(hash(7)).cells.is_empty());
         assert_eq!(shard.len(), 9);
     }
 
     #[test]
     fn new_subjects_sweep_out_the_expired() {
         let mut shard = filled(100);
-        let swept: usize = (0..60).map(|_| shard.sweep_for_one_more(END)).sum();
+        let swept: usize = (0..60).map(|_| shard.sweep(END)).sum();
         assert_eq!((swept, shard.len()), (100, 0));
+    }
+
+    #[test]
+    fn a_subject_whose_last_hold_ends_is_forgotten() {
+        let mut shard = Shard::new();
+        let hold = Hold { cell: 1, id: 7, amount: 1, until: END };
+        shard.write(hash(1), std::iter::once(Change::Hold(hold)), 0);
+        assert_eq!(shard.state(hash(1)).holds, [hold]);
+        shard.write(hash(1), std::iter::once(Change::EndHold { cell: 1, id: 7 }), 0);
+        assert_eq!(shard.len(), 0);
     }
 }

@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering;
 
 use crate::algorithm::{Cell, Numbers};
 use crate::error::Error;
+use crate::hold::Hold;
+use crate::state::{Change, StateRef};
 use crate::time::Timestamp;
 
-use super::shard::{Cells, Shard};
+use super::shard::Shard;
 use super::{MemoryStore, SHARDS, locked};
 
 const MAGIC: &[u8; 8] = b"TGLIMIT1";
 const END: &[u8; 8] = b"TGLIMEND";
-const CELL_BYTES: usize = 40;
 /// A block longer than this is damage, not data: 40 million cells in one shard.
 const LONGEST_BLOCK: u32 = 1 << 31;
 
@@ -21,8 +22,8 @@ impl MemoryStore {
         let mut block = Vec::new();
         for shard in &self.shards {
             block.clear();
-            for (hash, cells) in locked(shard).subjects() {
-                write_subject(&mut block, hash, cells);
+            for (hash, state) in locked(shard).subjects() {
+                write_subject(&mut block, hash, state);
             }
             out.write_all(&u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes())?;
             out.write_all(&crc32fast::hash(&block).to_le_bytes())?;
@@ -49,13 +50,16 @@ impl MemoryStore {
             let block = read_block(from)?;
             let mut rest = block.as_slice();
             let mut shard = locked(shard);
+            let before = shard.len();
             while !rest.is_empty() {
-                let (hash, cells) = read_subject(&mut rest).ok_or_else(|| damaged("a block ends within a subject"))?;
-                let mut live = cells.into_iter().filter(|cell| cell.until > now).peekable();
-                if live.peek().is_some() && shard.write(hash, live, now) {
-                    self.make_room(&mut shard, now);
+                let (hash, changes) =
+                    read_subject(&mut rest).ok_or_else(|| damaged("a block ends within a subject"))?;
+                let mut live = changes.into_iter().filter(|change| is_live(change, now)).peekable();
+                if live.peek().is_some() {
+                    shard.write(hash, live, now);
                 }
             }
+            self.make_room(&mut shard, before, now);
         }
         if take::<8>(from)? != *END {
             return Err(damaged("it does not end like a snapshot"));
@@ -66,39 +70,57 @@ impl MemoryStore {
     fn clear(&self) {
         for shard in &self.shards {
             let mut shard = locked(shard);
-            self.held.fetch_sub(shard.len(), Ordering::Relaxed);
+            let before = shard.len();
             *shard = Shard::new();
+            self.account(before, 0);
         }
     }
 }
 
-fn write_subject(block: &mut Vec<u8>, hash: [u64; 2], cells: &[Cell]) {
+fn write_subject(block: &mut Vec<u8>, hash: [u64; 2], state: StateRef<'_>) {
     for half in hash {
         block.extend(half.to_le_bytes());
     }
-    // A subject has at most 64 cells.
-    block.push(cells.len().to_le_bytes()[0]);
-    for Cell { id, numbers: Numbers { a, b, c }, until } in cells {
+    // A subject has at most 64 cells and 1000 holds.
+    block.push(state.cells.len().to_le_bytes()[0]);
+    block.extend(u16::try_from(state.holds.len()).unwrap_or(u16::MAX).to_le_bytes());
+    for Cell { id, numbers: Numbers { a, b, c }, until } in state.cells {
         block.extend(id.to_le_bytes());
         for number in [a, b, c, until] {
             block.extend(number.to_le_bytes());
         }
     }
+    for Hold { cell, id, amount, until } in state.holds {
+        for number in [cell, id, &amount.cast_unsigned(), &until.cast_unsigned()] {
+            block.extend(number.to_le_bytes());
+        }
+    }
 }
 
-fn read_subject(rest: &mut &[u8]) -> Option<([u64; 2], Cells)> {
+fn read_subject(rest: &mut &[u8]) -> Option<([u64; 2], Vec<Change>)> {
     let hash = [number(rest)?.cast_unsigned(), number(rest)?.cast_unsigned()];
-    let (count, after) = rest.split_first()?;
+    let (cells, after) = rest.split_first()?;
+    let (holds, after) = after.split_first_chunk::<2>()?;
     *rest = after;
-    if rest.len() < usize::from(*count) * CELL_BYTES {
-        return None;
-    }
-    let cell = |_| {
+    let mut changes = Vec::new();
+    for _ in 0..*cells {
         let id = number(rest)?.cast_unsigned();
         let numbers = Numbers { a: number(rest)?, b: number(rest)?, c: number(rest)? };
-        Some(Cell { id, numbers, until: number(rest)? })
-    };
-    Some((hash, (0..*count).map(cell).collect::<Option<_>>()?))
+        changes.push(Change::Cell(Cell { id, numbers, until: number(rest)? }));
+    }
+    for _ in 0..u16::from_le_bytes(*holds) {
+        let (cell, id) = (number(rest)?.cast_unsigned(), number(rest)?.cast_unsigned());
+        changes.push(Change::Hold(Hold { cell, id, amount: number(rest)?, until: number(rest)? }));
+    }
+    Some((hash, changes))
+}
+
+fn is_live(change: &Change, now: i64) -> bool {
+    match change {
+        Change::Cell(cell) => cell.until > now,
+        Change::Hold(hold) => hold.until > now,
+        Change::EndHold { .. } => false,
+    }
 }
 
 fn number(rest: &mut &[u8]) -> Option<i64> {

@@ -101,8 +101,10 @@ impl Batcher {
                 for (waiting, mut answer) in load.into_iter().zip(answers) {
                     // Here and not where the caller waits: a caller that goes away must not lose a slice.
                     self.front.learn(&waiting.question, &mut answer);
-                    // No receiver is left when the caller has gone away.
-                    let _ = waiting.answer.map(|waiting| waiting.send(answer));
+                    if let Some(waiting) = waiting.answer {
+                        // No receiver is left when the caller has gone away.
+                        let _ = waiting.send(answer);
+                    }
                 }
             }
             None => {

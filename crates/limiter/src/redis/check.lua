@@ -1,17 +1,21 @@
 -- Decides up to 64 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
 -- KEYS     the subjects' values, each once
 -- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
--- ARGV[2]  checks: cost, slice wanted, returns, subjects; per subject: key, limits, floors; per limit: policy;
---          per floor: limit, start, used; per return: amount, the moment it was consumed
+-- ARGV[2]  checks: cost, slice wanted, operation, returns, subjects; but for operation 0 the hold's name and life;
+--          per subject: key, limits, floors; per limit: policy; per floor: limit, start, used;
+--          per return: amount, the moment it was consumed.
+--          Operations: 0 consume, 1 consume and hold concurrency, 2 hold all, 3 end a hold and consume, 4 prolong a hold
 -- ARGV[3]  the caller's clock in µs, or empty: the server's decides
--- Reply    the clock (8 bytes), then per check its verdict and its subjects' values. 0 refused, 1 allowed, 2 a calendar
---          period is over (no values follow), 3 allowed with a slice (its size follows, 8 bytes)
--- A value  version 1, number of cells, then per cell five doubles: id, a, b, c, until. All numbers are integers below 2^53.
+-- Reply    the clock (8 bytes), then per check its verdict and its subjects' values. 0 refused (3, 4: no such hold),
+--          1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its size follows, 8 bytes)
+-- A value  version, number of cells, then per cell five doubles: id, a, b, c, until; in version 2 then the number of holds
+--          (2 bytes) and per hold four doubles: cell, name, amount, until. All numbers are integers below 2^53.
 local byte, char, ceil, floor = string.byte, string.char, math.ceil, math.floor
 local unpack_from, pack = struct.unpack, struct.pack
-local SLIDING, EVERY, CALENDAR, BUCKET = 1, 2, 3, 4
+local SLIDING, EVERY, CALENDAR, BUCKET, CONCURRENCY = 1, 2, 3, 4, 5
+local CONSUME, ACQUIRE, RESERVE, SETTLE, RENEW = 0, 1, 2, 3, 4
 local ENFORCED, GUARD = 0, 2
-local MAX_CELLS, EMPTY = 64, char(1, 0)
+local MAX_CELLS, MAX_HOLDS, EMPTY = 64, 1000, char(1, 0)
 -- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
 local SLICE = 8
 
@@ -38,6 +42,8 @@ for at = 1, #ARGV[1], 50 do
     if now < p1 or now >= p2 then kinds[i] = 0 end
   elseif kind == BUCKET then
     lengths[i], tokens[i], flows[i] = p1, p2, p3
+  elseif kind == CONCURRENCY then
+    lengths[i] = p1
   else
     local start = now - now % p1
     starts[i], ends[i], lengths[i] = start, start + p1, p1
@@ -47,30 +53,46 @@ for at = 1, #ARGV[1], 50 do
   end
 end
 
-local formats = {}
-local function format(cells)
-  local found = formats[cells]
+local formats = {{}, {}}
+local function format(doubles, records)
+  local found = formats[doubles]
   if not found then
-    found = '<' .. string.rep('ddddd', cells)
-    formats[cells] = found
+    found = {}
+    formats[doubles] = found
   end
-  return found
+  if not found[records] then found[records] = '<' .. string.rep('d', doubles * records) end
+  return found[records]
 end
 
--- values: key -> packed value; states: key -> its cells, flat; dirty: key -> to be written.
-local values, states, dirty = redis.call('MGET', unpack(KEYS)), {}, {}
+-- values: key -> packed value; states and holds: key -> its cells and its holds, flat; dirty: key -> to be written.
+local values, states, holds, dirty = redis.call('MGET', unpack(KEYS)), {}, {}, {}
+
+-- Whether a value is of a known shape; anything else, such as what another program left, is written over.
+local function shape(value)
+  if not value or #value < 2 then return end
+  local version, cells = byte(value, 1, 2)
+  local rest = #value - 2 - 40 * cells
+  if version == 1 and rest == 0 then return cells, 0 end
+  if version ~= 2 or rest < 2 then return end
+  local low, high = byte(value, 3 + 40 * cells, 4 + 40 * cells)
+  if rest == 2 + 32 * (low + 256 * high) then return cells, low + 256 * high end
+end
+
 local function load(key)
   local value = values[key]
-  local cells = value and byte(value, 1) == 1 and byte(value, 2) or 0
-  if cells == 0 or #value ~= 2 + 40 * cells then
-    values[key] = EMPTY
-    states[key] = {}
-  else
-    local state = {unpack_from(format(cells), value, 3)}
-    state[5 * cells + 1] = nil
-    states[key] = state
+  local cells, held = shape(value)
+  if not cells then
+    values[key], states[key] = EMPTY, {}
+    return states[key]
   end
-  return states[key]
+  local state = cells > 0 and {unpack_from(format(5, cells), value, 3)} or {}
+  state[5 * cells + 1] = nil
+  states[key] = state
+  if held > 0 then
+    holds[key] = {unpack_from(format(4, held), value, 5 + 40 * cells)}
+    holds[key][4 * held + 1] = nil
+  end
+  return state
 end
 
 local function find(state, id)
@@ -95,14 +117,45 @@ local function append(state)
   return first
 end
 
-local function save(key, state)
+local function save(key)
+  local state, held = states[key], holds[key]
   local cells = #state / 5
-  values[key] = char(1, cells) .. pack(format(cells), unpack(state))
+  local packed = cells > 0 and pack(format(5, cells), unpack(state)) or ''
+  if held and #held > 0 then
+    local count = #held / 4
+    values[key] = char(2, cells) .. packed .. char(count % 256, floor(count / 256)) .. pack(format(4, count), unpack(held))
+  else
+    values[key] = char(1, cells) .. packed
+  end
   dirty[key] = true
 end
 
+-- Drops what is held on a cell under a name, and what has ended; adds it anew when there is an end.
+local function hold(key, cell, name, amount, last)
+  local kept, old = {}, holds[key] or {}
+  for at = 1, #old, 4 do
+    if old[at + 3] > now and not (old[at] == cell and old[at + 1] == name) then
+      local next = #kept
+      kept[next + 1], kept[next + 2], kept[next + 3], kept[next + 4] = old[at], old[at + 1], old[at + 2], old[at + 3]
+    end
+  end
+  if last then
+    local next = #kept
+    kept[next + 1], kept[next + 2], kept[next + 3], kept[next + 4] = cell, name, amount, last
+  end
+  holds[key] = kept
+end
+
+-- The place of what is held on a cell under a name.
+local function held_at(key, cell, name)
+  local held = holds[key]
+  for at = 1, held and #held or 0, 4 do
+    if held[at] == cell and held[at + 1] == name then return at end
+  end
+end
+
 -- One entry per limit of the check under way.
-local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of = {}, {}, {}, {}, {}, {}, {}, {}
+local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of, held_of = {}, {}, {}, {}, {}, {}, {}, {}, {}
 
 local function roll_window(n, state, policy, at)
   local kind, start, length = kinds[policy], starts[policy], lengths[policy]
@@ -149,20 +202,46 @@ local function roll_bucket(n, state, policy, at)
   a_of[n], b_of[n], c_of[n], changed_of[n] = a, missing, token, moved
 end
 
-local function roll(n, state, policy)
-  policy_of[n] = policy
-  local at = find(state, ids[policy])
-  if kinds[policy] == BUCKET then roll_bucket(n, state, policy, at) else roll_window(n, state, policy, at) end
+-- What is held on a cell by all but the hold called name.
+local function held_by_others(key, cell, name)
+  local held, sum = holds[key], 0
+  for at = 1, #held, 4 do
+    if held[at] == cell and held[at + 1] ~= name and held[at + 3] > now then sum = sum + held[at + 2] end
+  end
+  return sum
+end
+
+local function roll(n, key, policy, name)
+  local state, kind = states[key], kinds[policy]
+  key_of[n], policy_of[n] = key, policy
+  held_of[n] = holds[key] and held_by_others(key, ids[policy], name) or 0
+  if kind == CONCURRENCY then
+    a_of[n], b_of[n], c_of[n], changed_of[n], until_of[n] = 0, 0, 0, false, 0
+  elseif kind == BUCKET then
+    roll_bucket(n, state, policy, find(state, ids[policy]))
+  else
+    roll_window(n, state, policy, find(state, ids[policy]))
+  end
+end
+
+-- Whether a subject may hold what a check would have it hold.
+local function has_room(key, name, wanted)
+  local held, others = holds[key], 0
+  for at = 1, held and #held or 0, 4 do
+    if held[at + 1] ~= name and held[at + 3] > now then others = others + 1 end
+  end
+  return others + wanted <= MAX_HOLDS
 end
 
 local function used(n)
   local policy = policy_of[n]
   local kind = kinds[policy]
-  if kind == BUCKET then return ceil(b_of[n] / tokens[policy]) end
-  if kind ~= SLIDING then return b_of[n] end
-  if b_of[n] == 0 then return c_of[n] end
+  if kind == CONCURRENCY then return held_of[n] end
+  if kind == BUCKET then return ceil(b_of[n] / tokens[policy]) + held_of[n] end
+  if kind ~= SLIDING then return b_of[n] + held_of[n] end
+  if b_of[n] == 0 then return c_of[n] + held_of[n] end
   local divisor = divisors[policy]
-  return ceil(b_of[n] * (clamped_of[n] and divisor or weights[policy]) / divisor) + c_of[n]
+  return ceil(b_of[n] * (clamped_of[n] and divisor or weights[policy]) / divisor) + c_of[n] + held_of[n]
 end
 
 local function consume(n, price)
@@ -173,7 +252,7 @@ local function consume(n, price)
   elseif kind == BUCKET then
     local size, token = sizes[policy], tokens[policy]
     b_of[n] = math.min(b_of[n] + math.min(price, size) * token, size * token)
-  else
+  elseif kind ~= CONCURRENCY then
     b_of[n] = math.min(b_of[n] + price, 4503599627370496)
   end
 end
@@ -182,7 +261,9 @@ end
 local function give(n, cost, moment)
   local policy, a, b, c = policy_of[n], a_of[n], b_of[n], c_of[n]
   local kind, amount = kinds[policy], cost * factors[policy]
-  if kind == BUCKET then
+  if kind == CONCURRENCY then
+    return
+  elseif kind == BUCKET then
     b_of[n] = math.max(b - math.min(amount, sizes[policy]) * tokens[policy], 0)
   elseif kind == SLIDING and moment >= a then
     c_of[n] = math.max(c - amount, 0)
@@ -209,22 +290,53 @@ local function decide(limits, cost, slice)
   return allowed, slice
 end
 
-local function write(limits, cost, slice)
-  local touched = {}
+-- Holds a price, ends or prolongs a hold. True when the price is not to be consumed, and whether there was such a hold.
+local function take(n, operation, name, life, price)
+  local key, policy = key_of[n], policy_of[n]
+  local cell, only_holds = ids[policy], kinds[policy] == CONCURRENCY
+  if only_holds then life = lengths[policy] end
+  if operation == RESERVE or operation == ACQUIRE and only_holds then
+    if price > 0 then hold(key, cell, name, price, now + life) end
+    return true, price > 0
+  elseif operation == SETTLE then
+    local at = held_at(key, cell, name)
+    local live = at and holds[key][at + 3] > now
+    if at then hold(key, cell, name) end
+    return only_holds, at, live
+  elseif operation == RENEW then
+    local at = held_at(key, cell, name)
+    local live = at and holds[key][at + 3] > now
+    if live then hold(key, cell, name, holds[key][at + 2], now + life) end
+    return true, live, live
+  end
+  return only_holds, false
+end
+
+-- Consumes a cost and a slice from every limit, or holds it, and packs what changed. True when a hold was found.
+local function write(limits, cost, slice, operation, name, life)
+  local touched, found = {}, false
   for n = 1, limits do
-    local policy = policy_of[n]
+    local policy, key = policy_of[n], key_of[n]
     local price = ((roles[policy] == GUARD and 0 or cost) + slice) * factors[policy]
-    if price > 0 then consume(n, price) end
-    if price > 0 or changed_of[n] then
-      local key = key_of[n]
+    local instead, held, live = false, false, false
+    if operation ~= CONSUME then instead, held, live = take(n, operation, name, life, price) end
+    found = found or live
+    if price > 0 and not instead then
+      consume(n, price)
+      changed_of[n] = true
+    end
+    if changed_of[n] and kinds[policy] ~= CONCURRENCY then
       local state, id = states[key], ids[policy]
       local cell = find(state, id) or append(state)
       local last = kinds[policy] == BUCKET and a_of[n] + ceil(b_of[n] / flows[policy]) or until_of[n]
       state[cell], state[cell + 1], state[cell + 2], state[cell + 3], state[cell + 4] = id, a_of[n], b_of[n], c_of[n], last
-      touched[key] = state
+      touched[key] = true
+    elseif held then
+      touched[key] = true
     end
   end
-  for key, state in pairs(touched) do save(key, state) end
+  for key in pairs(touched) do save(key) end
+  return found
 end
 
 local function number(blob, at)
@@ -234,23 +346,31 @@ end
 
 local out, checks, at, last = {pack('<d', now)}, ARGV[2], 1, #ARGV[2]
 while at <= last do
-  local cost, slice, returns, parts = number(checks, at), number(checks, at + 4), byte(checks, at + 8, at + 9)
-  at = at + 10
-  local limits, stale, keys = 0, false, {}
+  local cost, slice, operation, returns, parts = number(checks, at), number(checks, at + 4), byte(checks, at + 8, at + 10)
+  at = at + 11
+  local name, life
+  if operation ~= CONSUME then
+    name, life = unpack_from('<dd', checks, at)
+    at = at + 16
+  end
+  local limits, stale, room, keys = 0, false, true, {}
   for part = 1, parts do
     local k1, k2, count, floors = byte(checks, at, at + 3)
     local key = k1 + k2 * 256
     at = at + 4
     keys[part] = key
-    local state, base = states[key] or load(key), limits
+    local base, wanted = limits, 0
+    if not states[key] then load(key) end
     for _ = 1, count do
       local p1, p2 = byte(checks, at, at + 1)
+      local policy = p1 + p2 * 256
       at = at + 2
       limits = limits + 1
-      key_of[limits] = key
-      if kinds[p1 + p2 * 256] == 0 then stale = true end
-      roll(limits, state, p1 + p2 * 256)
+      if kinds[policy] == 0 then stale = true end
+      if operation == RESERVE or operation == ACQUIRE and kinds[policy] == CONCURRENCY then wanted = wanted + 1 end
+      roll(limits, key, policy, name)
     end
+    if cost > 0 and wanted > 0 and not has_room(key, name, wanted) then room = false end
     for _ = 1, floors do
       local limit, start, least = unpack_from('<Bdd', checks, at)
       at = at + 17
@@ -269,14 +389,16 @@ while at <= last do
   if stale then
     out[#out + 1] = '\2'
   else
-    local allowed, spare = decide(limits, cost, slice)
-    if not allowed or cost == 0 or spare < 0 then spare = 0 end
-    if spare > 0 then
-      out[#out + 1] = '\3' .. pack('<d', spare)
+    if operation == SETTLE or operation == RENEW then
+      local found = write(limits, operation == SETTLE and cost or 0, 0, operation, name, life)
+      out[#out + 1] = found and '\1' or '\0'
     else
-      out[#out + 1] = allowed and '\1' or '\0'
+      local allowed, spare = decide(limits, cost, slice)
+      allowed = allowed and room
+      if not allowed or cost == 0 or spare < 0 then spare = 0 end
+      out[#out + 1] = spare > 0 and '\3' .. pack('<d', spare) or allowed and '\1' or '\0'
+      write(limits, allowed and cost or 0, spare, allowed and operation or CONSUME, name, life)
     end
-    write(limits, allowed and cost or 0, spare)
     for part = 1, parts do out[#out + 1] = values[keys[part]] end
   end
 end
@@ -286,6 +408,10 @@ for key in pairs(dirty) do
   local state, last_until = states[key], 0
   for cell = 5, #state, 5 do
     if state[cell] > last_until then last_until = state[cell] end
+  end
+  local held = holds[key]
+  for at = 4, held and #held or 0, 4 do
+    if held[at] > last_until then last_until = held[at] end
   end
   local life = math.max(ceil((last_until - now) / 1000), 1) + spare
   local text = lives[life]

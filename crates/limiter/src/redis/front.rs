@@ -9,12 +9,14 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::lease::{Hot, Spend};
-use super::wire::{Answer, Cells, Question, Return, Verdict};
-use crate::check::Check;
+use super::wire::{Answer, Question, Return, State, States, Verdict};
+use crate::algorithm::Cell;
+use crate::check::{Check, Purpose};
 use crate::decide::{decide, explain};
 use crate::decision::{Decision, Source};
 use crate::limit::Mode;
 use crate::limiter::Leases;
+use crate::state::StateRef;
 use crate::subject::Subject;
 
 /// One per partition, so that all subjects of a check lie behind one lock.
@@ -73,10 +75,11 @@ struct Shard {
     heat: [Heat; WATCHED],
 }
 
-/// A subject's cells at a refusal. Use only grows until they are rolled, so what they refuse is refused.
+/// A subject's cells at a refusal. Use only grows until they are rolled, so what they refuse is refused. Of a subject with
+/// holds nothing is known: they may end any moment.
 #[derive(Debug)]
 struct Known {
-    cells: Cells,
+    cells: SmallVec<[Cell; 2]>,
     until: Instant,
 }
 
@@ -99,6 +102,9 @@ impl Front {
 
     /// Decides `check` if what is known allows it. `now` is the deciding clock, or later.
     pub(super) fn consult(&self, check: &Check<'_>, now: i64) -> Advice {
+        if check.purpose() != Purpose::Consume {
+            return Advice::Ask(Terms::default());
+        }
         let mut shard = self.shard(&check.first().subject);
         let key = Key(check.first().subject.hash());
         let mut terms = Terms::default();
@@ -108,9 +114,9 @@ impl Front {
             if let Some(hot) = shard.hot.get_mut(&key).filter(|hot| hot.is_for(terms.knowledge.fingerprint)) {
                 match hot.spend(check.cost(), now) {
                     Spend::Covered => {
-                        let (cells, unspent) = (hot.cells().clone(), hot.unspent());
+                        let (states, unspent) = (hot.states().clone(), hot.unspent());
                         drop(shard);
-                        return self.leased(check, &cells, unspent, now);
+                        return self.leased(check, &states, unspent, now);
                     }
                     Spend::Ask { slice } => (terms.slice, terms.returns) = (slice, hot.take_returns()),
                 }
@@ -133,9 +139,10 @@ impl Front {
         }
     }
 
-    fn leased(&self, check: &Check<'_>, cells: &SmallVec<[Cells; 1]>, unspent: u32, now: i64) -> Advice {
+    fn leased(&self, check: &Check<'_>, states: &States, unspent: u32, now: i64) -> Advice {
         self.leased.fetch_add(1, Ordering::Relaxed);
-        let decision = explain(check, true, now, cells, unspent);
+        let decision =
+            explain(check, true, now, |part| states.get(part).map_or(StateRef::default(), State::as_ref), unspent);
         Advice::Decided(Decision { source: Source::Leased, ..decision })
     }
 
@@ -144,17 +151,18 @@ impl Front {
         let Some(first) = question.subjects().next() else { return };
         let mut shard = self.shard(first);
         let news = shard.resets == question.knowledge.resets;
+        let refused = answer.verdict == Verdict::Refused && question.is_decision();
         let granted = if let Verdict::AllowedWithSlice(size) = answer.verdict { size } else { 0 };
         if let Some(hot) = shard.hot.get_mut(&Key(first.hash()))
             && hot.is_for(question.knowledge.fingerprint)
             && news
         {
-            hot.learn(question, &answer.cells, granted, answer.now);
+            hot.learn(question, &answer.states, granted, answer.now);
             answer.unspent = hot.unspent();
         }
-        for (subject, cells) in question.subjects().zip(&answer.cells) {
-            if answer.verdict == Verdict::Refused && news {
-                shard.know(Key(subject.hash()), cells);
+        for (subject, state) in question.subjects().zip(&answer.states) {
+            if refused && news {
+                shard.know(Key(subject.hash()), state);
             } else if !shard.known.is_empty() {
                 shard.known.remove(&Key(subject.hash()));
             }
@@ -204,12 +212,23 @@ impl Shard {
         if !check.parts().all(|part| known(&part.subject).is_some_and(|known| fresh < known.until)) {
             return None;
         }
-        let outcome = decide(check, now, |_| true, |part| known(&part.subject).map_or(&[], |known| &known.cells));
+        let outcome = decide(
+            check,
+            now,
+            |_| true,
+            |part| {
+                known(&part.subject).map_or(StateRef::default(), |known| StateRef { cells: &known.cells, holds: &[] })
+            },
+        );
         // A floor or a step back of the clock would have to be written: the store must hear of it.
-        (!outcome.decision.allowed && outcome.writes.is_empty()).then_some(outcome.decision)
+        (!outcome.decision.allowed && outcome.changes.is_empty()).then_some(outcome.decision)
     }
 
-    fn know(&mut self, key: Key, cells: &Cells) {
+    fn know(&mut self, key: Key, state: &State) {
+        if !state.holds.is_empty() {
+            self.known.remove(&key);
+            return;
+        }
         let now = Instant::now();
         if self.known.len() >= MOST_KNOWN && !self.known.contains_key(&key) {
             self.known.retain(|_, known| now < known.until);
@@ -217,7 +236,7 @@ impl Shard {
                 return;
             }
         }
-        self.known.insert(key, Known { cells: cells.clone(), until: now + KNOWN_FOR });
+        self.known.insert(key, Known { cells: state.cells.clone(), until: now + KNOWN_FOR });
     }
 
     /// Counts a check; true when its subject is hot.

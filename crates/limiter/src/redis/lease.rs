@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::wire::{Cells, Question, Return};
+use super::wire::{Question, Return, States};
 use crate::algorithm::SLICE_LIFE;
 
 /// A slice that could not live this long, µs, because a window ends, is not worth a round trip.
@@ -22,8 +22,8 @@ pub(super) struct Hot {
     fingerprint: u64,
     /// Names those limits when something is to be given back.
     limits: Option<Question>,
-    /// The cells as the store last left them, with all that was taken.
-    cells: SmallVec<[Cells; 1]>,
+    /// The states as the store last left them, with all that was taken.
+    states: States,
     /// Oldest first.
     slices: VecDeque<Slice>,
     returns: SmallVec<[Return; 1]>,
@@ -58,7 +58,7 @@ impl Hot {
         Self {
             fingerprint,
             limits: None,
-            cells: SmallVec::new(),
+            states: States::new(),
             slices: VecDeque::new(),
             returns: SmallVec::new(),
             returning: 0,
@@ -106,14 +106,14 @@ impl Hot {
         self.want
     }
 
-    /// Takes over what the store said: the cells it left, and the slice it granted with them.
-    pub(super) fn learn(&mut self, question: &Question, cells: &SmallVec<[Cells; 1]>, granted: u32, now: i64) {
-        self.cells.clone_from(cells);
+    /// Takes over what the store said: the states it left, and the slice it granted with them.
+    pub(super) fn learn(&mut self, question: &Question, states: &States, granted: u32, now: i64) {
+        self.states.clone_from(states);
         self.returning = self.returning.saturating_sub(sum(&question.returns));
         if question.slice == 0 {
             return;
         }
-        let end = question.first_end(cells).unwrap_or(now).min(now + SLICE_LIFE);
+        let end = question.first_end(states).unwrap_or(now).min(now + SLICE_LIFE);
         self.limits = Some(question.clone());
         if granted > 0 && end - now >= SHORTEST_LIFE {
             self.quiet_until = now;
@@ -124,11 +124,11 @@ impl Hot {
         }
     }
 
-    pub(super) fn cells(&self) -> &SmallVec<[Cells; 1]> {
-        &self.cells
+    pub(super) fn states(&self) -> &States {
+        &self.states
     }
 
-    /// What the cells count as used and nobody has spent.
+    /// What the states count as used and nobody has spent.
     pub(super) fn unspent(&self) -> u32 {
         self.left() + sum(&self.returns) + self.returning
     }

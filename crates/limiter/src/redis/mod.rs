@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use redis::Client;
-use smallvec::smallvec;
 use tokio::time::Instant;
 
-use crate::check::{Check, Raise};
+use crate::check::{Check, Purpose, Raise};
 use crate::decide::explain;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::limit::OnFailure;
 use crate::limiter::{Options, Stats};
 use crate::memory::MemoryStore;
+use crate::state::StateRef;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -30,7 +30,7 @@ use batch::Batcher;
 use clock::Clock;
 use front::{Advice, Front, Terms};
 use link::Link;
-use wire::{Answer, Question, Return, Verdict};
+use wire::{Answer, Question, Return, State, Verdict};
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
 const ATTEMPTS: usize = 3;
@@ -85,7 +85,8 @@ impl RedisStore {
             Some(answer) => {
                 self.exact.fetch_add(1, Ordering::Relaxed);
                 let allowed = answer.verdict != Verdict::Refused;
-                Ok(explain(check, allowed, answer.now, &answer.cells, answer.unspent))
+                let state = |part: usize| answer.states.get(part).map_or(StateRef::default(), State::as_ref);
+                Ok(explain(check, allowed, answer.now, state, answer.unspent))
             }
             None => self.decide_alone(check, now),
         }
@@ -128,15 +129,18 @@ impl RedisStore {
         done
     }
 
-    pub(crate) async fn give_back(&self, check: &Check<'_>, moment: Timestamp, now: Timestamp) -> Result<(), Error> {
+    /// Ends, prolongs or gives back what others took. While Redis is away that is an error, and not repeated: holds end by
+    /// themselves.
+    pub(crate) async fn settle(&self, check: &Check<'_>, now: Timestamp) -> Result<bool, Error> {
         check.validate()?;
-        if check.cost() == 0 {
-            return Ok(());
+        let mut terms = Terms::default();
+        let mut check = *check;
+        if let Purpose::GiveBack(consumed_at) = check.purpose() {
+            terms.returns.push(Return { amount: check.cost(), consumed_at });
+            check = check.with_cost(0).with_purpose(Purpose::Consume);
         }
-        let returned = Return { amount: check.cost(), consumed_at: moment.clamped() };
-        let terms = Terms { returns: smallvec![returned], ..Terms::default() };
-        let forgotten = self.ask(&check.with_cost(0), terms, now).await;
-        forgotten.map(drop).ok_or_else(unavailable)
+        let answer = self.ask(&check, terms, now).await.ok_or_else(unavailable)?;
+        Ok(answer.verdict != Verdict::Refused)
     }
 
     pub(crate) async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {

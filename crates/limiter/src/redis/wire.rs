@@ -5,25 +5,42 @@ use redis::Cmd;
 use smallvec::SmallVec;
 
 use super::front::{Knowledge, Terms};
-use crate::algorithm::{Cell, FixedWindow, Numbers, Rule, SLICE_LIFE, SlidingWindow, TokenBucket};
-use crate::check::{Check, Part};
+use crate::algorithm::{Cell, Concurrency, FixedWindow, Numbers, Rule, SLICE_LIFE, SlidingWindow, TokenBucket};
+use crate::check::{Check, Part, Purpose};
+use crate::hold::{Hold, HoldId};
 use crate::limit::{Limit, Mode};
+use crate::state::StateRef;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 use crate::window::{Period, Window};
 
 /// Numbers in the script are doubles: integers stay exact below this.
 const EXACT: i64 = 1 << 52;
-const CELL_BYTES: usize = 40;
-const VALUE_VERSION: u8 = 1;
+/// A value with cells only, and one with holds behind them.
+const PLAIN: u8 = 1;
+const WITH_HOLDS: u8 = 2;
 
-/// The cells of one subject.
-pub(super) type Cells = SmallVec<[Cell; 2]>;
+/// The state of one subject, as the store left it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) cells: SmallVec<[Cell; 2]>,
+    pub(super) holds: Vec<Hold>,
+}
+
+impl State {
+    pub(super) fn as_ref(&self) -> StateRef<'_> {
+        StateRef { cells: &self.cells, holds: &self.holds }
+    }
+}
+
+/// The states of a question's subjects, in its order.
+pub(super) type States = SmallVec<[State; 1]>;
 
 /// A check as the queue holds it: owned, and small.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) cost: u32,
+    purpose: Purpose,
     /// To be taken in advance beside the cost, where the limits can spare it.
     pub(super) slice: u32,
     /// Taken in advance earlier and not spent.
@@ -66,6 +83,7 @@ enum Kind {
     Every = 2,
     Calendar = 3,
     Bucket = 4,
+    Concurrency = 5,
 }
 
 /// What a limit means to the script.
@@ -84,8 +102,7 @@ pub(super) struct Answer {
     /// The clock that decided, µs.
     pub(super) now: i64,
     pub(super) verdict: Verdict,
-    /// Per subject of the check, its cells afterwards.
-    pub(super) cells: SmallVec<[Cells; 1]>,
+    pub(super) states: States,
     /// What this node has taken in advance and not spent: the cells count it as used.
     pub(super) unspent: u32,
 }
@@ -111,7 +128,7 @@ impl Question {
                 asked.policies.extend(part.limits.iter().filter_map(Policy::guard));
             }
         }
-        Self { cost: check.cost(), slice, returns, now, knowledge, parts }
+        Self { cost: check.cost(), purpose: check.purpose(), slice, returns, now, knowledge, parts }
     }
 
     /// The subjects' hashes, in the order of the answer's cells.
@@ -121,17 +138,31 @@ impl Question {
 
     /// The same limits, to give back and ask for nothing.
     pub(super) fn returning(&self, returns: impl Iterator<Item = Return>, now: Option<i64>) -> Self {
-        Self { cost: 0, slice: 0, returns: returns.collect(), now, ..self.clone() }
+        Self { cost: 0, purpose: Purpose::Consume, slice: 0, returns: returns.collect(), now, ..self.clone() }
     }
 
-    /// The first moment at which a window of these limits ends, given the cells they were left with.
-    pub(super) fn first_end(&self, cells: &[Cells]) -> Option<i64> {
-        let ends = self.parts.iter().zip(cells).flat_map(|(part, cells)| {
-            part.policies
-                .iter()
-                .map(|policy| cells.iter().find(|cell| cell.id == policy.id).map(|cell| policy.end(cell)))
+    /// The first moment at which a window of these limits ends, given the states they were left with.
+    pub(super) fn first_end(&self, states: &[State]) -> Option<i64> {
+        let ends = self.parts.iter().zip(states).flat_map(|(part, state)| {
+            part.policies.iter().map(|policy| state.as_ref().cell(policy.id).map(|cell| policy.end(cell)))
         });
         ends.min().flatten()
+    }
+
+    /// Whether the answer is a decision: what it refuses stays refused.
+    pub(super) fn is_decision(&self) -> bool {
+        matches!(self.purpose, Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..))
+    }
+
+    /// What the check is to do, as the script knows it: a number, and the hold's name and life.
+    fn operation(&self) -> (u8, Option<(HoldId, i64)>) {
+        match self.purpose {
+            Purpose::Consume | Purpose::GiveBack(_) => (0, None),
+            Purpose::Acquire(id) => (1, Some((id, 0))),
+            Purpose::Reserve(id, life) => (2, Some((id, life))),
+            Purpose::Settle(id) => (3, Some((id, 0))),
+            Purpose::Renew(id, life) => (4, Some((id, life))),
+        }
     }
 }
 
@@ -167,6 +198,7 @@ impl Policy {
             Rule::TokenBucket(TokenBucket { window, token, flow, .. }) => {
                 (Kind::Bucket, [*window, *token, *flow, weight])
             }
+            Rule::Concurrency(Concurrency { life, .. }) => (Kind::Concurrency, [*life, 0, 0, weight]),
         };
         let role = if limit.mode() == Mode::Count { Role::Counted } else { Role::Enforced };
         Self { kind, role, id: limit.id(), limit: limit.quota().rule().limit(), parameters }
@@ -185,7 +217,7 @@ impl Policy {
     fn end(&self, cell: &Cell) -> i64 {
         let [length, ..] = self.parameters;
         match (self.role, self.kind) {
-            (Role::Guard, _) | (_, Kind::Bucket) => i64::MAX,
+            (Role::Guard, _) | (_, Kind::Bucket | Kind::Concurrency) => i64::MAX,
             (_, Kind::Sliding) => cell.until - length,
             (_, Kind::Every | Kind::Calendar) => cell.until,
         }
@@ -217,7 +249,12 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
     for question in questions {
         checks.extend(question.cost.to_le_bytes());
         checks.extend(question.slice.to_le_bytes());
-        checks.extend([small(question.returns.len()), small(question.parts.len())]);
+        let (operation, hold) = question.operation();
+        checks.extend([operation, small(question.returns.len()), small(question.parts.len())]);
+        if let Some((id, life)) = hold {
+            double(&mut checks, i64::try_from(id.number()).unwrap_or(EXACT));
+            double(&mut checks, life);
+        }
         for part in &question.parts {
             let key = *keys.entry(part.subject).or_insert_with(|| {
                 ordered.push(part.subject);
@@ -266,24 +303,30 @@ fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answe
         [0] => Verdict::Refused,
         [1] => Verdict::Allowed,
         [3] => Verdict::AllowedWithSlice(u32::try_from(take_double(reply)?).ok()?),
-        [_] => return Some(Answer { now, verdict: Verdict::Stale, cells: SmallVec::new(), unspent: 0 }),
+        [_] => return Some(Answer { now, verdict: Verdict::Stale, states: States::new(), unspent: 0 }),
     };
-    let cells = question.parts.iter().map(|_| read_cells(reply)).collect::<Option<_>>()?;
-    Some(Answer { now, verdict, cells, unspent: 0 })
+    let states = question.parts.iter().map(|_| read_state(reply)).collect::<Option<_>>()?;
+    Some(Answer { now, verdict, states, unspent: 0 })
 }
 
-fn read_cells(reply: &mut &[u8]) -> Option<Cells> {
-    let [version, count] = take(reply)?;
-    if version != VALUE_VERSION || reply.len() < usize::from(count) * CELL_BYTES {
-        return None;
-    }
-    (0..count)
-        .map(|_| {
-            let id = take_double(reply)?.unsigned_abs();
-            let numbers = Numbers { a: take_double(reply)?, b: take_double(reply)?, c: take_double(reply)? };
-            Some(Cell { id, numbers, until: take_double(reply)? })
-        })
-        .collect()
+fn read_state(reply: &mut &[u8]) -> Option<State> {
+    let [version, cells] = take(reply)?;
+    let cells = (0..cells).map(|_| {
+        let id = take_double(reply)?.unsigned_abs();
+        let numbers = Numbers { a: take_double(reply)?, b: take_double(reply)?, c: take_double(reply)? };
+        Some(Cell { id, numbers, until: take_double(reply)? })
+    });
+    let cells = cells.collect::<Option<_>>()?;
+    let holds = match version {
+        PLAIN => 0,
+        WITH_HOLDS => u16::from_le_bytes(take(reply)?),
+        _ => return None,
+    };
+    let holds = (0..holds).map(|_| {
+        let (cell, id) = (take_double(reply)?.unsigned_abs(), take_double(reply)?.unsigned_abs());
+        Some(Hold { cell, id, amount: take_double(reply)?, until: take_double(reply)? })
+    });
+    Some(State { cells, holds: holds.collect::<Option<_>>()? })
 }
 
 fn take<const N: usize>(reply: &mut &[u8]) -> Option<[u8; N]> {

@@ -2,10 +2,10 @@
 use std::time::Duration;
 
 use tollgate_limiter::{
-    Calendar, CalendarUnit, Check, Error, Floor, Limit, Mode, Part, Quota, Raise, Retry, Timestamp, Tz, Window,
+    Calendar, CalendarUnit, Check, Error, Floor, HoldId, Limit, Mode, Part, Quota, Raise, Retry, Timestamp, Tz, Window,
 };
 
-use crate::harness::{NEW_YEAR, Store, bucket, fixed, seconds, sliding, subject};
+use crate::harness::{NEW_YEAR, Store, bucket, concurrency, fixed, seconds, sliding, subject};
 
 macro_rules! stories {
     ($($name:ident)*) => {
@@ -48,6 +48,16 @@ stories! {
     a_refund_gives_back_what_still_counts
     a_refund_of_a_past_window_gives_nothing
     a_weight_multiplies_the_cost
+    slots_are_held_until_they_are_released
+    a_slot_that_is_not_renewed_frees_itself
+    a_slot_taken_again_under_its_name_is_the_same_slot
+    a_refused_slot_consumes_nothing_of_the_other_limits
+    a_reservation_is_committed_at_its_actual_cost
+    a_reservation_that_is_cancelled_consumed_nothing
+    a_reservation_that_is_forgotten_frees_itself
+    a_late_commit_still_counts
+    reservations_say_when_there_will_be_room
+    a_subject_holds_a_bounded_number
 }
 
 async fn a_limit_admits_exactly_as_much_as_it_says(store: &Store) {
@@ -350,4 +360,131 @@ async fn a_weight_multiplies_the_cost(store: &Store) {
     assert_eq!((refused.limits[0].used(), refused.limits[1].used()), (3, 90));
     let never = store.check(subject("a"), &limits, 4).await;
     assert_eq!(never.retry, Some(Retry::Never));
+}
+
+fn hold(name: u32) -> HoldId {
+    HoldId::new(&name.to_le_bytes())
+}
+
+async fn slots_are_held_until_they_are_released(store: &Store) {
+    let limits = [concurrency("jobs", 3, seconds(60))];
+    let check = Check::new(subject("a"), &limits);
+    for name in 1..=3 {
+        let taken = store.decide(check.with_hold(hold(name))).await;
+        assert_eq!((taken.allowed, taken.limits[0].used()), (true, name.into()));
+    }
+    let refused = store.decide(check.with_hold(hold(4))).await;
+    assert_eq!((refused.allowed, refused.limits[0].used(), refused.retry_after()), (false, 3, Some(seconds(60))));
+    assert!(store.limiter.release(check, hold(2), store.now()).await.unwrap());
+    assert!(!store.limiter.release(check, hold(2), store.now()).await.unwrap(), "it is over");
+    assert!(store.decide(check.with_hold(hold(4))).await.allowed);
+}
+
+async fn a_slot_that_is_not_renewed_frees_itself(store: &Store) {
+    let limits = [concurrency("jobs", 2, seconds(60))];
+    let check = Check::new(subject("a"), &limits);
+    for name in 1..=2 {
+        assert!(store.decide(check.with_hold(hold(name))).await.allowed);
+    }
+    store.advance(seconds(59));
+    assert!(store.limiter.renew(check, hold(1), seconds(1), store.now()).await.unwrap());
+    assert_eq!(store.decide(check.with_hold(hold(3))).await.retry_after(), Some(seconds(1)));
+    store.advance(seconds(1));
+    assert!(store.decide(check.with_hold(hold(3))).await.allowed);
+    assert!(!store.decide(check.with_hold(hold(4))).await.allowed);
+    assert!(!store.limiter.renew(check, hold(2), seconds(1), store.now()).await.unwrap(), "it is over");
+}
+
+async fn a_slot_taken_again_under_its_name_is_the_same_slot(store: &Store) {
+    let limits = [concurrency("jobs", 2, seconds(60))];
+    let check = Check::new(subject("a"), &limits);
+    for _ in 0..5 {
+        let taken = store.decide(check.with_hold(hold(1))).await;
+        assert_eq!((taken.allowed, taken.limits[0].used()), (true, 1));
+    }
+}
+
+async fn a_refused_slot_consumes_nothing_of_the_other_limits(store: &Store) {
+    let limits = [sliding("hour", 100, seconds(3600)), concurrency("jobs", 1, seconds(60))];
+    let check = Check::new(subject("a"), &limits);
+    for name in 1..=5 {
+        store.decide(check.with_hold(hold(name))).await;
+    }
+    let look = store.check(subject("a"), &limits, 0).await;
+    assert_eq!((look.limits[0].used(), look.limits[1].used()), (1, 1));
+    store.limiter.release(check, hold(1), store.now()).await.unwrap();
+    let look = store.check(subject("a"), &limits, 0).await;
+    assert_eq!((look.limits[0].used(), look.limits[1].used()), (1, 0));
+    let nameless = store.limiter.check(check, store.now()).await.unwrap_err();
+    assert!(nameless.to_string().contains("held under a name"), "{nameless}");
+}
+
+async fn a_reservation_is_committed_at_its_actual_cost(store: &Store) {
+    let hour = seconds(3600);
+    let limits = [sliding("a", 1_000, hour), fixed("b", 1_000, hour), bucket("c", 1_000, hour, 1_000)];
+    let check = Check::new(subject("a"), &limits).with_cost(700);
+    let reserved = store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap();
+    assert_eq!(reserved.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [700; 3]);
+    assert!(!store.check(subject("a"), &limits, 301).await.allowed);
+    assert!(store.check(subject("a"), &limits, 100).await.allowed);
+    assert!(store.limiter.commit(check.with_cost(250), hold(1), store.now()).await.unwrap());
+    let look = store.check(subject("a"), &limits, 0).await;
+    assert_eq!(look.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [350; 3]);
+}
+
+async fn a_reservation_that_is_cancelled_consumed_nothing(store: &Store) {
+    let limits = [sliding("hour", 100, seconds(3600))];
+    let check = Check::new(subject("a"), &limits).with_cost(60);
+    assert!(store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap().allowed);
+    assert!(!store.limiter.reserve(check, hold(2), seconds(60), store.now()).await.unwrap().allowed);
+    assert!(store.limiter.release(check, hold(1), store.now()).await.unwrap());
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 0);
+}
+
+async fn a_reservation_that_is_forgotten_frees_itself(store: &Store) {
+    let limits = [fixed("hour", 100, seconds(3600))];
+    let check = Check::new(subject("a"), &limits).with_cost(60);
+    assert!(store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap().allowed);
+    let refused = store.check(subject("a"), &limits, 50).await;
+    assert_eq!((refused.allowed, refused.retry_after()), (false, Some(seconds(60))));
+    store.advance(seconds(60));
+    assert!(store.check(subject("a"), &limits, 50).await.allowed);
+}
+
+async fn a_late_commit_still_counts(store: &Store) {
+    let limits = [fixed("hour", 100, seconds(3600))];
+    let check = Check::new(subject("a"), &limits).with_cost(60);
+    assert!(store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap().allowed);
+    store.advance(seconds(61));
+    assert!(store.check(subject("a"), &limits, 90).await.allowed);
+    assert!(!store.limiter.commit(check, hold(1), store.now()).await.unwrap(), "the reservation was over");
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 150, "but it was used");
+}
+
+async fn reservations_say_when_there_will_be_room(store: &Store) {
+    let limits = [fixed("hour", 100, seconds(3600))];
+    let check = Check::new(subject("a"), &limits);
+    for (name, cost, life) in [(1, 20, 30), (2, 30, 20), (3, 40, 10)] {
+        let reserved =
+            store.limiter.reserve(check.with_cost(cost), hold(name), seconds(life), store.now()).await.unwrap();
+        assert!(reserved.allowed);
+    }
+    for (cost, wait) in [(10, None), (50, Some(10)), (80, Some(20)), (100, Some(30))] {
+        let refused = store.limiter.reserve(check.with_cost(cost), hold(4), seconds(1), store.now()).await.unwrap();
+        assert_eq!(refused.retry_after(), wait.map(seconds), "for {cost}");
+    }
+}
+
+async fn a_subject_holds_a_bounded_number(store: &Store) {
+    let limits = [fixed("hour", 1_000_000, seconds(3600))];
+    let check = Check::new(subject("a"), &limits);
+    let mut held = 0;
+    for name in 0..1_010 {
+        let reserved = store.limiter.reserve(check, hold(name), seconds(60), store.now()).await.unwrap();
+        held += u32::from(reserved.allowed);
+    }
+    assert_eq!(held, 1_000);
+    assert!(store.check(subject("a"), &limits, 1).await.allowed, "what is consumed needs no place");
+    let again = store.limiter.reserve(check, hold(7), seconds(60), store.now()).await.unwrap();
+    assert!(again.allowed, "it has its place");
 }

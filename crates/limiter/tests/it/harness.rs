@@ -169,3 +169,7 @@ pub(crate) fn fixed(name: &str, limit: u64, window: Duration) -> Limit {
 pub(crate) fn bucket(name: &str, limit: u64, window: Duration, burst: u64) -> Limit {
     Limit::new(name, Quota::token_bucket(limit, window, burst).unwrap())
 }
+
+pub(crate) fn concurrency(name: &str, limit: u64, life: Duration) -> Limit {
+    Limit::new(name, Quota::concurrency(limit, life).unwrap())
+}

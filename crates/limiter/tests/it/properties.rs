@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tollgate_limiter::{
-    Algorithm, Calendar, CalendarUnit, Check, Decision, Floor, Leases, Limit, Mode, Quota, Retry, Source, Subject,
-    Timestamp, Tz, Window,
+    Algorithm, Calendar, CalendarUnit, Check, Decision, Floor, HoldId, Leases, Limit, Mode, Quota, Retry, Source,
+    Subject, Timestamp, Tz, Window,
 };
 
 use crate::harness::{NEW_YEAR, Store, subject};
@@ -22,6 +22,19 @@ struct Step {
     refund: Option<(u32, i64)>,
     /// Sevenths of the limits' sizes that hold for this step.
     size: u64,
+    deed: Deed,
+    hold: u32,
+    life: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Check,
+    Acquire,
+    Reserve,
+    Commit,
+    Release,
+    Renew,
 }
 
 fn window() -> impl Strategy<Value = Duration> {
@@ -58,6 +71,12 @@ fn quota() -> impl Strategy<Value = Quota> {
     prop_oneof![3 => windowed(), 1 => bucket]
 }
 
+fn quota_or_slots() -> impl Strategy<Value = Quota> {
+    let slots = (1_u64..6, 1_u64..20_000)
+        .prop_map(|(limit, life)| Quota::concurrency(limit, Duration::from_millis(life)).unwrap());
+    prop_oneof![3 => quota(), 1 => slots]
+}
+
 fn limits(quota: impl Strategy<Value = Quota>) -> impl Strategy<Value = Vec<Limit>> {
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Count)];
     let weight = prop_oneof![4 => Just(1_u32), 1 => 1_u32..5, 1 => Just(1_000_000)];
@@ -79,6 +98,7 @@ fn resized(limits: &[Limit], factor: u64) -> Vec<Limit> {
             (Algorithm::TokenBucket, Window::Every(length)) => {
                 Quota::token_bucket(quota.limit(), length, size(quota.burst()))
             }
+            (Algorithm::Concurrency, Window::Every(life)) => Quota::concurrency(size(quota.limit()).min(1_000), life),
             _ => Quota::fixed_window(size(quota.limit()), window),
         };
         resized.map_or(limit.clone(), |quota| {
@@ -99,14 +119,21 @@ fn step() -> impl Strategy<Value = Step> {
     let floor = prop::option::weighted(0.1, (-1_i64..2, 0_u64..100));
     let refund = prop::option::weighted(0.2, (1_u32..20, 0_i64..200_000_000));
     let size = prop_oneof![8 => Just(7_u64), 1 => 1_u64..30];
-    (advance, cost, 0_u8..2, floor, refund, size).prop_map(|(advance, cost, who, floor, refund, size)| Step {
-        advance,
-        cost,
-        who,
-        floor,
-        refund,
-        size,
-    })
+    let deeds = [Deed::Check, Deed::Acquire, Deed::Reserve, Deed::Commit, Deed::Release, Deed::Renew];
+    let holding = (prop::sample::select(deeds.to_vec()), 0_u32..4, (1_u64..20_000).prop_map(Duration::from_millis));
+    (advance, cost, 0_u8..2, floor, refund, size, holding).prop_map(
+        |(advance, cost, who, floor, refund, size, (deed, hold, life))| Step {
+            advance,
+            cost,
+            who,
+            floor,
+            refund,
+            size,
+            deed,
+            hold,
+            life,
+        },
+    )
 }
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -138,10 +165,36 @@ fn pair(run: u32) -> [Subject; 2] {
     [first, others.find(|other| other.partition() != first.partition()).unwrap()]
 }
 
-fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, leases: Leases) {
+/// What came of a step: a decision, or whether there was a hold.
+type Performed = (Option<Decision>, Option<bool>);
+
+async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) -> Performed {
+    let (limiter, hold) = (&store.limiter, HoldId::new(&step.hold.to_le_bytes()));
+    if let Some((amount, before)) = step.refund {
+        let moment = Timestamp::from_micros(at.as_micros() - before);
+        limiter.refund(check.with_cost(amount), moment, at).await.unwrap();
+    }
+    let decision = match step.deed {
+        Deed::Check => limiter.check(check.with_cost(0), at).await,
+        Deed::Acquire => limiter.check(check.with_hold(hold), at).await,
+        Deed::Reserve => limiter.reserve(check, hold, step.life, at).await,
+        Deed::Commit => return (None, Some(limiter.commit(check, hold, at).await.unwrap())),
+        Deed::Release => return (None, Some(limiter.release(check, hold, at).await.unwrap())),
+        Deed::Renew => return (None, Some(limiter.renew(check, hold, step.life, at).await.unwrap())),
+    };
+    // Which way the answer came about is the stores' own affair.
+    (Some(Decision { source: Source::Exact, ..decision.unwrap() }), None)
+}
+
+/// The same where nothing is held, so that slices may be taken.
+fn without_holds() -> impl Strategy<Value = Step> {
+    step().prop_map(|step| Step { deed: Deed::Acquire, ..step })
+}
+
+fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, step: impl Strategy<Value = Step>, leases: Leases) {
     let runtime = runtime();
     let redis = runtime.block_on(Store::redis_with(leases));
-    let trace = (limits, prop::collection::vec(step(), 1..40));
+    let trace = (limits, prop::collection::vec(step, 1..40));
     let run = Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(cases(400));
     let outcome = runner.run(&trace, |(limits, steps)| {
@@ -155,20 +208,9 @@ fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, leases: Leases) {
             let floors = floors(step, &limits, at);
             let limits = resized(&limits, step.size);
             let check = Check::new(subjects[usize::from(step.who)], &limits).with_cost(step.cost).with_floors(&floors);
-            let decisions = runtime.block_on(async {
-                let decisions = [&memory, &redis].map(|store| store.limiter.check(check, at));
-                let [left, right] = decisions;
-                let decisions = [left.await.unwrap(), right.await.unwrap()];
-                if let Some((amount, before)) = step.refund {
-                    let moment = Timestamp::from_micros(now - before);
-                    for store in [&memory, &redis] {
-                        store.limiter.refund(check.with_cost(amount), moment, at).await.unwrap();
-                    }
-                }
-                decisions
-            });
-            // Which way the answer came about is the stores' own affair.
-            let [left, right] = decisions.map(|decision| Decision { source: Source::Exact, ..decision });
+            let outcomes = runtime
+                .block_on(async { [perform(&memory, check, step, at).await, perform(&redis, check, step, at).await] });
+            let [left, right] = outcomes;
             prop_assert_eq!(left, right, "{:?}", step);
         }
         Ok(())
@@ -178,16 +220,22 @@ fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, leases: Leases) {
 
 #[test]
 fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
-    stores_agree(limits(quota()), Leases::Off);
+    stores_agree(limits(quota_or_slots()), step(), Leases::Off);
 }
 
 #[test]
 fn a_node_with_slices_answers_as_the_rules_in_memory_do() {
-    stores_agree(limits(windowed()), Leases::Automatic);
+    stores_agree(limits(windowed()), without_holds(), Leases::Automatic);
 }
 
-fn retry_is_exact(runtime: &tokio::runtime::Runtime, store: &Store, count: u32) {
-    let trace = (limits(quota()), prop::collection::vec(step(), 1..30));
+fn retry_is_exact(
+    runtime: &tokio::runtime::Runtime,
+    store: &Store,
+    limits: impl Strategy<Value = Vec<Limit>>,
+    holding: Holding,
+    count: u32,
+) {
+    let trace = (limits, prop::collection::vec(step(), 1..30));
     let run = Cell::new(0);
     let refusals = Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(cases(count));
@@ -198,8 +246,16 @@ fn retry_is_exact(runtime: &tokio::runtime::Runtime, store: &Store, count: u32) 
             now = now.saturating_add(step.advance).clamp(0, 1 << 51);
             let who = subject(&format!("{} {}", run.get(), step.who));
             let decide = |at| {
-                let check = Check::new(who, &limits).with_cost(step.cost);
-                runtime.block_on(store.limiter.check(check, Timestamp::from_micros(at))).unwrap()
+                let (check, at) = (Check::new(who, &limits).with_cost(step.cost), Timestamp::from_micros(at));
+                let hold = HoldId::new(&step.hold.to_le_bytes());
+                let decision = runtime.block_on(async {
+                    match holding {
+                        Holding::Nothing => store.limiter.check(check, at).await,
+                        Holding::Slots => store.limiter.check(check.with_hold(hold), at).await,
+                        Holding::All => store.limiter.reserve(check, hold, step.life, at).await,
+                    }
+                });
+                decision.unwrap()
             };
             let decision = decide(now);
             match decision.retry {
@@ -224,21 +280,43 @@ fn retry_is_exact(runtime: &tokio::runtime::Runtime, store: &Store, count: u32) 
         Ok(())
     });
     outcome.unwrap();
-    assert!(refusals.get() > 100, "only {} refusals were seen", refusals.get());
+    assert!(refusals.get() > count / 10, "only {} refusals were seen", refusals.get());
+}
+
+/// What a check holds of its limits rather than consume it.
+#[derive(Debug, Clone, Copy)]
+enum Holding {
+    Nothing,
+    Slots,
+    All,
 }
 
 #[test]
 fn a_promised_moment_is_exact_in_memory() {
     let runtime = runtime();
     let store = runtime.block_on(Store::memory());
-    retry_is_exact(&runtime, &store, 2_000);
+    retry_is_exact(&runtime, &store, limits(quota()), Holding::Nothing, 2_000);
 }
 
 #[test]
 fn a_promised_moment_is_exact_on_redis() {
     let runtime = runtime();
     let store = runtime.block_on(Store::redis());
-    retry_is_exact(&runtime, &store, 200);
+    retry_is_exact(&runtime, &store, limits(quota()), Holding::Nothing, 200);
+}
+
+#[test]
+fn a_moment_promised_beside_slots_is_exact() {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::memory());
+    retry_is_exact(&runtime, &store, limits(quota_or_slots()), Holding::Slots, 1_000);
+}
+
+#[test]
+fn a_moment_promised_beside_reservations_is_exact() {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::memory());
+    retry_is_exact(&runtime, &store, limits(quota_or_slots()), Holding::All, 1_000);
 }
 
 proptest! {
