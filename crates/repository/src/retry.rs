@@ -43,7 +43,8 @@ impl Repository {
     }
 
     /// Runs a transaction: `work` begins and commits it, and may run up to four times.
-    /// SQLite has one writer, so writers of this process queue here, first come first served, instead of polling its lock.
+    /// SQLite has one writer, so writers of this process queue here: one of them at a time waits for the file's lock, and
+    /// the other connections stay free for readers.
     pub(crate) async fn write<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use tollgate_repository::{Error, KeyFilter, Options, Page, Repository};
 
 use crate::harness::{Server, Stack, TENANT, at, options};
@@ -10,7 +11,7 @@ const PAGE: Page = Page { page: 1, limit: 10 };
 
 #[tokio::test]
 async fn a_postgres_that_is_down_is_no_error_at_start_and_unavailable_at_use() {
-    let down = Repository::connect("postgres://nobody@127.0.0.1:1/none", options()).await.unwrap();
+    let down = Repository::connect("postgres://nobody@127.0.0.1:1/none", Options::default()).await.unwrap();
     let asked = Instant::now();
     assert!(matches!(down.ping().await, Err(Error::Unavailable(_))));
     assert!(matches!(down.migrate().await, Err(Error::Unavailable(_))));
@@ -21,7 +22,7 @@ async fn a_postgres_that_is_down_is_no_error_at_start_and_unavailable_at_use() {
 #[tokio::test]
 async fn a_hung_postgres_is_unavailable_within_a_second_and_comes_back() {
     let server = Server::start();
-    let node = Repository::connect(&server.new_database().await, options()).await.unwrap();
+    let node = Repository::connect(&server.new_database().await, Options::default()).await.unwrap();
     node.migrate().await.unwrap();
     server.signal_all("STOP");
     let asked = Instant::now();
@@ -46,6 +47,26 @@ async fn a_terminated_connection_is_not_noticed_by_a_read() {
         stack.sql(text).await;
         assert!(stack.repository.api_key(TENANT, key.id).await.unwrap().is_some());
     }
+}
+
+#[tokio::test]
+async fn a_read_whose_connection_dies_under_it_is_made_again() {
+    let stack = Stack::postgres().await;
+    let (key, _) = stack.key(TENANT, "read").await;
+    let mut holder = PgConnection::connect(&stack.url).await.unwrap();
+    sqlx::raw_sql("begin; lock table api_keys in access exclusive mode").execute(&mut holder).await.unwrap();
+    let node = stack.repository.clone();
+    let read = tokio::spawn(async move { node.api_key(TENANT, key.id).await });
+    // The read waits for the lock; its connection is ended as soon as it does.
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname = current_database() and application_name = 'tollgate' and wait_event_type = 'Lock'";
+    let mut killer = PgConnection::connect(&stack.url).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(4);
+    while sqlx::query_scalar::<_, i64>(end).fetch_one(&mut killer).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "the read never waited");
+    }
+    sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    assert!(read.await.unwrap().unwrap().is_some());
 }
 
 #[tokio::test]
@@ -97,6 +118,30 @@ async fn what_postgres_says_is_sorted_and_contention_is_tried_again() {
     inject("insert into failures values ('42501', 1)").await;
     assert!(matches!(attempt("forbidden").await, Err(Error::Database(_))));
     assert_eq!(stack.number("select last_value from attempts").await, 1, "nothing else is tried again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_wait_for_sqlites_lock_leave_connections_for_readers() {
+    let stack = Stack::sqlite().await;
+    let node = Repository::connect(&stack.url, Options::default()).await.unwrap();
+    let mut other_process = SqliteConnection::connect(&stack.url).await.unwrap();
+    sqlx::raw_sql("begin immediate").execute(&mut other_process).await.unwrap();
+    let now = stack.clock.now();
+    let writers: Vec<_> = (0..2 * options().max_connections)
+        .map(|n| {
+            let node = node.clone();
+            tokio::spawn(async move { node.claim_tick(&n.to_string(), now).await })
+        })
+        .collect();
+    // Longer than a reader would wait for a connection.
+    let held = Instant::now() + Options::default().acquire_timeout * 2;
+    while Instant::now() < held {
+        node.revision().await.unwrap();
+    }
+    sqlx::raw_sql("commit").execute(&mut other_process).await.unwrap();
+    for writer in writers {
+        assert!(writer.await.unwrap().unwrap());
+    }
 }
 
 #[tokio::test]

@@ -172,8 +172,9 @@ impl Stack {
     }
 }
 
+/// A wait for a connection that a busy test machine does not exceed; tests of the wait itself use the default.
 pub(crate) fn options() -> Options {
-    Options::default()
+    Options { acquire_timeout: Duration::from_secs(10), ..Options::default() }
 }
 
 pub(crate) fn allowed(units: i64) -> Counts {

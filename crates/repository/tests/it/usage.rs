@@ -21,6 +21,7 @@ async fn a_batch_counts_once_and_only_where_the_cursor_stands() {
         assert_eq!(deliver(0, 100).await, Applied::Moved);
         assert_eq!(deliver(0, 100).await, Applied::Already);
         assert_eq!(deliver(50, 150).await, Applied::Gap, "a part was counted before");
+        assert_eq!(deliver(150, 200).await, Applied::Gap, "a part is missing");
         assert_eq!(deliver(100, 200).await, Applied::Moved);
         assert_eq!(deliver(0, 100).await, Applied::Already);
         assert_eq!(deliver(200, 200).await, Applied::Already, "an empty span covers nothing");
