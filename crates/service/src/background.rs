@@ -32,15 +32,20 @@ pub(crate) fn start(service: &Service) {
     }
 }
 
-/// Runs `task` until the service closes.
+/// Runs `task` from when the tables are up to date until the service closes.
 fn spawn_until_stopped<F>(service: &Service, task: impl FnOnce(Service) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let service = service.clone();
     let stop = service.stop().clone();
     let task = task(service.clone());
-    service.spawn(async move {
-        tokio::select! { () = stop.cancelled() => {} () = task => {} }
+    service.clone().spawn(async move {
+        let prepared_then_task = async {
+            service.prepared().await;
+            task.await;
+        };
+        tokio::select! { () = stop.cancelled() => {} () = prepared_then_task => {} }
     });
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate_domain::{AdminToken, BootId, Clock, Plan, PlanId, ScopeSet, TenantId, TokenId, TokenSecret};
 use tollgate_jobs::Queue;
@@ -48,7 +49,7 @@ struct Inner {
     cache: KeyCache,
     refusals: Refusals,
     metrics: Metrics,
-    prepared: AtomicBool,
+    prepared: watch::Sender<bool>,
     draining: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -86,7 +87,7 @@ impl Service {
             cache,
             refusals: Refusals::default(),
             metrics,
-            prepared: AtomicBool::new(false),
+            prepared: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -109,7 +110,7 @@ impl Service {
                 }
                 Err(error) => return Err(error),
                 Ok(first_token) => {
-                    self.0.prepared.store(true, Ordering::Release);
+                    self.0.prepared.send_replace(true);
                     return Ok(first_token);
                 }
             }
@@ -166,12 +167,18 @@ impl Service {
 
     /// Whether requests should be sent here: prepared, and not about to stop.
     pub fn is_ready(&self) -> bool {
-        self.0.prepared.load(Ordering::Acquire) && !self.0.draining.load(Ordering::Acquire)
+        self.is_prepared() && !self.0.draining.load(Ordering::Acquire)
     }
 
     /// Whether the tables are up to date.
     pub fn is_prepared(&self) -> bool {
-        self.0.prepared.load(Ordering::Acquire)
+        *self.0.prepared.borrow()
+    }
+
+    /// Waits until the tables are up to date.
+    pub(crate) async fn prepared(&self) {
+        // The sender lives as long as the service, so this cannot fail.
+        let _ = self.0.prepared.subscribe().wait_for(|prepared| *prepared).await;
     }
 
     /// Whether the process was told to stop.
