@@ -23,7 +23,7 @@ bench: ## Measure a check over HTTP, embedded and on Redis, beside a bare axum h
 	@.ci/bench
 
 seed: ## Fill the service's database (./data unless set) with 20 keys and 30 days of history to look at
-	@cargo run --quiet --profile $(PROFILE) -p tollgate-api --bin tollgate-api -- seed
+	@cargo run --quiet --profile $(PROFILE) -p tollgate-service --example seed
 
 up: ## Start PostgreSQL, Redis, api and worker with Docker Compose; secrets are made on the first start
 	@deploy/make-env
