@@ -206,7 +206,8 @@ pub(crate) struct Server {
     files: TempDir,
     pid: u32,
     databases: AtomicU32,
-    _alive: mpsc::Sender<()>,
+    /// Dropped to end the server.
+    alive: Option<mpsc::Sender<()>>,
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -248,7 +249,7 @@ impl Server {
             let _ = ended_of.send(());
         });
         let pid = pid.recv().unwrap();
-        let server = Self { files, pid, databases: AtomicU32::new(0), _alive: alive, ended: Mutex::new(ended) };
+        let server = Self { files, pid, databases: AtomicU32::new(0), alive: Some(alive), ended: Mutex::new(ended) };
         server.wait_until_ready();
         server
     }
@@ -292,8 +293,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // The thread ends the server once the sender is gone; its folder must outlive it.
-        let (nobody, _) = mpsc::channel();
-        self._alive = nobody;
+        drop(self.alive.take());
         let _ = self.ended.lock().unwrap().recv_timeout(Duration::from_secs(10));
     }
 }
