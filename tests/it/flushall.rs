@@ -18,7 +18,7 @@ async fn no_usage_is_lost_or_doubled_and_the_worker_goes_on() {
     }
     traffic.allowed_more(300).await;
     let told = traffic.stop().await;
-    assert_eq!((told.failed(), told.refused(), told.cut()), (0, 0, 0));
+    assert_eq!((told.failed(), told.unavailable(), told.refused(), told.cut()), (0, 0, 0, 0));
     billed_becomes(&api.admin(), &key, told.allowed()).await;
 }
 

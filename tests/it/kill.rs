@@ -61,6 +61,7 @@ async fn nothing_counted_is_lost_or_doubled_when_processes_are_killed() {
     let in_journal: u64 = boots.values().sum();
     let (allowed, cut) = (told.allowed(), told.cut());
     eprintln!("answered {allowed}, in the journal {in_journal}, cut off {cut}");
+    // A service that is starting says 503, and nothing else was ever wrong.
     assert_eq!((told.refused(), told.failed()), (0, 0));
     assert!(allowed <= in_journal, "answered {allowed}, but only {in_journal} are in the journal");
     assert!(in_journal <= allowed + cut, "{in_journal} in the journal of {allowed} answered and {cut} cut off");
@@ -68,12 +69,12 @@ async fn nothing_counted_is_lost_or_doubled_when_processes_are_killed() {
     assert_eq!(api.admin().get("/api/v1/jobs/dead").await.expect(200).body["pagination"]["total"], 0);
 }
 
-/// SIGTERM under load: what was begun is answered, what was answered is stored, and both end with 0.
+/// SIGTERM under load, behind a balancer that takes its traffic away once `/ready` says no.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graceful_stop_answers_what_it_has_begun_and_stores_what_it_has_answered() {
     let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
     let mut with_drain = settings(&stack, &journal);
-    with_drain.extend([("worker.in_process", "true"), ("api.drain_seconds", "1")]);
+    with_drain.extend([("worker.in_process", "true"), ("api.drain_seconds", "3")]);
     let mut api = Process::api(&with_drain);
     api.start_ready().await;
     let key = boundless_key(&api.admin()).await;
@@ -84,10 +85,10 @@ async fn a_graceful_stop_answers_what_it_has_begun_and_stores_what_it_has_answer
         (api.client().get("/ready").await.status == 503).then_some(())
     })
     .await;
-    traffic.allowed_more(1).await;
-    assert!(api.ended().success());
+    traffic.allowed_more(50).await;
     let told = traffic.stop().await;
-    assert_eq!((told.failed(), told.cut()), (0, 0), "every request that was sent is answered");
+    assert!(api.ended().success());
+    assert_eq!((told.failed(), told.unavailable(), told.cut()), (0, 0, 0), "every request that was sent is answered");
     let mut boots = HashMap::new();
     journaled(journal.path(), &mut boots);
     assert!(boots.is_empty() || boots.values().sum::<u64>() == told.allowed(), "{boots:?}");

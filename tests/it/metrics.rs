@@ -34,6 +34,7 @@ async fn a_thousand_identities_add_no_series() {
         };
         let first = warm_up("name-0".into()).await;
         app.used_becomes(&first, 1).await;
+        text(app).await;
         let before = text(app).await;
         let before = series(&before);
         let mut keys = Vec::new();
@@ -42,7 +43,10 @@ async fn a_thousand_identities_add_no_series() {
         }
         app.used_becomes(&keys[38], 1).await;
         let after = text(app).await;
-        let new: Vec<_> = series(&after).difference(&before).map(|series| (*series).to_owned()).collect();
+        // What works in the background comes when it comes; the names of its jobs and results are lists in the source.
+        let background = ["tollgate_jobs_total", "tollgate_journal_batches_total"];
+        let of_a_client = |series: &&&str| !background.iter().any(|name| series.starts_with(name));
+        let new: Vec<_> = series(&after).difference(&before).filter(of_a_client).map(|new| (*new).to_owned()).collect();
         assert!(new.is_empty(), "{new:#?}");
         for key in &keys {
             assert!(!after.contains(&key.id) && !after.contains("name-") && !after.contains(&key.secret[..12]));
@@ -59,7 +63,7 @@ async fn what_an_operator_watches_is_there_with_help() {
         app.exhaust(&key).await;
         app.used_becomes(&key, 100).await;
         let text = text(app).await;
-        for word in ["checks", "http", "cache", "pool", "queue", "journal", "keys"] {
+        for word in ["checks", "http", "key_cache", "database_connections", "queue", "journal", "api_keys"] {
             let counted = |line: &str| line.starts_with("tollgate_") && line.contains(word);
             assert!(text.lines().any(counted), "nothing about {word}:\n{text}");
         }

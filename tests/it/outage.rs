@@ -70,7 +70,7 @@ async fn without_redis_checks_are_answered_by_on_failure_in_time_and_marked() {
     send(check(&client, &denying)).await.expect(200);
     let told = traffic.stop().await;
     eprintln!("{} degraded of {}, the slowest took {:?}", told.degraded(), told.allowed(), told.slowest());
-    assert_eq!((told.failed(), told.refused(), told.cut()), (0, 0, 0));
+    assert_eq!((told.failed(), told.unavailable(), told.refused(), told.cut()), (0, 0, 0, 0));
     assert!(told.degraded() >= 1_000, "{}", told.degraded());
     assert!(told.slowest() < CHECK_WITHIN, "{:?}", told.slowest());
     billed_becomes(&admin, &key, told.allowed() + 1).await;
@@ -103,7 +103,7 @@ async fn a_network_that_swallows_everything_holds_no_check_up() {
     }
     let told = traffic.stop().await;
     eprintln!("{} degraded of {}, the slowest took {:?}", told.degraded(), told.allowed(), told.slowest());
-    assert_eq!((told.failed(), told.refused(), told.cut()), (0, 0, 0));
+    assert_eq!((told.failed(), told.unavailable(), told.refused(), told.cut()), (0, 0, 0, 0));
     assert!(told.slowest() < SWALLOWED_WITHIN, "{:?}", told.slowest());
 }
 
@@ -147,7 +147,7 @@ async fn without_postgresql_known_keys_validate_and_management_says_503_at_once(
     .await;
     send(check(&client, &never_seen)).await.expect(200);
     let told = traffic.stop().await;
-    assert_eq!((told.failed(), told.refused(), told.cut()), (0, 0, 0));
+    assert_eq!((told.failed(), told.unavailable(), told.refused(), told.cut()), (0, 0, 0, 0));
     billed_becomes(&admin, &key, told.allowed()).await;
 }
 

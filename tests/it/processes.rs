@@ -65,14 +65,9 @@ pub(crate) async fn billed(admin: &Client, key: &Key) -> Option<u64> {
 
 /// Waits until the database holds exactly as many units; more is a failure at once.
 pub(crate) async fn billed_becomes(admin: &Client, key: &Key, units: u64) {
-    let mut last = None;
     let what = format!("{units} units are in the database");
     eventually(&what, RECOVERED_WITHIN, async || {
         let now = billed(admin, key).await;
-        if now != last {
-            last = now;
-            eprintln!("billed {now:?} of {units}");
-        }
         assert!(now.is_none_or(|now| now <= units), "billed {now:?}, which is more than {units}");
         (now == Some(units)).then_some(())
     })

@@ -270,12 +270,22 @@ impl App {
 
     /// Waits until `usage/current` counts as many units.
     pub async fn used_becomes(&self, key: &Key, units: u64) -> Value {
-        let what = format!("{units} units are seen");
+        self.current_becomes(key, units, None).await
+    }
+
+    /// Waits until `usage/current` counts as many units and as many refusals by limits.
+    pub async fn usage_becomes(&self, key: &Key, units: u64, refusals: u64) -> Value {
+        self.current_becomes(key, units, Some(refusals)).await
+    }
+
+    async fn current_becomes(&self, key: &Key, units: u64, refusals: Option<u64>) -> Value {
+        let what = format!("{units} units and {refusals:?} refusals are seen");
         eventually(&what, USAGE_WITHIN, async || {
             let current = self.current(key).await;
-            let made = current["requests_made"].as_u64().expect("requests_made");
+            let count = |member: &str| current[member].as_u64().expect("a count");
+            let (made, refused) = (count("requests_made"), count("rate_limited"));
             assert!(made <= units, "more than was admitted: {current}");
-            (made == units).then_some(current)
+            (made == units && refusals.is_none_or(|refusals| refusals == refused)).then_some(current)
         })
         .await
     }

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Client;
 
+/// What stands for a scope where a client asks about its own key.
+const OWN_KEY: &str = "own key";
 /// Deeper than any body here; a schema that refers to itself ends there.
 const MAX_DEPTH: usize = 12;
 
@@ -39,7 +41,7 @@ impl Document {
             let one = |method: &str| Operation {
                 method: method.to_uppercase(),
                 path: path.clone(),
-                scope: item[method]["x-required-scope"].as_str().map(str::to_owned),
+                scope: item[method]["x-required-scope"].as_str().filter(|scope| *scope != OWN_KEY).map(str::to_owned),
                 body: item[method].pointer("/requestBody/content/application~1json/schema").cloned(),
                 value: item[method].clone(),
             };
@@ -89,7 +91,8 @@ impl Document {
                 let required = schema["required"].as_array().cloned().unwrap_or_default();
                 let mut members = Map::new();
                 for (name, member) in schema["properties"].as_object().into_iter().flatten() {
-                    if required.contains(&json!(name)) || self.resolve(member).get("example").is_some() {
+                    let told = self.resolve(member).get("example").is_some() || member["format"] == "uuid";
+                    if told || required.contains(&json!(name)) {
                         members.insert(name.clone(), self.example_at(member, depth + 1));
                     }
                 }
@@ -98,7 +101,11 @@ impl Document {
             "array" => json!([self.example_at(&schema["items"], depth + 1)]),
             "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
             "boolean" => json!(true),
-            _ => json!("text"),
+            _ => match schema["format"].as_str() {
+                Some("uuid") => json!(uuid::Uuid::nil()),
+                Some("date-time") => json!("2031-05-15T10:00:00Z"),
+                _ => json!("text"),
+            },
         }
     }
 

@@ -25,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Told {
     allowed: AtomicU64,
     refused: AtomicU64,
+    unavailable: AtomicU64,
     failed: AtomicU64,
     cut: AtomicU64,
     degraded: AtomicU64,
@@ -40,6 +41,11 @@ impl Told {
     /// Checks that were refused by a limit.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Checks that were answered 503: not yet, or no longer, able to decide.
+    pub fn unavailable(&self) -> u64 {
+        self.unavailable.load(Ordering::Relaxed)
     }
 
     /// Answers of any other kind.
@@ -105,12 +111,16 @@ async fn check_until(client: Client, told: Arc<Told>, stop: Arc<AtomicBool>) {
                 let counter = match answer.status {
                     200 => &told.allowed,
                     429 => &told.refused,
+                    503 => &told.unavailable,
                     _ => &told.failed,
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
                 told.degraded.fetch_add(u64::from(answer.body["degraded"] == true), Ordering::Relaxed);
                 let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
                 told.slowest_micros.fetch_max(micros, Ordering::Relaxed);
+                if answer.status == 503 {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             // Nothing was sent.
             Err(error) if error.is_connect() => tokio::time::sleep(PAUSE).await,
