@@ -1,6 +1,6 @@
 //! Who calls: the credential of a request, and the caller behind it.
 
-use std::net::IpAddr;
+use std::{marker::PhantomData, net::IpAddr};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -12,6 +12,7 @@ use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderName},
 };
+use tollgate_domain::{Scope, TenantId};
 use tollgate_service::{Caller, Error};
 
 use crate::{app::App, client_ip::client_ip, problem::Problem, rate_limit_headers, server::Peer};
@@ -27,6 +28,38 @@ impl<S: Sync> FromRequestParts<S> for Who {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let caller = parts.extensions.get::<Caller>().cloned();
         caller.map(Self).ok_or_else(|| Problem::internal("a route that needs a caller is outside of authenticate"))
+    }
+}
+
+/// The tenant of a caller that has the scope `S`. Stands before the body among a handler's arguments, so that who may not
+/// is told so whatever the body says.
+pub(crate) struct Can<S>(pub(crate) TenantId, pub(crate) PhantomData<S>);
+
+/// A scope as a type.
+pub(crate) trait Needs: Send {
+    const SCOPE: Scope;
+}
+
+macro_rules! scopes {
+    ($($name:ident),+ $(,)?) => {
+        $(
+            pub(crate) struct $name;
+
+            impl Needs for $name {
+                const SCOPE: Scope = Scope::$name;
+            }
+        )+
+    };
+}
+
+scopes! { KeysRead, KeysWrite, LimitsCheck, LimitsWrite, UsageRead, BillingWrite, Admin }
+
+impl<N: Needs, S: Sync> FromRequestParts<S> for Can<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Who(caller) = Who::from_request_parts(parts, state).await?;
+        Ok(Self(caller.require(N::SCOPE)?, PhantomData))
     }
 }
 

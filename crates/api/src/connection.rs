@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -105,9 +105,9 @@ pub(crate) struct Connections {
 struct Entry {
     connection: Arc<Connection>,
     task: Option<AbortHandle>,
-    /// The word at the sweeper's last look, and how many looks have found it unchanged.
+    /// The word at the sweeper's last look, and when a look first found it so.
     seen: u32,
-    looks: u32,
+    since: Instant,
 }
 
 /// Takes the connection off the list however its task ends.
@@ -137,7 +137,7 @@ impl Connections {
     ) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(Arc::clone(&self.draining)));
-        let entry = Entry { connection: Arc::clone(&connection), task: None, seen: u32::MAX, looks: 0 };
+        let entry = Entry { connection: Arc::clone(&connection), task: None, seen: u32::MAX, since: Instant::now() };
         self.lock().insert(id, entry);
         let leave = Leave { id, connections: Arc::downgrade(self) };
         let serving = serve(connection);
@@ -182,13 +182,14 @@ impl Connections {
 
     fn look(&self) {
         let draining = self.draining.load(Ordering::Acquire);
-        let tick = self.tick();
+        let (now, tick) = (Instant::now(), self.tick());
         for entry in self.lock().values_mut() {
             let word = entry.connection.word.load(Ordering::Acquire);
             let phase = Connection::phase(word);
-            entry.looks = if word == entry.seen { entry.looks.saturating_add(1) } else { 0 };
             let is_new = word >> PHASE_BITS == 0;
-            entry.seen = word;
+            if word != entry.seen {
+                (entry.seen, entry.since) = (word, now);
+            }
             let allowed = match phase {
                 Phase::Waiting if draining => Duration::ZERO,
                 Phase::Waiting if is_new => self.limits.header_timeout,
@@ -197,8 +198,8 @@ impl Connections {
                 Phase::Busy | Phase::Answered => self.limits.answer_timeout,
                 Phase::Closing => continue,
             };
-            // Unchanged for n looks is between n and n + 1 ticks: at most `allowed` when n + 1 ticks reach it.
-            let over = tick * entry.looks.saturating_add(1) >= allowed;
+            // It began up to one tick before it was first seen.
+            let over = now.duration_since(entry.since) + tick >= allowed;
             if over
                 && entry.connection.close_if_still(word)
                 && let Some(task) = &entry.task

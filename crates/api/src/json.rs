@@ -235,6 +235,24 @@ mod tests {
         assert_eq!(pointers, ["/a~1b", "/colour", "/inner/1/window", "/inner/1/wndow", "/name", "/size"]);
     }
 
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read is asked")]
+    struct Optional {
+        number: Option<u32>,
+        text: Option<String>,
+        address: Option<std::net::IpAddr>,
+    }
+
+    #[test]
+    fn a_wrong_type_in_an_optional_body_is_a_wrong_field() {
+        for member in ["number", "text", "address"] {
+            let body = format!(r#"{{"{member}":[[[[]]]],"zzz":"/v1/orders"}}"#);
+            let problem = parse::<Option<Optional>>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.render("").status(), 422, "{member}: {problem:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_missing_field_and_a_missing_body_are_named() {
         assert_eq!(pointers(&refused("{}").await.1), ["/name"]);

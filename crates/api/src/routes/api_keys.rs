@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use tollgate_domain::{ApiKeyId, Environment, FieldError, KeyStatus, Scope, usage::Counts};
+use tollgate_domain::{ApiKeyId, Environment, FieldError, KeyStatus, usage::Counts};
 use tollgate_service::{
     KeyOrder, Order,
     api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey},
@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    auth::Who,
+    auth::{Can, KeysRead, KeysWrite},
     extract::{Id, IfMatch, Params, etag, page},
     json::Json,
     problem::Problem,
@@ -222,10 +222,9 @@ struct EndpointView {
     responses((status = 201, description = "Made.", body = Data<ApiKeyWithSecret>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn create(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Json(body): Json<CreateApiKey>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     let (detail, secret) = app.service.create_key(tenant_id, body.try_into()?).await?;
     Ok(with_secret(StatusCode::CREATED, &app, detail, secret.expose()))
 }
@@ -235,10 +234,9 @@ pub(crate) async fn create(
     responses((status = 200, description = "A page.", body = List<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:read"))))]
 pub(crate) async fn list(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysRead>,
     Params(query): Params<ListApiKeys>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysRead)?;
     let page = page(query.page, query.limit)?;
     let found = app.service.keys(tenant_id, &query.into(), page).await?;
     let now = app.service.clock().now();
@@ -248,8 +246,11 @@ pub(crate) async fn list(
 /// One key.
 #[utoipa::path(get, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
     responses((status = 200, description = "The key.", body = Data<ApiKeyWithUsage>)), extensions(("x-required-scope" = json!("keys:read"))))]
-pub(crate) async fn show(State(app): State<App>, Who(caller): Who, Id(id): Id<ApiKeyId>) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysRead)?;
+pub(crate) async fn show(
+    State(app): State<App>,
+    Can(tenant_id, ..): Can<KeysRead>,
+    Id(id): Id<ApiKeyId>,
+) -> Result<Response, Problem> {
     let detail = app.service.key(tenant_id, id).await?;
     let usage_stats = app.service.key_usage(tenant_id, id).await?.into();
     let record = ApiKeyView::new(detail, app.service.clock().now());
@@ -261,10 +262,9 @@ pub(crate) async fn show(State(app): State<App>, Who(caller): Who, Id(id): Id<Ap
     responses((status = 200, description = "The key.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:read"))))]
 pub(crate) async fn lookup(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysRead>,
     Json(body): Json<LookupApiKey>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysRead)?;
     Ok(shown(&app, app.service.lookup_key(tenant_id, &body.key).await?))
 }
 
@@ -274,12 +274,11 @@ pub(crate) async fn lookup(
     responses((status = 200, description = "Changed.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn update(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
     IfMatch(version): IfMatch,
     Json(body): Json<UpdateApiKey>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     Ok(shown(&app, app.service.update_key(tenant_id, id, &body.into(), version).await?))
 }
 
@@ -288,10 +287,9 @@ pub(crate) async fn update(
     responses((status = 204, description = "Gone.")), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<StatusCode, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     app.service.delete_key(tenant_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -302,11 +300,10 @@ pub(crate) async fn delete(
     responses((status = 200, description = "The key with its new secret.", body = Data<ApiKeyWithSecret>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn rotate(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
     Json(body): Json<Option<RotateApiKey>>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     let grace = body.unwrap_or_default().grace_seconds;
     let (detail, secret) = app.service.rotate_key(tenant_id, id, grace).await?;
     Ok(with_secret(StatusCode::OK, &app, detail, secret.expose()))
@@ -318,11 +315,10 @@ pub(crate) async fn rotate(
     responses((status = 200, description = "Suspended.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn suspend(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
     Json(body): Json<Option<SuspendApiKey>>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     let SuspendApiKey { seconds, reason } = body.unwrap_or_default();
     Ok(shown(&app, app.service.suspend_key(tenant_id, id, seconds, reason).await?))
 }
@@ -332,10 +328,9 @@ pub(crate) async fn suspend(
     responses((status = 200, description = "Active again.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn resume(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     Ok(shown(&app, app.service.resume_key(tenant_id, id).await?))
 }
 
@@ -344,10 +339,9 @@ pub(crate) async fn resume(
     responses((status = 200, description = "Totals and the last day.", body = Data<ApiKeyStats>)), extensions(("x-required-scope" = json!("keys:read"))))]
 pub(crate) async fn stats(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysRead>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<Data<ApiKeyStats>>, Problem> {
-    let tenant_id = caller.require(Scope::KeysRead)?;
     Ok(Data::json(app.service.key_stats(tenant_id, id).await?.into()))
 }
 

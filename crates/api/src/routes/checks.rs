@@ -10,13 +10,13 @@ use axum::{
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tollgate_domain::{ApiKeyId, FieldError, Scope, TenantId};
+use tollgate_domain::{ApiKeyId, FieldError, TenantId};
 use tollgate_service::{CheckRequest, rate_limit::Origin};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::Who,
+    auth::{Can, LimitsCheck},
     decided::{Decided, KeySummary, QuotaState, Refused, body, quota_state, respond},
     edge::RequestId,
     json::Json,
@@ -55,7 +55,7 @@ impl From<Call> for CheckRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
-    #[schema(value_type = uuid::Uuid)]
+    #[schema(value_type = uuid::Uuid, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
     api_key_id: ApiKeyId,
     /// As you name it, at most 256 bytes.
     #[schema(example = "/v1/orders")]
@@ -129,11 +129,10 @@ struct PreviewLimit<'a> {
     extensions(("x-required-scope" = json!("limits:check"))))]
 pub(crate) async fn check(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<LimitsCheck>,
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::LimitsCheck)?;
     let checked = app.service.check(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
     Ok(respond(&checked, app.headers, app.service.clock().now(), id.to_str().unwrap_or_default()))
 }
@@ -143,11 +142,10 @@ pub(crate) async fn check(
     responses((status = 200, description = "All answers, in order.", body = BatchAnswers)), extensions(("x-required-scope" = json!("limits:check"))))]
 pub(crate) async fn check_batch(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<LimitsCheck>,
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<CheckBatch>,
 ) -> Result<Answer<BatchAnswers>, Problem> {
-    let tenant_id = caller.require(Scope::LimitsCheck)?;
     if !(1..=MAX_CHECKS).contains(&body.checks.len()) {
         let detail = format!("from 1 to {MAX_CHECKS}");
         return Err(Problem::invalid(vec![FieldError { pointer: "/checks".into(), detail }]));
@@ -179,10 +177,9 @@ async fn one_of_batch(
     responses((status = 200, description = "The answer and its reasons.", body = Data<PreviewView<'static>>)), extensions(("x-required-scope" = json!("limits:check"))))]
 pub(crate) async fn preview(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<LimitsCheck>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::LimitsCheck)?;
     let preview = app.service.preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
     let now = app.service.clock().now();
     let checked = &preview.checked;

@@ -5,13 +5,13 @@ use axum::{Json as Answer, extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tollgate_domain::Scope;
+
 use tollgate_service::{DeadJob, Paged};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    auth::Who,
+    auth::{Admin, Can},
     extract::{Id, Params, page},
     problem::Problem,
     views::{Data, List},
@@ -57,10 +57,9 @@ pub(crate) struct Retried {
     responses((status = 200, description = "A page.", body = List<DeadJobView>)), extensions(("x-required-scope" = json!("admin"))))]
 pub(crate) async fn dead(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(_tenant_id, ..): Can<Admin>,
     Params(query): Params<ListDead>,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
     let page = page(query.page, query.limit)?;
     let (items, total) = app.service.dead_jobs(page.page, page.limit).await?;
     let found = Paged { items, total: i64::try_from(total).unwrap_or(i64::MAX) };
@@ -72,10 +71,9 @@ pub(crate) async fn dead(
     responses((status = 200, description = "Due again.", body = Data<Retried>)), extensions(("x-required-scope" = json!("admin"))))]
 pub(crate) async fn retry(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(_tenant_id, ..): Can<Admin>,
     Id(id): Id<String>,
 ) -> Result<Answer<Data<Retried>>, Problem> {
-    caller.require(Scope::Admin)?;
     app.service.retry_job(&id).await?;
     Ok(Data::json(Retried { id, status: "queued" }))
 }

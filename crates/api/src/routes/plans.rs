@@ -8,13 +8,13 @@ use axum::{
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{Currency, Money, Plan, PlanId, Scope};
+use tollgate_domain::{Currency, Money, Plan, PlanId};
 use tollgate_service::plans::PlanTerms;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    auth::Who,
+    auth::{Can, KeysRead, KeysWrite},
     extract::{Id, IfMatch, Params, etag, page},
     json::Json,
     problem::Problem,
@@ -99,10 +99,9 @@ pub(crate) struct ListPlans {
     responses((status = 201, description = "Made.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn create(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Json(body): Json<CreatePlan>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     let CreatePlan { name, description, limits, quota, prices, features } = body;
     let terms = UpdatePlan { description, limits, quota, prices, features }.into();
     let plan = app.service.create_plan(tenant_id, name, terms).await?;
@@ -114,10 +113,9 @@ pub(crate) async fn create(
     responses((status = 200, description = "A page.", body = List<PlanView>)), extensions(("x-required-scope" = json!("keys:read"))))]
 pub(crate) async fn list(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysRead>,
     Params(query): Params<ListPlans>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysRead)?;
     let page = page(query.page, query.limit)?;
     Ok(List::of(page, app.service.plans(tenant_id, page).await?, PlanView::from))
 }
@@ -125,8 +123,11 @@ pub(crate) async fn list(
 /// One plan.
 #[utoipa::path(get, path = "/api/v1/plans/{id}", tag = "plans", params(("id" = uuid::Uuid, Path, description = "The plan's id.")),
     responses((status = 200, description = "The plan.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:read"))))]
-pub(crate) async fn show(State(app): State<App>, Who(caller): Who, Id(id): Id<PlanId>) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysRead)?;
+pub(crate) async fn show(
+    State(app): State<App>,
+    Can(tenant_id, ..): Can<KeysRead>,
+    Id(id): Id<PlanId>,
+) -> Result<Response, Problem> {
     Ok(shown(app.service.plan(tenant_id, id).await?))
 }
 
@@ -136,12 +137,11 @@ pub(crate) async fn show(State(app): State<App>, Who(caller): Who, Id(id): Id<Pl
     responses((status = 200, description = "Changed.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn update(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<PlanId>,
     IfMatch(version): IfMatch,
     Json(body): Json<UpdatePlan>,
 ) -> Result<Response, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     Ok(shown(app.service.update_plan(tenant_id, id, body.into(), version).await?))
 }
 
@@ -150,10 +150,9 @@ pub(crate) async fn update(
     responses((status = 204, description = "Gone.")), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn delete(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<PlanId>,
 ) -> Result<StatusCode, Problem> {
-    let tenant_id = caller.require(Scope::KeysWrite)?;
     app.service.delete_plan(tenant_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    auth::Who,
+    auth::{Can, LimitsWrite, UsageRead, Who},
     decided::{KeySummary, LimitState, limit_states, reset_time},
     extract::{Id, Params, page_size},
     json::Json,
@@ -54,7 +54,7 @@ pub(crate) struct Info<'a> {
 pub(crate) struct Reset {
     /// The key's secret.
     api_key: Option<String>,
-    #[schema(value_type = Option<uuid::Uuid>)]
+    #[schema(value_type = Option<uuid::Uuid>, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
     api_key_id: Option<ApiKeyId>,
 }
 
@@ -138,10 +138,9 @@ pub(crate) async fn info(State(app): State<App>, Who(caller): Who, Id(id): Id<Ap
     responses((status = 200, description = "Done.", body = ResetDone)), extensions(("x-required-scope" = json!("limits:write"))))]
 pub(crate) async fn reset(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<LimitsWrite>,
     Json(body): Json<Reset>,
 ) -> Result<Answer<ResetDone>, Problem> {
-    let tenant_id = caller.require(Scope::LimitsWrite)?;
     let id = match body {
         Reset { api_key: None, api_key_id: Some(id) } => id,
         Reset { api_key: Some(secret), api_key_id: None } => app.service.key_id(tenant_id, &secret).await?,
@@ -158,10 +157,9 @@ pub(crate) async fn reset(
     responses((status = 200, description = "Done.", body = ResetDone)), extensions(("x-required-scope" = json!("limits:write"))))]
 pub(crate) async fn reset_one(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<LimitsWrite>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<ResetDone>, Problem> {
-    let tenant_id = caller.require(Scope::LimitsWrite)?;
     Ok(done(&app.service.reset_limits(tenant_id, id).await?))
 }
 
@@ -170,11 +168,10 @@ pub(crate) async fn reset_one(
     responses((status = 200, description = "The key with its new limit.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("limits:write"))))]
 pub(crate) async fn change(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<LimitsWrite>,
     Id(id): Id<ApiKeyId>,
     Json(body): Json<ChangeLimit>,
 ) -> Result<Answer<Data<ApiKeyView>>, Problem> {
-    let tenant_id = caller.require(Scope::LimitsWrite)?;
     let detail = app.service.set_limit(tenant_id, id, body.new_limit, body.window).await?;
     Ok(Data::json(ApiKeyView::new(detail, app.service.clock().now())))
 }
@@ -185,11 +182,10 @@ pub(crate) async fn change(
     responses((status = 200, description = "A page.", body = Series<ViolationView>)), extensions(("x-required-scope" = json!("usage:read"))))]
 pub(crate) async fn violations(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<UsageRead>,
     Id(id): Id<ApiKeyId>,
     Params(query): Params<ListViolations>,
 ) -> Result<Answer<Series<ViolationView>>, Problem> {
-    let tenant_id = caller.require(Scope::UsageRead)?;
     let hours = query.hours.unwrap_or(DEFAULT_HOURS);
     if !(1..=MAX_HOURS).contains(&hours) {
         return Err(Problem::bad_request(format!("hours must be from 1 to {MAX_HOURS}")));

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
-    auth::Who,
+    auth::{BillingWrite, Can, Who},
     extract::{Id, Params},
     json::Json,
     problem::Problem,
@@ -133,7 +133,7 @@ struct Event {
     /// Yours, unique: a repeat is counted once. 1 to 255 bytes.
     #[schema(example = "order-4711")]
     id: String,
-    #[schema(value_type = uuid::Uuid)]
+    #[schema(value_type = uuid::Uuid, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
     api_key_id: ApiKeyId,
     /// Now unless given.
     timestamp: Option<DateTime<Utc>>,
@@ -243,10 +243,9 @@ pub(crate) async fn limits(
     responses((status = 200, description = "What became of each.", body = Data<EventsTaken>)), extensions(("x-required-scope" = json!("billing:write"))))]
 pub(crate) async fn take_events(
     State(app): State<App>,
-    Who(caller): Who,
+    Can(tenant_id, ..): Can<BillingWrite>,
     Json(body): Json<Events>,
 ) -> Result<Answer<Data<EventsTaken>>, Problem> {
-    let tenant_id = caller.require(Scope::BillingWrite)?;
     let now = app.service.clock().now();
     let event = |event: Event| UsageEvent {
         id: event.id,
