@@ -12,7 +12,7 @@ use axum::{
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{StatusCode, body::Body as _};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, error::Category};
+use serde_json::Value;
 use tokio::time::timeout;
 use tollgate_domain::FieldError;
 
@@ -89,11 +89,10 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if depth(body) > MAX_DEPTH {
         return Err(Problem::bad_request(format!("the body is nested deeper than {MAX_DEPTH}")));
     }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => wrong_fields::<T>(body),
-        Category::Syntax | Category::Eof | Category::Io => {
-            Problem::bad_request(format!("the body is not JSON: {error}"))
-        }
+    // serde_json calls an array where a name of a choice belongs a syntax error: only what is no JSON at all is one.
+    serde_json::from_slice(body).map_err(|_| match serde_json::from_slice::<Value>(body) {
+        Ok(value) => wrong_fields::<T>(value),
+        Err(error) => Problem::bad_request(format!("the body is not JSON: {error}")),
     })
 }
 
@@ -117,11 +116,7 @@ fn depth(body: &[u8]) -> usize {
 }
 
 /// serde stops at the first wrong field: take that one out and read again until nothing new is wrong.
-fn wrong_fields<T: DeserializeOwned>(body: &[u8]) -> Problem {
-    // `parse` has seen that it is JSON; what only the value form refuses (a number out of all range) is a wrong field.
-    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
-        return Problem::bad_request("the body holds a number that cannot be read");
-    };
+fn wrong_fields<T: DeserializeOwned>(mut value: Value) -> Problem {
     let mut errors: Vec<FieldError> = Vec::new();
     while errors.len() < MAX_ERRORS {
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&value) else { break };
@@ -242,11 +237,19 @@ mod tests {
         number: Option<u32>,
         text: Option<String>,
         address: Option<std::net::IpAddr>,
+        choice: Option<Choice>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Choice {
+        One,
+        Other,
     }
 
     #[test]
     fn a_wrong_type_in_an_optional_body_is_a_wrong_field() {
-        for member in ["number", "text", "address"] {
+        for member in ["number", "text", "address", "choice"] {
             let body = format!(r#"{{"{member}":[[[[]]]],"zzz":"/v1/orders"}}"#);
             let problem = parse::<Option<Optional>>(body.as_bytes()).unwrap_err();
             assert_eq!(problem.render("").status(), 422, "{member}: {problem:?}");
