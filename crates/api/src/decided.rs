@@ -167,7 +167,7 @@ pub(crate) fn limit_states<'a>(checked: &'a Checked) -> Vec<LimitState<'a>> {
         name: &spec.name,
         algorithm: spec.algorithm,
         limit: spec.limit,
-        window: spec.window,
+        window: spec.window_seconds(),
         remaining: status.remaining(),
         reset_in_seconds: whole_seconds(status.reset_after()),
     };

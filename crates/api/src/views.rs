@@ -8,7 +8,10 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tollgate_domain::{Algorithm, ApiKeyId, Environment, KeyStatus, LimitSpec, OnFailure, QuotaSpec, limit::MAX_LIMIT};
+use tollgate_domain::{
+    Algorithm, ApiKeyId, CalendarSpec, CalendarUnit, Environment, KeyStatus, LimitSpec, OnFailure, Per, QuotaSpec,
+    limit::MAX_LIMIT,
+};
 use tollgate_service::{Page, Paged, api_keys::KeyDetail};
 use utoipa::{
     ToSchema,
@@ -85,9 +88,24 @@ pub(crate) struct Limit {
     /// Units per window.
     #[schema(example = 1000, minimum = 1, maximum = 1_000_000_000)]
     limit: u64,
-    /// Seconds.
+    /// Seconds; with `calendar` it may be absent, and is shown as the period's nominal length.
+    #[serde(default)]
     #[schema(example = 3600, minimum = 1, maximum = 31_622_400)]
     window: u64,
+    /// Fixed windows may follow the calendar instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calendar: Option<Calendar>,
+    /// Size of a token bucket; `limit` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    burst: Option<u64>,
+    /// Units of this limit that one requested unit takes.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    cost: u32,
+    #[serde(default)]
+    #[schema(schema_with = per)]
+    per: Per,
     #[serde(default)]
     #[schema(schema_with = on_failure)]
     on_failure: OnFailure,
@@ -96,15 +114,45 @@ pub(crate) struct Limit {
 /// The schema's literal above must follow the domain's bound.
 const _: () = assert!(MAX_LIMIT == 1_000_000_000);
 
+/// A window that follows a civil calendar.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Calendar {
+    #[schema(schema_with = calendar_unit)]
+    unit: CalendarUnit,
+    /// An IANA time zone; UTC if absent.
+    #[serde(default = "utc")]
+    #[schema(example = "Europe/Berlin")]
+    timezone: String,
+    /// Day on which a week (1 Monday to 7), month or year (1 to 31, or its last day) begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 31)]
+    anchor_day: Option<u8>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
 impl From<LimitSpec> for Limit {
-    fn from(LimitSpec { name, algorithm, limit, window, on_failure }: LimitSpec) -> Self {
-        Self { name, algorithm, limit, window, on_failure }
+    fn from(spec: LimitSpec) -> Self {
+        let window = spec.window_seconds();
+        let LimitSpec { name, algorithm, limit, calendar, burst, cost, per, on_failure, .. } = spec;
+        let calendar =
+            calendar.map(|CalendarSpec { unit, timezone, anchor_day }| Calendar { unit, timezone, anchor_day });
+        Self { name, algorithm, limit, window, calendar, burst, cost, per, on_failure }
     }
 }
 
 impl From<Limit> for LimitSpec {
-    fn from(Limit { name, algorithm, limit, window, on_failure }: Limit) -> Self {
-        Self { name, algorithm, limit, window, on_failure }
+    fn from(Limit { name, algorithm, limit, window, calendar, burst, cost, per, on_failure }: Limit) -> Self {
+        let calendar =
+            calendar.map(|Calendar { unit, timezone, anchor_day }| CalendarSpec { unit, timezone, anchor_day });
+        Self { name, algorithm, limit, window, calendar, burst, cost, per, on_failure }
     }
 }
 
@@ -232,7 +280,16 @@ pub(crate) fn key_status() -> ObjectBuilder {
 }
 
 fn algorithm() -> ObjectBuilder {
-    one_of(&["sliding_window", "fixed_window"])
+    one_of(&["sliding_window", "fixed_window", "token_bucket"])
+}
+
+fn calendar_unit() -> ObjectBuilder {
+    one_of(&["minute", "hour", "day", "week", "month", "year"])
+}
+
+fn per() -> ObjectBuilder {
+    one_of(&["key", "owner"])
+        .description(Some("Whose requests are counted together: the key's, or all of its owner's keys'."))
 }
 
 fn on_failure() -> ObjectBuilder {

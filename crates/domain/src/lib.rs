@@ -21,7 +21,7 @@ pub use api_key::{ApiKey, Environment, KeyStatus, Suspension};
 pub use clock::Clock;
 pub use id::{ApiKeyId, BootId, PlanId, TenantId, TokenId};
 pub use invalid::{FieldError, Invalid};
-pub use limit::{Algorithm, LimitSpec, OnFailure};
+pub use limit::{Algorithm, CalendarSpec, CalendarUnit, LimitSpec, OnFailure, Per};
 pub use money::{Currency, Money};
 pub use period::BillingPeriod;
 pub use plan::{Overage, Plan, Prices, QuotaSpec};

@@ -1,5 +1,6 @@
 //! A limit as plans and keys state it. How it is decided is the limiter's business.
 
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
@@ -18,8 +19,86 @@ pub enum Algorithm {
     /// The current window's count plus the share of the previous one that still overlaps.
     #[default]
     SlidingWindow,
-    /// A count that starts anew at each multiple of the window.
+    /// A count that starts anew at each multiple of the window, or with each period of the calendar.
     FixedWindow,
+    /// A bucket of `burst` units that refills by `limit` per window, evenly (GCRA).
+    TokenBucket,
+}
+
+/// Whose requests a limit counts together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Each key has its own counter.
+    #[default]
+    Key,
+    /// All keys of one `owner_id` share a counter; a key without an owner has its own.
+    Owner,
+}
+
+/// The unit of a calendar window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum CalendarUnit {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+/// A window that follows a civil calendar instead of a fixed length.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalendarSpec {
+    /// How long a period is.
+    pub unit: CalendarUnit,
+    /// An IANA time zone.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// Day on which a week (1 Monday to 7), month or year (1 to 31, or its last day) begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor_day: Option<u8>,
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+impl CalendarSpec {
+    /// The time zone, if there is one of that name.
+    pub fn zone(&self) -> Option<Tz> {
+        self.timezone.parse().ok()
+    }
+
+    /// The length that stands for a period where one number is asked for: months have 30 days, years 365.
+    pub fn nominal_seconds(&self) -> u64 {
+        match self.unit {
+            CalendarUnit::Minute => 60,
+            CalendarUnit::Hour => 3_600,
+            CalendarUnit::Day => 86_400,
+            CalendarUnit::Week => 7 * 86_400,
+            CalendarUnit::Month => 30 * 86_400,
+            CalendarUnit::Year => 365 * 86_400,
+        }
+    }
+
+    fn validate(&self, at: &str, invalid: &mut Invalid) {
+        invalid.require(
+            self.zone().is_some(),
+            &format!("{at}/timezone"),
+            "an IANA time zone such as \"Europe/Berlin\"",
+        );
+        let (allowed, text) = match self.unit {
+            CalendarUnit::Week => (1..=7, "from 1 (Monday) to 7"),
+            CalendarUnit::Month | CalendarUnit::Year => (1..=31, "from 1 to 31"),
+            CalendarUnit::Minute | CalendarUnit::Hour | CalendarUnit::Day => (1..=1, "absent for this unit"),
+        };
+        let fits = self.anchor_day.is_none_or(|day| allowed.contains(&day));
+        invalid.require(fits, &format!("{at}/anchor_day"), text);
+    }
 }
 
 /// What a limit answers when the shared store cannot be asked.
@@ -46,17 +125,49 @@ pub struct LimitSpec {
     pub algorithm: Algorithm,
     /// Units per window.
     pub limit: u64,
-    /// Seconds.
+    /// Seconds; with `calendar` it may be absent (0).
+    #[serde(default)]
     pub window: u64,
+    /// Fixed windows may follow the calendar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<CalendarSpec>,
+    /// Size of a token bucket; `limit` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
+    /// Units of this limit that one requested unit takes.
+    #[serde(default = "one")]
+    pub cost: u32,
+    /// Whose requests are counted together.
+    #[serde(default)]
+    pub per: Per,
     /// What to answer without the shared store.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
 
+fn one() -> u32 {
+    1
+}
+
 impl LimitSpec {
+    /// Seconds of a window; of a calendar period, its nominal length.
+    pub fn window_seconds(&self) -> u64 {
+        self.calendar.as_ref().map_or(self.window, CalendarSpec::nominal_seconds)
+    }
+
     /// A sliding window, the default algorithm.
     pub fn sliding(name: &str, limit: u64, window: u64) -> Self {
-        Self { name: name.to_owned(), algorithm: Algorithm::SlidingWindow, limit, window, on_failure: OnFailure::Local }
+        Self {
+            name: name.to_owned(),
+            algorithm: Algorithm::SlidingWindow,
+            limit,
+            window,
+            calendar: None,
+            burst: None,
+            cost: 1,
+            per: Per::Key,
+            on_failure: OnFailure::Local,
+        }
     }
 
     /// Names every wrong member of `limits`, under `pointer`.
@@ -82,10 +193,27 @@ impl LimitSpec {
             &format!("{at}/limit"),
             format!("from 1 to {MAX_LIMIT}"),
         );
+        match &self.calendar {
+            None => invalid.require(
+                (1..=MAX_WINDOW_SECONDS).contains(&self.window),
+                &format!("{at}/window"),
+                format!("from 1 to {MAX_WINDOW_SECONDS} seconds"),
+            ),
+            Some(calendar) => {
+                let fixed = self.algorithm == Algorithm::FixedWindow;
+                invalid.require(fixed, &format!("{at}/calendar"), "only with the algorithm \"fixed_window\"");
+                calendar.validate(&format!("{at}/calendar"), invalid);
+                let nominal = calendar.nominal_seconds();
+                let agrees = self.window == 0 || self.window == nominal;
+                invalid.require(agrees, &format!("{at}/window"), format!("absent, or {nominal} with this calendar"));
+            }
+        }
+        let burst = self.burst.is_none_or(|b| self.algorithm == Algorithm::TokenBucket && (1..=MAX_LIMIT).contains(&b));
         invalid.require(
-            (1..=MAX_WINDOW_SECONDS).contains(&self.window),
-            &format!("{at}/window"),
-            format!("from 1 to {MAX_WINDOW_SECONDS} seconds"),
+            burst,
+            &format!("{at}/burst"),
+            format!("from 1 to {MAX_LIMIT}, only with the algorithm \"token_bucket\""),
         );
+        invalid.require((1..=1_000_000).contains(&self.cost), &format!("{at}/cost"), "from 1 to 1000000");
     }
 }

@@ -77,8 +77,8 @@ impl Plan {
             "/name",
             "1 to 64 lower-case letters, digits, '-' or '_'",
         );
-        let short = self.description.as_ref().is_none_or(|d| d.chars().count() <= 500);
-        invalid.require(short, "/description", "at most 500 characters");
+        let short = self.description.as_ref().is_none_or(|d| d.chars().count() <= 500 && !d.contains('\0'));
+        invalid.require(short, "/description", "at most 500 characters, no NUL");
         invalid.require(!self.limits.is_empty(), "/limits", "at least one limit");
         LimitSpec::validate_all(&self.limits, "/limits", &mut invalid);
         if let Some(quota) = &self.quota {
@@ -87,8 +87,12 @@ impl Plan {
         invalid.require(self.prices.base >= Money(0), "/prices/base", "not negative");
         invalid.require(self.prices.overage_unit >= Money(0), "/prices/overage_unit", "not negative");
         invalid.require(self.features.len() <= 50, "/features", "at most 50");
-        let named = self.features.iter().all(|f| (1..=100).contains(&f.chars().count()));
-        invalid.require(named, "/features", "each 1 to 100 characters");
+        let plain = |f: &String| (1..=100).contains(&f.chars().count()) && !f.chars().any(char::is_control);
+        invalid.require(
+            self.features.iter().all(plain),
+            "/features",
+            "each 1 to 100 characters, no control characters",
+        );
         invalid.finish()
     }
 

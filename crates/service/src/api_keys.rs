@@ -126,6 +126,10 @@ impl Service {
 
     /// Keys that match `filter`.
     pub async fn keys(&self, tenant_id: TenantId, filter: &KeyFilter, page: Page) -> Result<Paged<KeyDetail>, Error> {
+        let texts = [&filter.tier, &filter.owner_id, &filter.tag, &filter.search];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err(Error::BadRequest("a filter may not hold a NUL character".into()));
+        }
         let Paged { items, total } = self.repository().api_keys(tenant_id, filter, page, self.clock().now()).await?;
         let mut plans: HashMap<String, Plan> = HashMap::new();
         let mut details = Vec::with_capacity(items.len());
@@ -348,8 +352,8 @@ fn validate(key: &ApiKey, invalid: &mut Invalid) {
     let chars = |text: &str| text.chars().count();
     let name = !key.name.trim().is_empty() && chars(&key.name) <= 255 && clean(&key.name);
     invalid.require(name, "/name", "1 to 255 characters, no control characters");
-    let description = key.description.as_deref().is_none_or(|d| chars(d) <= 500);
-    invalid.require(description, "/description", "at most 500 characters");
+    let description = key.description.as_deref().is_none_or(|d| chars(d) <= 500 && !d.contains('\0'));
+    invalid.require(description, "/description", "at most 500 characters, no NUL");
     let owner = key.owner_id.as_deref().is_none_or(|o| (1..=255).contains(&o.len()) && clean(o));
     invalid.require(owner, "/owner_id", "1 to 255 bytes, no control characters");
     invalid.require(key.tags.len() <= 20, "/tags", "at most 20");
@@ -357,8 +361,10 @@ fn validate(key: &ApiKey, invalid: &mut Invalid) {
         let fits = (1..=50).contains(&chars(tag)) && clean(tag) && !key.tags.iter().take(index).any(|t| t == tag);
         invalid.require(fits, &format!("/tags/{index}"), "1 to 50 characters, each tag once");
     }
-    let metadata = key.metadata.len() <= 50 && serde_json::to_vec(&key.metadata).is_ok_and(|json| json.len() <= 8_192);
-    invalid.require(metadata, "/metadata", "at most 50 members and 8192 bytes of JSON");
+    // PostgreSQL's jsonb holds no NUL.
+    let small = |json: String| json.len() <= 8_192 && !json.contains("\\u0000");
+    let metadata = key.metadata.len() <= 50 && serde_json::to_string(&key.metadata).is_ok_and(small);
+    invalid.require(metadata, "/metadata", "at most 50 members and 8192 bytes of JSON, no NUL");
     invalid.require(key.allowed_countries.len() <= 250, "/allowed_countries", "at most 250");
     for (index, code) in key.allowed_countries.iter().enumerate() {
         let fits = code.len() == 2 && code.bytes().all(|b| b.is_ascii_alphabetic());

@@ -13,7 +13,7 @@ use crate::{Error, Service, entry, shipper::floor};
 /// Days one run of the roll-up takes at most; the next run takes the rest.
 const ROLLUP_CHUNK: i64 = 1_000;
 /// Keys used within this time have their quota's counter raised.
-const RECENTLY: TimeDelta = TimeDelta::minutes(10);
+const RECENTLY: TimeDelta = TimeDelta::minutes(1);
 /// A replayed response is kept for a day (API contract).
 const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::hours(24);
 
@@ -55,15 +55,19 @@ impl Service {
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
         let totals = self.repository().period_totals(now - RECENTLY, period.start).await?;
-        let quota =
-            entry::quota_limit(tollgate_domain::plan::MAX_QUOTA).map_err(|error| Error::Internal(error.to_string()))?;
-        let raises: Vec<_> = totals
+        let mut known = Vec::with_capacity(totals.len());
+        for (tenant_id, id, used) in totals {
+            match self.entry(tenant_id, id).await {
+                Ok(entry) => known.push((entry, u64::try_from(used).unwrap_or(0))),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let period_start = entry::timestamp(period.start);
+        let raises: Vec<_> = known
             .iter()
-            .map(|(tenant_id, id, used)| Raise {
-                subject: entry::subject(self.hash_key(), *tenant_id, *id),
-                limit: &quota,
-                period_start: entry::timestamp(period.start),
-                used: u64::try_from(*used).unwrap_or(0),
+            .filter_map(|(entry, used)| {
+                Some(Raise { subject: entry.subject, limit: entry.quota()?, period_start, used: *used })
             })
             .collect();
         self.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?;

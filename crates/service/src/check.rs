@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, KeySecret, KeyStatus, SecretHash, TenantId};
-use tollgate_limiter::{Check, Decision, LimitStatus, Mode};
+use tollgate_limiter::{Decision, LimitStatus, Mode};
 
 use crate::{
     Entry, Error, Service,
@@ -71,7 +71,9 @@ impl Checked {
 
     /// The rate limits, without the quota, each with its specification's index.
     pub fn rate_limits(&self) -> impl Iterator<Item = (&tollgate_domain::LimitSpec, &LimitStatus)> {
-        self.entry.specs.iter().zip(&self.decision.limits)
+        let quota = self.entry.quota_index();
+        let statuses = self.decision.limits.iter().enumerate().filter(move |(index, _)| Some(*index) != quota);
+        self.entry.specs.iter().zip(statuses.map(|(_, status)| status))
     }
 
     /// Where the quota stands, if the plan has one.
@@ -82,7 +84,7 @@ impl Checked {
     /// The limit that stands for the whole answer: the one that refused longest, else the one with the least left. A quota
     /// whose overage is billed never is.
     pub fn most_constrained(&self) -> Option<(&str, &LimitStatus)> {
-        let statuses = self.decision.limits.iter().zip(&self.entry.limits);
+        let statuses = self.decision.limits.iter().zip(self.entry.limits());
         let enforced = statuses.filter(|(_, limit)| limit.mode() == Mode::Enforce);
         let rank = |status: &LimitStatus| (status.is_allowed(), std::cmp::Reverse(wait(status)), status.remaining());
         enforced.min_by_key(|(status, _)| rank(status)).map(|(status, limit)| (limit.name(), status))
@@ -90,7 +92,7 @@ impl Checked {
 
     /// Names of the limits that refused.
     pub fn violated(&self) -> impl Iterator<Item = &str> {
-        let statuses = self.decision.limits.iter().zip(&self.entry.limits);
+        let statuses = self.decision.limits.iter().zip(self.entry.limits());
         statuses.filter(|(status, _)| !status.is_allowed()).map(|(_, limit)| limit.name())
     }
 
@@ -184,11 +186,11 @@ impl Service {
 
     async fn ask_limiter(&self, entry: &Entry, cost: u32) -> Result<Decision, Error> {
         let now = tollgate_limiter::Timestamp::from_micros(self.clock().micros());
-        let check = Check::new(entry.subject, &entry.limits).with_floors(&entry.floors).with_cost(cost);
-        match self.limiter().check_now(&check, now) {
-            Some(decided) => Ok(decided?),
-            None => Ok(self.limiter().check(check, now).await?),
+        let check = entry.check(cost);
+        if let Some(decided) = self.limiter().check_now(&check.as_check(), now) {
+            return Ok(decided?);
         }
+        Ok(self.limiter().check(check.as_check(), now).await?)
     }
 
     /// The record is in the kernel's hands when this returns: the answer may leave.

@@ -55,9 +55,10 @@ impl Service {
         let origins = entry.specs.iter().map(|s| if plan_has(&s) { Origin::Plan } else { Origin::Key }).collect();
         let checked = self.look(entry).await?;
         let fits = |(status, limit): (&tollgate_limiter::LimitStatus, &tollgate_limiter::Limit)| {
-            limit.mode() == tollgate_limiter::Mode::Count || status.remaining() >= u64::from(request.requests)
+            limit.mode() == tollgate_limiter::Mode::Count
+                || status.remaining() >= u64::from(request.requests) * u64::from(limit.weight())
         };
-        let allowed = rejection.is_none() && checked.decision.limits.iter().zip(&checked.entry.limits).all(fits);
+        let allowed = rejection.is_none() && checked.decision.limits.iter().zip(checked.entry.limits()).all(fits);
         Ok(Preview { checked, allowed, rejection, origins })
     }
 
@@ -65,7 +66,7 @@ impl Service {
     pub async fn reset_limits(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<Checked, Error> {
         let entry = self.entry(tenant_id, id).await?;
         self.limiter().reset(entry.subject).await?;
-        if let Some(quota) = entry.quota_index().and_then(|index| entry.limits.get(index)) {
+        if let Some(quota) = entry.quota() {
             let now = self.clock().now();
             let period = BillingPeriod::containing(now);
             let used = self.repository().period_usage(tenant_id, id, period.start).await?.allowed;
@@ -97,7 +98,8 @@ impl Service {
         let detail = self.key(tenant_id, id).await?;
         let first = detail.limits().into_iter().next();
         let first = first.ok_or_else(|| Error::Conflict("the key has no limit to change".into()))?;
-        let limit = LimitSpec { limit: new_limit, window: window.unwrap_or(first.window), ..first };
+        let calendar = first.calendar.clone().filter(|_| window.is_none());
+        let limit = LimitSpec { limit: new_limit, window: window.unwrap_or(first.window), calendar, ..first };
         let mut invalid = Invalid::none();
         LimitSpec::validate_all(std::slice::from_ref(&limit), "", &mut invalid);
         for error in &mut invalid.errors {

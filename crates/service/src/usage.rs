@@ -122,7 +122,8 @@ impl Service {
         let oldest = now - TimeDelta::days(i64::from(self.config().retention.usage_events_days.min(35)));
         for (index, event) in events.iter().enumerate().take(MOST_EVENTS) {
             let at = |member: &str| format!("/events/{index}/{member}");
-            invalid.require((1..=255).contains(&event.id.len()), &at("id"), "1 to 255 bytes");
+            let named = (1..=255).contains(&event.id.len()) && !event.id.chars().any(char::is_control);
+            invalid.require(named, &at("id"), "1 to 255 bytes and no control characters");
             invalid.require(
                 (1..=i64::from(MAX_REQUESTS)).contains(&event.units),
                 &at("units"),

@@ -6,9 +6,9 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{ApiKeyId, BillingPeriod, FieldError, KeyStatus, LimitSpec, Scope, usage::ViolationRow};
+use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
 use tollgate_service::{Caller, Checked, LimitStatus, ViolationCursor, check::whole_seconds};
 use utoipa::{IntoParams, ToSchema};
 
@@ -206,10 +206,10 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
     let top = checked.most_constrained();
     let status_of_top = top.map(|(_, status)| status);
     let window_end = status_of_top.map_or(now, reset_time);
-    let seconds = |spec: &LimitSpec| TimeDelta::seconds(i64::try_from(spec.window).unwrap_or(0));
-    let of_top = top.and_then(|(name, _)| checked.entry.specs.iter().find(|spec| spec.name == name));
-    // What is no rate limit is the quota, whose window is the billing period.
-    let window_start = of_top.map_or(BillingPeriod::containing(now).start, |spec| window_end - seconds(spec));
+    let of_top = top.and_then(|(name, _)| checked.entry.limits().find(|limit| limit.name() == name));
+    // A bucket has no window; the one it refills in stands for it.
+    let start = of_top.map(|limit| limit.quota().window().period(checked.decision.at).start.as_seconds());
+    let window_start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or(now);
     let remaining = status_of_top.map_or(0, LimitStatus::remaining);
     let until_reset = status_of_top.map_or(0, |s| whole_seconds(s.reset_after()));
     let info = Info {
