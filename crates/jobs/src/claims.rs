@@ -35,7 +35,11 @@ struct Held {
 }
 
 struct Claim {
+    /// Proves the lease to the store.
     token: Arc<str>,
+    /// The token with which the job was handed to the worker: an older one when the lease ran out during an outage and
+    /// this process got it again.
+    handed: Arc<str>,
     stage: Stage,
     /// Cancelled when another holds the lease, so that no two run the job for long.
     lost: CancellationToken,
@@ -67,26 +71,29 @@ impl Claims {
         self.room.register(waker);
     }
 
-    /// Jobs the store has leased to this process. Given back at once when it is closing.
+    /// Jobs the store has leased to this process. Given back at once when it is closing. One that is held already goes on
+    /// where it is, under the new lease: it is not run again, and an end not sent yet is sent.
     pub(crate) fn took(&self, jobs: &[Claimed]) {
         let mut held = self.held();
         let closed = held.closed;
         for job in jobs {
-            let stage = if closed { Stage::Settled(Verdict::GiveBack) } else { Stage::Taken };
-            let claim = Claim { token: Arc::clone(&job.token), stage, lost: self.halt.child_token() };
-            if let Some(earlier) = held.claims.insert(job.id.clone(), claim) {
-                earlier.lost.cancel();
+            let token = Arc::clone(&job.token);
+            if let Some(claim) = held.claims.get_mut(&job.id) {
+                claim.token = token;
+                continue;
             }
+            let stage = if closed { Stage::Settled(Verdict::GiveBack) } else { Stage::Taken };
+            let claim = Claim { handed: Arc::clone(&token), token, stage, lost: self.halt.child_token() };
+            held.claims.insert(job.id.clone(), claim);
         }
-        if closed {
-            self.settled.notify_one();
-        }
+        drop(held);
+        self.settled.notify_one();
     }
 
-    /// Begins a job: what tells that it must end. `None` when it was given back or lost before it began.
+    /// Begins a job: what tells that it must end. `None` when it runs already, or was given back or lost before it began.
     pub(crate) fn start(&self, job: &Claimed) -> Option<CancellationToken> {
         let mut held = self.held();
-        let claim = held.claims.get_mut(&job.id).filter(|claim| claim.token == job.token)?;
+        let claim = held.claims.get_mut(&job.id).filter(|claim| claim.handed == job.token)?;
         if !matches!(claim.stage, Stage::Taken) {
             return None;
         }
@@ -95,8 +102,8 @@ impl Claims {
     }
 
     /// Ends a job. Passed over when its lease was lost.
-    pub(crate) fn settle(&self, id: &str, token: &Arc<str>, verdict: Verdict) {
-        if let Some(claim) = self.held().claims.get_mut(id).filter(|claim| claim.token == *token) {
+    pub(crate) fn settle(&self, job: &Claimed, verdict: Verdict) {
+        if let Some(claim) = self.held().claims.get_mut(&job.id).filter(|claim| claim.handed == job.token) {
             claim.stage = Stage::Settled(verdict);
         }
         self.settled.notify_one();
@@ -208,7 +215,7 @@ mod tests {
         let given_back = |id: &str| (id.to_owned(), Verdict::GiveBack);
         assert_eq!(ends(&claims), [given_back("late"), given_back("waiting")]);
         assert!(!lost.is_cancelled(), "what runs may finish");
-        claims.settle("begun", &begun.token, Verdict::Done);
+        claims.settle(&begun, Verdict::Done);
         claims.give_back_all();
         assert!(ends(&claims).contains(&("begun".to_owned(), Verdict::Done)), "an end stands");
     }
@@ -216,19 +223,33 @@ mod tests {
     #[test]
     fn a_lease_that_was_lost_ends_its_job_and_a_late_end_changes_nothing() {
         let claims = Claims::new(1, CancellationToken::new());
-        let (first, again) = (claimed("job", "1"), claimed("job", "2"));
+        let (first, later) = (claimed("job", "1"), claimed("job", "2"));
+        claims.took(std::slice::from_ref(&first));
+        let lost = claims.start(&first).unwrap();
+        claims.lose(&claims.leases(), &["job".to_owned()]);
+        assert!(lost.is_cancelled());
+        assert_eq!((claims.free(), claims.leases().len()), (1, 0));
+        claims.took(std::slice::from_ref(&later));
+        claims.settle(&first, Verdict::Done);
+        assert_eq!(ends(&claims), []);
+    }
+
+    #[test]
+    fn a_job_that_is_leased_anew_while_it_is_held_goes_on_and_its_end_is_sent_under_the_new_lease() {
+        let claims = Claims::new(1, CancellationToken::new());
+        let (first, again, third) = (claimed("job", "1"), claimed("job", "2"), claimed("job", "3"));
         claims.took(std::slice::from_ref(&first));
         let lost = claims.start(&first).unwrap();
         let before = claims.leases();
         claims.took(std::slice::from_ref(&again));
-        assert!(lost.is_cancelled(), "the same process has leased it anew");
-        claims.settle("job", &first.token, Verdict::Done);
         claims.lose(&before, &["job".to_owned()]);
-        let lost = claims.start(&again).unwrap();
-        assert_eq!(ends(&claims), []);
-        claims.lose(&claims.leases(), &["job".to_owned()]);
-        assert!(lost.is_cancelled());
-        assert_eq!((claims.free(), claims.leases().len()), (1, 0));
+        assert!(claims.start(&again).is_none() && !lost.is_cancelled(), "it is not run twice");
+        claims.settle(&first, Verdict::Done);
+        let unconfirmed = claims.settlements();
+        claims.took(std::slice::from_ref(&third));
+        claims.confirmed(&unconfirmed);
+        let [end] = &claims.settlements()[..] else { panic!("the store has heard of the old lease only") };
+        assert_eq!((&*end.token, &end.verdict), ("3", &Verdict::Done));
     }
 
     #[test]
@@ -236,7 +257,7 @@ mod tests {
         let claims = Claims::new(2, CancellationToken::new());
         let job = claimed("job", "1");
         claims.took(std::slice::from_ref(&job));
-        claims.settle("job", &job.token, Verdict::Done);
+        claims.settle(&job, Verdict::Done);
         assert_eq!((claims.free(), claims.leases().len()), (1, 1));
         claims.confirmed(&claims.settlements());
         assert_eq!((claims.free(), claims.leases().len()), (2, 0));

@@ -211,7 +211,7 @@ where
         () = lost.cancelled() => debug!(id = job.id, "a job was cut short"),
         outcome = attempt(&*handler, &job) => {
             let verdict = verdict(outcome, &job, lane.options());
-            lane.claims.settle(&job.id, &job.token, verdict);
+            lane.claims.settle(&job, verdict);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tollgate_jobs::{Concurrency, Options, Outcome, Priority, Push};
 
 use crate::support::{Seen, Stage, Worker, add, depth_of, quick, roll_up, settled, sync, total, until, usage, with_id};
@@ -137,6 +137,28 @@ async fn a_killed_workers_job_is_taken_over_when_its_lease_is_out_and_the_attemp
         let taken_over = seen.all()[0].0 - died;
         assert!(taken_over < quick().lease * 3, "{taken_over:?}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_drops_its_handlers() {
+    let stage = Stage::memory(quick()).await;
+    let running = Arc::new(Notify::new());
+    let (held, mut dropped) = watch::channel(());
+    let (told, held) = (Arc::clone(&running), Mutex::new(Some(held)));
+    let worker = Worker::start(&stage.queue, move |_, _| {
+        let (told, held) = (Arc::clone(&told), held.lock().unwrap().take());
+        async move {
+            told.notify_one();
+            std::future::pending::<()>().await;
+            drop(held);
+            Outcome::Done
+        }
+    });
+    add(&stage.queue, &usage(1), Push::default()).await;
+    running.notified().await;
+    worker.kill().await;
+    let closed = tokio::time::timeout(Duration::from_secs(10), dropped.changed()).await;
+    assert!(closed.expect("the handler still runs").is_err());
 }
 
 #[tokio::test]
