@@ -1,13 +1,16 @@
 -- Decides up to 64 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
 -- KEYS     the subjects' values, each once
 -- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
--- ARGV[2]  checks: cost, slice wanted, operation, returns, subjects; but for operation 0 the hold's name and life;
+-- ARGV[2]  shapes of plain checks, of one subject and windows only: cost, limits; per limit: policy
+-- ARGV[3]  plain checks, 4 bytes each: key, shape
+-- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; but for operation 0 the hold's name and life;
 --          per subject: key, limits, floors; per limit: policy; per floor: limit, start, used;
 --          per return: amount, the moment it was consumed.
 --          Operations: 0 consume, 1 consume and hold concurrency, 2 hold all, 3 end a hold and consume, 4 prolong a hold
--- ARGV[3]  the caller's clock in µs, or empty: the server's decides
--- Reply    the clock (8 bytes), then per check its verdict and its subjects' values. 0 refused (3, 4: no such hold),
---          1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its size follows, 8 bytes)
+-- ARGV[5]  the caller's clock in µs, or empty: the server's decides
+-- Reply    the clock (8 bytes), then per check, plain ones first, its verdict and its subjects' values. 0 refused (for 3
+--          and 4: no such hold), 1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its
+--          size follows, 8 bytes)
 -- A value  version, number of cells, then per cell five doubles: id, a, b, c, until; in version 2 then the number of holds
 --          (2 bytes) and per hold four doubles: cell, name, amount, until. All numbers are integers below 2^53.
 local byte, char, ceil, floor = string.byte, string.char, math.ceil, math.floor
@@ -18,14 +21,17 @@ local ENFORCED, GUARD = 0, 2
 local MAX_CELLS, MAX_HOLDS, EMPTY = 64, 1000, char(1, 0)
 -- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
 local SLICE = 8
+-- Fewer units are not worth a slice: so near to a limit every check is decided here, and none is refused for units that
+-- a node holds and does not use.
+local SMALLEST_SLICE = 16
 
 -- The server's clock rules over expiry; a caller's clock may stand still beside it, so its values are kept an hour longer.
 local now, spare
-if ARGV[3] == '' then
+if ARGV[5] == '' then
   local time = redis.call('TIME')
   now, spare = time[1] * 1000000 + time[2], 0
 else
-  now, spare = tonumber(ARGV[3]), 3600000
+  now, spare = tonumber(ARGV[5]), 3600000
 end
 
 -- What a policy makes of this moment, once per call: kind, role, id, size, weight; of a window the period around now, its
@@ -64,8 +70,20 @@ local function format(doubles, records)
   return found[records]
 end
 
--- values: key -> packed value; states and holds: key -> its cells and its holds, flat; dirty: key -> to be written.
-local values, states, holds, dirty = redis.call('MGET', unpack(KEYS)), {}, {}, {}
+-- values: key -> packed value; lives: key -> what is to be written lives so many ms; states and holds: key -> its cells and
+-- its holds, flat, while a check that is not plain looks at them.
+local values, lives, states, holds = redis.call('MGET', unpack(KEYS)), {}, {}, {}
+
+-- How long a value lives whose last cell or hold ends then, as text: numbers that stand in a command are slow to print.
+local texts = {}
+local function life_until(last)
+  local text = texts[last]
+  if not text then
+    text = string.format('%.0f', math.max(ceil((last - now) / 1000), 1) + spare)
+    texts[last] = text
+  end
+  return text
+end
 
 -- Whether a value is of a known shape; anything else, such as what another program left, is written over.
 local function shape(value)
@@ -119,15 +137,21 @@ end
 
 local function save(key)
   local state, held = states[key], holds[key]
-  local cells = #state / 5
+  local cells, last = #state / 5, 0
+  for at = 5, #state, 5 do
+    if state[at] > last then last = state[at] end
+  end
   local packed = cells > 0 and pack(format(5, cells), unpack(state)) or ''
   if held and #held > 0 then
     local count = #held / 4
+    for at = 4, #held, 4 do
+      if held[at] > last then last = held[at] end
+    end
     values[key] = char(2, cells) .. packed .. char(count % 256, floor(count / 256)) .. pack(format(4, count), unpack(held))
   else
     values[key] = char(1, cells) .. packed
   end
-  dirty[key] = true
+  lives[key] = life_until(last)
 end
 
 -- Drops what is held on a cell under a name, and what has ended; adds it anew when there is an end.
@@ -287,7 +311,7 @@ local function decide(limits, cost, slice)
       slice = math.min(slice, floor((sizes[policy] - used(n)) / factor))
     end
   end
-  return allowed, slice
+  return allowed, slice < SMALLEST_SLICE and 0 or slice
 end
 
 -- Holds a price, ends or prolongs a hold. True when the price is not to be consumed, and whether there was such a hold.
@@ -344,7 +368,124 @@ local function number(blob, at)
   return n1 + n2 * 256 + n3 * 65536 + n4 * 16777216
 end
 
-local out, checks, at, last = {pack('<d', now)}, ARGV[2], 1, #ARGV[2]
+local out = {pack('<d', now)}
+
+-- A plain check by the rules for all: the value has other cells or none, the clock stepped back, or a period is over.
+local function decide_plain(key, shape)
+  load(key)
+  for n = 1, #shape do
+    if kinds[shape[n]] == 0 then
+      out[#out + 1] = '\2'
+      return
+    end
+    roll(n, key, shape[n])
+  end
+  local allowed = decide(#shape, shape.cost, 0)
+  write(#shape, allowed and shape.cost or 0, 0, CONSUME)
+  states[key], holds[key] = nil, nil
+  out[#out + 1] = allowed and '\1' or '\0'
+  out[#out + 1] = values[key]
+end
+
+-- Shapes with all that does not depend on the subject. `last` is when a value ends that has these cells and no others.
+local shapes, blob, at = {}, ARGV[2], 1
+while at <= #blob do
+  local shape, limits = {cost = number(blob, at), last = 0}, byte(blob, at + 4)
+  at = at + 5
+  for n = 1, limits do
+    local p1, p2 = byte(blob, at, at + 1)
+    local policy = p1 + p2 * 256
+    at = at + 2
+    shape[n] = policy
+    local last = kinds[policy] == SLIDING and starts[policy] + 2 * lengths[policy] or ends[policy]
+    if kinds[policy] == 0 then last = math.huge end
+    if last > shape.last then shape.last = last end
+  end
+  shape.format, shape.bytes = '<BB' .. string.rep('ddddd', limits), 2 + 40 * limits
+  shapes[#shapes + 1] = shape
+end
+
+-- Plain checks of one limit whose value is as they left it last, or not there: most of all checks. Everything is a local.
+local function decide_single(key, shape, value)
+  local policy, cost = shape[1], shape.cost
+  local start, until_, b, c = starts[policy], shape.last, 0, 0
+  local sliding, id = kinds[policy] == SLIDING, ids[policy]
+  if value then
+    local _, _, held_id, a, held_b, held_c = unpack_from('<BBddddd', value)
+    if held_id ~= id or a > start then return decide_plain(key, shape) end
+    if a == start then
+      b, c = held_b, held_c
+    elseif sliding and a == start - lengths[policy] then
+      b = held_c
+    end
+  end
+  local price, taken = cost * factors[policy], b
+  if sliding then
+    taken = c
+    if b > 0 then taken = ceil(b * weights[policy] / divisors[policy]) + c end
+  end
+  if price > 0 and taken + price > sizes[policy] and roles[policy] == ENFORCED then
+    out[#out + 1] = '\0'
+    out[#out + 1] = value or EMPTY
+    return
+  end
+  out[#out + 1] = '\1'
+  if price > 0 then
+    if sliding then c = math.min(c + price, 4294967296) else b = math.min(b + price, 4503599627370496) end
+    value = pack('<BBddddd', 1, 1, id, start, b, c, until_)
+    values[key], lives[key] = value, life_until(until_)
+  end
+  out[#out + 1] = value or EMPTY
+end
+
+-- Plain checks of several limits whose value has exactly their cells, in their order.
+local function decide_several(key, shape, value)
+  local limits, cost, state = #shape, shape.cost, {unpack_from(shape.format, value)}
+  local allowed = true
+  for n = 1, limits do
+    local policy, o = shape[n], 5 * n - 2
+    local start, a = starts[policy], state[o + 1]
+    if state[o] ~= ids[policy] or a > start then return decide_plain(key, shape) end
+    local sliding, b, c = kinds[policy] == SLIDING, state[o + 2], state[o + 3]
+    if a ~= start then
+      b, c = sliding and a == start - lengths[policy] and c or 0, 0
+    end
+    local price, taken = cost * factors[policy], b
+    if sliding then
+      taken = c
+      if b > 0 then taken = ceil(b * weights[policy] / divisors[policy]) + c end
+      c = math.min(c + price, 4294967296)
+    else
+      b = math.min(b + price, 4503599627370496)
+    end
+    if price > 0 and taken + price > sizes[policy] and roles[policy] == ENFORCED then allowed = false end
+    state[o + 1], state[o + 2], state[o + 3], state[o + 4] = start, b, c, sliding and start + 2 * lengths[policy] or ends[policy]
+  end
+  out[#out + 1] = allowed and '\1' or '\0'
+  if allowed and cost > 0 then
+    value = pack(shape.format, unpack(state, 1, 5 * limits + 2))
+    values[key], lives[key] = value, life_until(shape.last)
+  end
+  out[#out + 1] = value
+end
+
+local plain = ARGV[3]
+for at = 1, #plain, 4 do
+  local k1, k2, s1, s2 = byte(plain, at, at + 3)
+  local key, shape = k1 + k2 * 256, shapes[s1 + s2 * 256]
+  local value = values[key]
+  if shape.last == math.huge or value and (#value ~= shape.bytes or byte(value) ~= 1) then
+    decide_plain(key, shape)
+  elseif #shape == 1 then
+    decide_single(key, shape, value)
+  elseif value then
+    decide_several(key, shape, value)
+  else
+    decide_plain(key, shape)
+  end
+end
+
+local checks, at, last = ARGV[4], 1, #ARGV[4]
 while at <= last do
   local cost, slice, operation, returns, parts = number(checks, at), number(checks, at + 4), byte(checks, at + 8, at + 10)
   at = at + 11
@@ -403,22 +544,7 @@ while at <= last do
   end
 end
 
-local lives = {}
-for key in pairs(dirty) do
-  local state, last_until = states[key], 0
-  for cell = 5, #state, 5 do
-    if state[cell] > last_until then last_until = state[cell] end
-  end
-  local held = holds[key]
-  for at = 4, held and #held or 0, 4 do
-    if held[at] > last_until then last_until = held[at] end
-  end
-  local life = math.max(ceil((last_until - now) / 1000), 1) + spare
-  local text = lives[life]
-  if not text then
-    text = string.format('%.0f', life)
-    lives[life] = text
-  end
-  redis.call('SET', KEYS[key], values[key], 'PX', text)
+for key, name in ipairs(KEYS) do
+  if lives[key] then redis.call('SET', name, values[key], 'PX', lives[key]) end
 end
 return table.concat(out)

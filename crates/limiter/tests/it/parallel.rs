@@ -61,3 +61,17 @@ async fn parallel_callers_on_three_nodes_get_exactly_the_limit_on_redis() {
         assert!(sum(|stats| stats.calls) < answers / 2, "concurrent checks share calls");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_limit_is_admitted_to_the_last_unit_although_slices_may_be_taken() {
+    for nodes in [1, 2] {
+        let server = RedisServer::start().await;
+        let mut limiters = Vec::new();
+        for _ in 0..nodes {
+            let options = Options { call_budget: seconds(5), ..Options::default() };
+            limiters.push(Limiter::connect(&server.url(), options).await.unwrap());
+        }
+        let limits = Arc::from([sliding("year", 100, seconds(365 * 86_400))]);
+        assert_eq!(admitted(limiters, limits).await, (100, 0));
+    }
+}
