@@ -1,6 +1,6 @@
 //! `tollgate-worker`: runs the jobs that `tollgate-api` queues, beside it or on machines of its own.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,13 +37,18 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(listener) = watched {
         tokio::spawn(watch::serve(listener, service.clone(), stop.clone().cancelled_owned()));
     }
-    let bootstrap = std::env::var("TOLLGATE_BOOTSTRAP_TOKEN").ok();
+    let bootstrap = std::env::var("TOLLGATE_BOOTSTRAP_TOKEN").ok().filter(|text| !text.is_empty());
     let told_to_stop = async move {
         tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
     };
     let mut told_to_stop = Box::pin(told_to_stop);
     tokio::select! {
-        prepared = service.prepare(bootstrap.as_deref()) => { prepared?; }
+        prepared = service.prepare(bootstrap.as_deref()) => {
+            // A worker that was the first to start has made the token: nobody else will be told.
+            if let (Some(token), None) = (prepared?, &bootstrap) {
+                writeln!(std::io::stdout(), "Admin token, shown this once: {}", token.expose())?;
+            }
+        }
         () = &mut told_to_stop => return Ok(()),
     }
     tracing::info!("running jobs");
