@@ -3,7 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate_tests::{app::on_every_stack, wait::eventually};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tollgate_domain::Clock;
+use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, rollup, run};
+use tollgate_tests::{
+    app::{Stack, on_every_stack},
+    process::Process,
+    wait::eventually,
+};
+
+use crate::processes::settings;
 
 #[tokio::test]
 async fn nothing_is_dead_in_a_healthy_service_and_an_unknown_job_cannot_be_retried() {
@@ -33,4 +43,45 @@ async fn jobs_go_on_beside_usage_and_leave_no_backlog() {
         .await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
+    let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
+    let mut settings = settings(&stack, &journal);
+    settings.push(("worker.in_process", "false"));
+    let mut api = Process::api(&settings);
+    api.start_ready().await;
+    let admin = api.admin();
+    let total = async || admin.get("/api/v1/jobs/dead").await.expect(200).body["pagination"]["total"].as_u64();
+
+    // A worker whose every job fails for good, on the queue of the service.
+    let url = stack.redis.as_ref().unwrap().url(1);
+    let queue = Queue::connect(&url, Options::default(), Clock::System).await.unwrap();
+    let job = Job::Rollup(rollup::Payload { before: Clock::System.now() });
+    queue.push(&job, Push::default()).await.unwrap();
+    let stop = CancellationToken::new();
+    let concurrency = Concurrency { critical: 1, default: 1, low: 1 };
+    let failing = |_job, _context| async { Outcome::Abort("the disk is full".into()) };
+    let worker = tokio::spawn(run(queue.clone(), failing, concurrency, stop.clone().cancelled_owned()));
+    eventually("the job is dead", Duration::from_secs(20), async || (total().await == Some(1)).then_some(())).await;
+    stop.cancel();
+    worker.await.unwrap().unwrap();
+
+    let dead = admin.get("/api/v1/jobs/dead").await.expect(200);
+    let shown = &dead.data()[0];
+    assert_eq!((&shown["name"], &shown["cause"]), (&json!("rollup"), &json!("the disk is full")), "{}", dead.text);
+    let retry = format!("/api/v1/jobs/{}/retry", shown["id"].as_str().unwrap());
+    admin.post(&retry, &json!({})).await.expect(200);
+    assert_eq!(total().await, Some(0));
+    admin.post(&retry, &json!({})).await.expect_problem(404, "NOT_FOUND");
+
+    let mut worker = Process::worker(&settings);
+    worker.start_ready().await;
+    eventually("a sound worker does it", Duration::from_secs(20), async || {
+        let depths = queue.depths().await.unwrap();
+        depths.iter().all(|depth| depth.waiting + depth.scheduled + depth.leased == 0).then_some(())
+    })
+    .await;
+    assert_eq!(total().await, Some(0));
 }
