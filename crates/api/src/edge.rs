@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 use hyper::{
     Method, StatusCode, Uri,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+        X_FRAME_OPTIONS,
     },
 };
 use tokio::time::timeout;
@@ -51,6 +52,7 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     }
     let (mut response, problem) = rendered(response, &id);
     secure(&mut response);
+    say_goodbye(&app, &mut response);
     response.headers_mut().insert(X_REQUEST_ID, id.clone());
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let took = started.elapsed();
@@ -71,6 +73,7 @@ pub(crate) fn finish_validate(app: &App, id: HeaderValue, started: Instant, resp
     if !status.is_success() || is_sampled(app) {
         log(&Line { id: &id, method: &Method::POST, route: VALIDATE, status, problem: problem.as_ref(), took });
     }
+    say_goodbye(app, &mut response);
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -122,6 +125,14 @@ fn secure(response: &mut Response) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(nothing);
+}
+
+/// While the node drains, each answer is its connection's last: a client that keeps connections busy moves on before the
+/// idle ones are cut.
+fn say_goodbye(app: &App, response: &mut Response) {
+    if app.service.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn is_sampled(app: &App) -> bool {

@@ -18,16 +18,9 @@ use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use tollgate_service::{Caller, idempotency::fingerprint};
+use tollgate_service::{Caller, Idempotency, StoredResponse, idempotency::fingerprint};
 
-use crate::{
-    app::App,
-    auth,
-    edge::RequestId,
-    json,
-    problem::Problem,
-    stored::{Idempotency, StoredResponse},
-};
+use crate::{app::App, auth, edge::RequestId, json, problem::Problem};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");

@@ -23,7 +23,6 @@ mod request_id;
 mod routes;
 mod run;
 mod server;
-mod stored;
 mod views;
 
 pub use announce::announce;

@@ -26,8 +26,17 @@ pub struct Preview {
     pub allowed: bool,
     /// Why the key may not be used at all, if so.
     pub rejection: Option<Error>,
-    /// Where each limit comes from, in their order.
-    pub origins: Vec<Origin>,
+    /// Of each rate limit, in their order.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a limit applies, and how exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Most units admitted beyond its size in one window while nodes hold slices of it; 0 where none are taken.
+    pub max_overshoot: u64,
 }
 
 /// One page of violations, newest first.
@@ -52,14 +61,21 @@ impl Service {
         let entry = self.entry(tenant_id, id).await?;
         let rejection = crate::check::admissible(&entry, request, self.clock().now()).err();
         let plan_has = |spec: &&LimitSpec| entry.plan.limits.contains(spec);
-        let origins = entry.specs.iter().map(|s| if plan_has(&s) { Origin::Plan } else { Origin::Key }).collect();
+        let quota = entry.quota_index();
+        let rate_limits = entry.limits().enumerate().filter(|(index, _)| Some(*index) != quota);
+        let takes_slices = !matches!(self.limiter(), tollgate_limiter::Limiter::Memory(_));
+        let reason = |(spec, (_, limit)): (&LimitSpec, (usize, &tollgate_limiter::Limit))| Reason {
+            origin: if plan_has(&spec) { Origin::Plan } else { Origin::Key },
+            max_overshoot: if takes_slices { limit.max_overshoot() } else { 0 },
+        };
+        let reasons = entry.specs.iter().zip(rate_limits).map(reason).collect();
         let checked = self.look(entry).await?;
         let fits = |(status, limit): (&tollgate_limiter::LimitStatus, &tollgate_limiter::Limit)| {
             limit.mode() == tollgate_limiter::Mode::Count
                 || status.remaining() >= u64::from(request.requests) * u64::from(limit.weight())
         };
         let allowed = rejection.is_none() && checked.decision.limits.iter().zip(checked.entry.limits()).all(fits);
-        Ok(Preview { checked, allowed, rejection, origins })
+        Ok(Preview { checked, allowed, rejection, reasons })
     }
 
     /// Sets a key's counters back to zero on every node. The period's quota is what was billed and stays.

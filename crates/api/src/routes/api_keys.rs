@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use tollgate_domain::{ApiKeyId, Environment, FieldError, KeyStatus, usage::Counts};
 use tollgate_service::{
-    KeyOrder, Order,
+    KeyFilter, KeyOrder, Order,
     api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -23,8 +23,6 @@ use crate::{
     extract::{Id, IfMatch, Params, etag, page},
     json::Json,
     problem::Problem,
-    stored,
-    stored::KeyFilter,
     views::{self, ApiKeyView, Data, Limit, List},
 };
 
@@ -422,8 +420,8 @@ impl From<ListApiKeys> for KeyFilter {
     }
 }
 
-impl From<stored::UsageStats> for UsageStats {
-    fn from(stats: stored::UsageStats) -> Self {
+impl From<tollgate_service::UsageStats> for UsageStats {
+    fn from(stats: tollgate_service::UsageStats) -> Self {
         Self {
             total_requests: stats.total_requests,
             requests_this_month: stats.requests_this_month,

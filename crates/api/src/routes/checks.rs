@@ -184,15 +184,15 @@ pub(crate) async fn preview(
     let now = app.service.clock().now();
     let checked = &preview.checked;
     let statuses = checked.rate_limits().map(|(_, status)| status.used());
-    let with_origin = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.origins);
-    let limits = with_origin.map(|((state, used), origin)| PreviewLimit {
+    let explained = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);
+    let limits = explained.map(|((state, used), reason)| PreviewLimit {
         state,
         used,
-        origin: match origin {
+        origin: match reason.origin {
             Origin::Plan => "plan",
             Origin::Key => "key",
         },
-        max_overshoot: 0,
+        max_overshoot: reason.max_overshoot,
     });
     let rejection = preview.rejection.map(|error| {
         let detail = error.to_string();

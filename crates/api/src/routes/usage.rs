@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{ApiKeyId, Currency, Money, Overage, Scope, usage::Counts};
 use tollgate_service::{
-    Granularity,
+    Granularity, UsageEvent,
     usage::{History, parse_moment},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +17,6 @@ use crate::{
     extract::{Id, Params},
     json::Json,
     problem::Problem,
-    stored::UsageEvent,
     views::{self, Data, Limit, Quota},
 };
 
