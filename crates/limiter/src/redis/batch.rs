@@ -12,11 +12,14 @@ use super::front::Front;
 use super::link::{Fault, Link, is_no_script};
 use super::wire::{Answer, Question, read_reply, write_call};
 
-const SCRIPT: &str = include_str!("check.lua");
+/// Three files, one script: what it is told, the rules for all, and the checks by the shortest way each.
+const SCRIPT: &str =
+    concat!(include_str!("script/policies.lua"), include_str!("script/rules.lua"), include_str!("script/checks.lua"));
 /// Checks in one call: past this the cost per check no longer falls, and a call starts to hold up other nodes.
 const MOST_CHECKS: usize = 64;
-/// Calls under way at once. The second leaves as soon as something waits; further ones only with a full load.
-const EAGER_CALLS: usize = 2;
+/// Calls that leave with whatever waits. More in flight would be smaller: a call costs the server as much as ten checks.
+const EAGER_CALLS: usize = 1;
+/// Calls under way at once; all but the eager ones leave with a full load only.
 const MOST_CALLS: usize = 8;
 
 /// Checks that wait for a call, and the calls under way.
@@ -80,15 +83,16 @@ impl Batcher {
     }
 
     /// What goes with the next call: up to 64 checks of one moment. None ends the caller's turn, in the same step in which
-    /// nothing was found waiting, so that whoever comes next starts a turn of its own.
+    /// too little was found waiting, so that whoever comes next starts a turn of its own.
     fn load(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue();
-        let now = queue.waiting.front().and_then(|first| first.question.now);
-        let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.question.now == now).count();
-        if alike == 0 {
+        let enough = if queue.calls > EAGER_CALLS { MOST_CHECKS } else { 1 };
+        if queue.waiting.len() < enough {
             queue.calls = queue.calls.saturating_sub(1);
             return None;
         }
+        let now = queue.waiting.front().and_then(|first| first.question.now);
+        let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.question.now == now).count();
         Some(queue.waiting.drain(..alike).collect())
     }
 
@@ -157,9 +161,9 @@ struct Turn(Option<Arc<Batcher>>);
 
 impl Turn {
     async fn run(mut self) {
-        // Every task that can run now gets to add its check before the first call leaves.
-        tokio::task::yield_now().await;
         while let Some(batcher) = &self.0 {
+            // Every task that can run now gets to add its check before the call leaves.
+            tokio::task::yield_now().await;
             match batcher.load() {
                 Some(load) => batcher.call(load).await,
                 None => self.0 = None,

@@ -25,7 +25,8 @@ const SHARDS: usize = 256;
 const KNOWN_FOR: Duration = Duration::from_millis(500);
 /// Most refused subjects known per shard: 65,536 in all, some ten megabytes.
 const MOST_KNOWN: usize = 256;
-/// A subject is hot once it is checked this often within a tenth of a second.
+/// A subject is hot once it was checked this often in one tenth of a second and is in the next: what is over sooner is
+/// decided exactly.
 const HOT: u32 = 8;
 const TENTH: i64 = 100_000;
 /// Subjects per shard whose heat is watched at a time; more in the same tenth of a second push each other out.
@@ -88,6 +89,8 @@ struct Heat {
     subject: u64,
     tenth: i64,
     checks: u32,
+    /// In the tenth before.
+    before: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,14 +247,18 @@ impl Shard {
         let tenth = now / TENTH;
         #[expect(clippy::indexing_slicing, reason = "the remainder is below the length")]
         let heat = &mut self.heat[(key.0[0] >> 8) as usize % WATCHED];
-        if heat.subject == key.0[1] && heat.tenth == tenth {
-            heat.checks += 1;
-        } else if heat.tenth != tenth || heat.checks <= 1 {
-            *heat = Heat { subject: key.0[1], tenth, checks: 1 };
-        } else {
-            heat.checks -= 1;
+        if heat.subject != key.0[1] {
+            if heat.tenth == tenth && heat.checks.max(heat.before) > 1 {
+                heat.checks = heat.checks.saturating_sub(1);
+                return false;
+            }
+            *heat = Heat { subject: key.0[1], tenth, checks: 0, before: 0 };
+        } else if heat.tenth != tenth {
+            let before = if heat.tenth == tenth - 1 { heat.checks } else { 0 };
+            *heat = Heat { tenth, checks: 0, before, ..*heat };
         }
-        heat.subject == key.0[1] && heat.checks >= HOT
+        heat.checks += 1;
+        heat.before >= HOT
     }
 }
 

@@ -1,4 +1,4 @@
-//! The bytes that go to the script and come back: policies and checks out, packed cells in. `check.lua` names the layout.
+//! The bytes that go to the script and come back: policies and checks out, packed cells in. `script/policies.lua` names the layout.
 use std::collections::HashMap;
 
 use redis::Cmd;
@@ -149,6 +149,15 @@ impl Question {
         ends.min().flatten()
     }
 
+    /// The only part of a check that the script decides by its shortest way: of windows, and for nothing but its cost.
+    fn plain_part(&self) -> Option<&QuestionPart> {
+        let [part] = self.parts.as_slice() else { return None };
+        let bare =
+            self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty() && part.floors.is_empty();
+        let windows = part.policies.iter().all(|policy| policy.is_window());
+        (bare && windows && !part.policies.is_empty()).then_some(part)
+    }
+
     /// Whether the answer is a decision: what it refuses stays refused.
     pub(super) fn is_decision(&self) -> bool {
         matches!(self.purpose, Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..))
@@ -213,6 +222,10 @@ impl Policy {
         (overshoot > 0).then_some(guard)
     }
 
+    fn is_window(&self) -> bool {
+        matches!(self.kind, Kind::Sliding | Kind::Every | Kind::Calendar) && self.role != Role::Guard
+    }
+
     /// When the window of a cell that was just written ends.
     fn end(&self, cell: &Cell) -> i64 {
         let [length, ..] = self.parameters;
@@ -240,52 +253,98 @@ pub(super) fn key(subject: &Subject) -> String {
     format!("tg:{{{}}}:s:{high:016x}{low:016x}", subject.partition())
 }
 
-/// The script's keys and arguments for `questions`, after the command and the script's name.
-pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
-    let mut keys = HashMap::<Subject, u16>::new();
-    let mut known = HashMap::<Policy, u16>::new();
-    let (mut policies, mut checks) = (Vec::new(), Vec::with_capacity(questions.len() * 16));
-    let mut ordered = Vec::with_capacity(questions.len());
-    for question in questions {
-        checks.extend(question.cost.to_le_bytes());
-        checks.extend(question.slice.to_le_bytes());
+/// The keys and arguments of one call, as they come together.
+#[derive(Debug, Default)]
+struct Call {
+    subjects: Vec<Subject>,
+    numbers: HashMap<Subject, u16>,
+    known: HashMap<Policy, u16>,
+    policies: Vec<u8>,
+    known_shapes: HashMap<SmallVec<[u8; 16]>, u16>,
+    shapes: Vec<u8>,
+    plain: Vec<u8>,
+    others: Vec<u8>,
+}
+
+impl Call {
+    fn key(&mut self, subject: Subject) -> [u8; 2] {
+        let number = *self.numbers.entry(subject).or_insert_with(|| {
+            self.subjects.push(subject);
+            index(self.subjects.len())
+        });
+        number.to_le_bytes()
+    }
+
+    fn policy(&mut self, policy: &Policy) -> [u8; 2] {
+        let next = index(self.known.len() + 1);
+        let number = *self.known.entry(*policy).or_insert_with(|| {
+            policy.write(&mut self.policies);
+            next
+        });
+        number.to_le_bytes()
+    }
+
+    fn add_plain(&mut self, question: &Question, part: &QuestionPart) {
+        let mut shape = SmallVec::<[u8; 16]>::new();
+        shape.extend(question.cost.to_le_bytes());
+        shape.push(small(part.policies.len()));
+        for policy in &part.policies {
+            shape.extend(self.policy(policy));
+        }
+        let next = index(self.known_shapes.len() + 1);
+        let number = *self.known_shapes.entry(shape).or_insert_with_key(|shape| {
+            self.shapes.extend(shape);
+            next
+        });
+        let key = self.key(part.subject);
+        self.plain.extend(key);
+        self.plain.extend(number.to_le_bytes());
+    }
+
+    fn add_other(&mut self, question: &Question) {
         let (operation, hold) = question.operation();
-        checks.extend([operation, small(question.returns.len()), small(question.parts.len())]);
+        self.others.extend(question.cost.to_le_bytes());
+        self.others.extend(question.slice.to_le_bytes());
+        self.others.extend([operation, small(question.returns.len()), small(question.parts.len())]);
         if let Some((id, life)) = hold {
-            double(&mut checks, i64::try_from(id.number()).unwrap_or(EXACT));
-            double(&mut checks, life);
+            double(&mut self.others, i64::try_from(id.number()).unwrap_or(EXACT));
+            double(&mut self.others, life);
         }
         for part in &question.parts {
-            let key = *keys.entry(part.subject).or_insert_with(|| {
-                ordered.push(part.subject);
-                index(ordered.len())
-            });
-            checks.extend(key.to_le_bytes());
-            checks.extend([small(part.policies.len()), small(part.floors.len())]);
+            let key = self.key(part.subject);
+            self.others.extend(key);
+            self.others.extend([small(part.policies.len()), small(part.floors.len())]);
             for policy in &part.policies {
-                let next = index(known.len() + 1);
-                let number = *known.entry(*policy).or_insert_with(|| {
-                    policy.write(&mut policies);
-                    next
-                });
-                checks.extend(number.to_le_bytes());
+                let number = self.policy(policy);
+                self.others.extend(number);
             }
             for (limit, start, used) in &part.floors {
-                checks.push(limit.saturating_add(1));
-                double(&mut checks, *start);
-                double(&mut checks, *used);
+                self.others.push(limit.saturating_add(1));
+                double(&mut self.others, *start);
+                double(&mut self.others, *used);
             }
         }
         for Return { amount, consumed_at } in &question.returns {
-            double(&mut checks, i64::from(*amount));
-            double(&mut checks, *consumed_at);
+            double(&mut self.others, i64::from(*amount));
+            double(&mut self.others, *consumed_at);
         }
     }
-    command.arg(ordered.len());
-    for subject in &ordered {
+}
+
+/// The script's keys and arguments for `questions`, after the command and the script's name.
+pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
+    let mut call = Call::default();
+    for question in questions {
+        match question.plain_part() {
+            Some(part) => call.add_plain(question, part),
+            None => call.add_other(question),
+        }
+    }
+    command.arg(call.subjects.len());
+    for subject in &call.subjects {
         command.arg(key(subject));
     }
-    command.arg(policies).arg(checks);
+    command.arg(call.policies).arg(call.shapes).arg(call.plain).arg(call.others);
     match questions.first().and_then(|question| question.now) {
         Some(now) => command.arg(now),
         None => command.arg(""),
@@ -295,7 +354,15 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
 /// The script's answers to `questions`, in their order; None when the reply is not of the expected shape.
 pub(super) fn read_reply(mut reply: &[u8], questions: &[&Question]) -> Option<Vec<Answer>> {
     let now = take_double(&mut reply)?;
-    questions.iter().map(|question| read_answer(&mut reply, question, now)).collect()
+    let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
+    for plain in [true, false] {
+        for (answer, question) in answers.iter_mut().zip(questions) {
+            if question.plain_part().is_some() == plain {
+                *answer = Some(read_answer(&mut reply, question, now)?);
+            }
+        }
+    }
+    answers.into_iter().collect()
 }
 
 fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answer> {

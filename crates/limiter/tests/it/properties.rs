@@ -29,6 +29,7 @@ struct Step {
 
 #[derive(Debug, Clone, Copy)]
 enum Deed {
+    Look,
     Check,
     Acquire,
     Reserve,
@@ -119,7 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
     let floor = prop::option::weighted(0.1, (-1_i64..2, 0_u64..100));
     let refund = prop::option::weighted(0.2, (1_u32..20, 0_i64..200_000_000));
     let size = prop_oneof![8 => Just(7_u64), 1 => 1_u64..30];
-    let deeds = [Deed::Check, Deed::Acquire, Deed::Reserve, Deed::Commit, Deed::Release, Deed::Renew];
+    let deeds = [Deed::Look, Deed::Acquire, Deed::Reserve, Deed::Commit, Deed::Release, Deed::Renew];
     let holding = (prop::sample::select(deeds.to_vec()), 0_u32..4, (1_u64..20_000).prop_map(Duration::from_millis));
     (advance, cost, 0_u8..2, floor, refund, size, holding).prop_map(
         |(advance, cost, who, floor, refund, size, (deed, hold, life))| Step {
@@ -175,7 +176,8 @@ async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) ->
         limiter.refund(check.with_cost(amount), moment, at).await.unwrap();
     }
     let decision = match step.deed {
-        Deed::Check => limiter.check(check.with_cost(0), at).await,
+        Deed::Look => limiter.check(check.with_cost(0), at).await,
+        Deed::Check => limiter.check(check, at).await,
         Deed::Acquire => limiter.check(check.with_hold(hold), at).await,
         Deed::Reserve => limiter.reserve(check, hold, step.life, at).await,
         Deed::Commit => return (None, Some(limiter.commit(check, hold, at).await.unwrap())),
@@ -188,7 +190,7 @@ async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) ->
 
 /// The same where nothing is held, so that slices may be taken.
 fn without_holds() -> impl Strategy<Value = Step> {
-    step().prop_map(|step| Step { deed: Deed::Acquire, ..step })
+    step().prop_map(|step| Step { deed: Deed::Check, ..step })
 }
 
 fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, step: impl Strategy<Value = Step>, leases: Leases) {
@@ -221,6 +223,12 @@ fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, step: impl Strategy<V
 #[test]
 fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
     stores_agree(limits(quota_or_slots()), step(), Leases::Off);
+}
+
+#[test]
+fn the_shortest_way_through_the_script_agrees_too() {
+    let bare = without_holds().prop_map(|step| Step { refund: None, floor: None, ..step });
+    stores_agree(limits(windowed()), bare, Leases::Off);
 }
 
 #[test]

@@ -1,0 +1,88 @@
+-- Decides up to 64 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
+-- KEYS     the subjects' values, each once
+-- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
+-- ARGV[2]  shapes of plain checks, of one subject and windows only: cost, limits; per limit: policy
+-- ARGV[3]  plain checks, 4 bytes each: key, shape
+-- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; but for operation 0 the hold's name and life;
+--          per subject: key, limits, floors; per limit: policy; per floor: limit, start, used;
+--          per return: amount, the moment it was consumed.
+--          Operations: 0 consume, 1 consume and hold concurrency, 2 hold all, 3 end a hold and consume, 4 prolong a hold
+-- ARGV[5]  the caller's clock in µs, or empty: the server's decides
+-- Reply    the clock (8 bytes), then per check, plain ones first, its verdict and its subjects' values. 0 refused (for 3
+--          and 4: no such hold), 1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its
+--          size follows, 8 bytes)
+-- A value  version, number of cells, then per cell five doubles: id, a, b, c, until; in version 2 then the number of holds
+--          (2 bytes) and per hold four doubles: cell, name, amount, until. All numbers are integers below 2^53.
+local byte, char, ceil, floor, min, max = string.byte, string.char, math.ceil, math.floor, math.min, math.max
+local unpack_from, pack, huge = struct.unpack, struct.pack, math.huge
+local SLIDING, EVERY, CALENDAR, BUCKET, CONCURRENCY = 1, 2, 3, 4, 5
+local CONSUME, ACQUIRE, RESERVE, SETTLE, RENEW = 0, 1, 2, 3, 4
+local ENFORCED, GUARD = 0, 2
+local MAX_CELLS, MAX_HOLDS, EMPTY = 64, 1000, char(1, 0)
+-- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
+local SLICE = 8
+-- Fewer units are not worth a slice: so near to a limit every check is decided here, and none is refused for units that
+-- a node holds and does not use.
+local SMALLEST_SLICE = 16
+
+-- The server's clock rules over expiry; a caller's clock may stand still beside it, so its values are kept an hour longer.
+local now, spare
+if ARGV[5] == '' then
+  local time = redis.call('TIME')
+  now, spare = time[1] * 1000000 + time[2], 0
+else
+  now, spare = tonumber(ARGV[5]), 3600000
+end
+
+-- What a policy makes of this moment, once per call: kind, role, id, size, weight; of a window the period around now, its
+-- length and the share of the previous one that still counts; of a bucket the parts of a token and those that flow in per us.
+local kinds, roles, ids, sizes, factors = {}, {}, {}, {}, {}
+local starts, ends, lengths, divisors, weights, tokens, flows = {}, {}, {}, {}, {}, {}, {}
+for at = 1, #ARGV[1], 50 do
+  local i = #kinds + 1
+  local kind, p1, p2, p3
+  kind, roles[i], ids[i], sizes[i], p1, p2, p3, factors[i] = unpack_from('<BBdddddd', ARGV[1], at)
+  kinds[i] = kind
+  if kind == CALENDAR then
+    starts[i], ends[i], lengths[i] = p1, p2, p3 - p2
+    if now < p1 or now >= p2 then kinds[i] = 0 end
+  elseif kind == BUCKET then
+    lengths[i], tokens[i], flows[i] = p1, p2, p3
+  elseif kind == CONCURRENCY then
+    lengths[i] = p1
+  else
+    local start = now - now % p1
+    starts[i], ends[i], lengths[i] = start, start + p1, p1
+    if kind == SLIDING then
+      divisors[i], weights[i] = p3, ceil((start + p1 - now) / p2)
+    end
+  end
+end
+
+-- values: key -> packed value; lives: key -> what is to be written lives so many ms; states and holds: key -> its cells and
+-- its holds, flat, while a check that is not plain looks at them.
+local values, lives, states, holds = redis.call('MGET', unpack(KEYS)), {}, {}, {}
+
+-- For a value of the same length and life: written over where it lies, in 0.4 µs instead of 1.
+local KEEP = 'keep'
+-- How long a value lives whose last cell or hold ends then, as text: numbers that stand in a command are slow to print.
+local texts = {}
+local function life_until(last)
+  local text = texts[last]
+  if not text then
+    text = string.format('%.0f', max(ceil((last - now) / 1000), 1) + spare)
+    texts[last] = text
+  end
+  return text
+end
+
+local function number(blob, at)
+  local n1, n2, n3, n4 = byte(blob, at, at + 3)
+  return n1 + n2 * 256 + n3 * 65536 + n4 * 16777216
+end
+
+local out, pushed = {pack('<d', now)}, 1
+local function push(text)
+  pushed = pushed + 1
+  out[pushed] = text
+end

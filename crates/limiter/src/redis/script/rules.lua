@@ -1,0 +1,373 @@
+-- The rules for all: any number of subjects, every algorithm, floors, holds, slices and returns. Their functions are made only
+-- when they are needed: to make them takes as long as a dozen plain checks.
+local function rules()
+  local formats = {{}, {}}
+  local function format(doubles, records)
+    local found = formats[doubles]
+    if not found then
+      found = {}
+      formats[doubles] = found
+    end
+    if not found[records] then found[records] = '<' .. string.rep('d', doubles * records) end
+    return found[records]
+  end
+
+  -- Whether a value is of a known shape; anything else, such as what another program left, is written over.
+  local function shape(value)
+    if not value or #value < 2 then return end
+    local version, cells = byte(value, 1, 2)
+    local rest = #value - 2 - 40 * cells
+    if version == 1 and rest == 0 then return cells, 0 end
+    if version ~= 2 or rest < 2 then return end
+    local low, high = byte(value, 3 + 40 * cells, 4 + 40 * cells)
+    if rest == 2 + 32 * (low + 256 * high) then return cells, low + 256 * high end
+  end
+
+  local function load(key)
+    local value = values[key]
+    local cells, held = shape(value)
+    if not cells then
+      values[key], states[key] = EMPTY, {}
+      return states[key]
+    end
+    local state = cells > 0 and {unpack_from(format(5, cells), value, 3)} or {}
+    state[5 * cells + 1] = nil
+    states[key] = state
+    if held > 0 then
+      holds[key] = {unpack_from(format(4, held), value, 5 + 40 * cells)}
+      holds[key][4 * held + 1] = nil
+    end
+    return state
+  end
+
+  local function find(state, id)
+    for at = 1, #state, 5 do
+      if state[at] == id then return at end
+    end
+  end
+
+  -- Makes room for a new cell: dead cells go, and the one that ends first when there are too many.
+  local function append(state)
+    local kept, first = 0, nil
+    for at = 1, #state, 5 do
+      if state[at + 4] > now then
+        for field = 0, 4 do state[kept * 5 + 1 + field] = state[at + field] end
+        kept = kept + 1
+        local last = kept * 5 - 4
+        if not first or state[last + 4] < state[first + 4] then first = last end
+      end
+    end
+    for at = #state, kept * 5 + 1, -1 do state[at] = nil end
+    if kept < MAX_CELLS then return kept * 5 + 1 end
+    return first
+  end
+
+  local function save(key)
+    local state, held = states[key], holds[key]
+    local cells, last = #state / 5, 0
+    for at = 5, #state, 5 do
+      if state[at] > last then last = state[at] end
+    end
+    local packed = cells > 0 and pack(format(5, cells), unpack(state)) or ''
+    if held and #held > 0 then
+      local count = #held / 4
+      for at = 4, #held, 4 do
+        if held[at] > last then last = held[at] end
+      end
+      values[key] = char(2, cells) .. packed .. char(count % 256, floor(count / 256)) .. pack(format(4, count), unpack(held))
+    else
+      values[key] = char(1, cells) .. packed
+    end
+    lives[key] = life_until(last)
+  end
+
+  -- Drops what is held on a cell under a name, and what has ended; adds it anew when there is an end.
+  local function hold(key, cell, name, amount, last)
+    local kept, old = {}, holds[key] or {}
+    for at = 1, #old, 4 do
+      if old[at + 3] > now and not (old[at] == cell and old[at + 1] == name) then
+        local next = #kept
+        kept[next + 1], kept[next + 2], kept[next + 3], kept[next + 4] = old[at], old[at + 1], old[at + 2], old[at + 3]
+      end
+    end
+    if last then
+      local next = #kept
+      kept[next + 1], kept[next + 2], kept[next + 3], kept[next + 4] = cell, name, amount, last
+    end
+    holds[key] = kept
+  end
+
+  -- The place of what is held on a cell under a name.
+  local function held_at(key, cell, name)
+    local held = holds[key]
+    for at = 1, held and #held or 0, 4 do
+      if held[at] == cell and held[at + 1] == name then return at end
+    end
+  end
+
+  -- One entry per limit of the check under way.
+  local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of, held_of = {}, {}, {}, {}, {}, {}, {}, {}, {}
+
+  local function roll_window(n, state, policy, at)
+    local kind, start, length = kinds[policy], starts[policy], lengths[policy]
+    local a, b, c, moved, clamped = start, 0, 0, false, false
+    if at then
+      local held = state[at + 1]
+      if held == start then
+        b, c = state[at + 2], state[at + 3]
+      elseif held == ends[policy] then
+        a, b, c, clamped = held, state[at + 2], state[at + 3], true
+      elseif held > start then
+        b, c, moved = state[at + 2], state[at + 3], true
+      elseif kind == SLIDING and held == start - length then
+        b = state[at + 3]
+      end
+    end
+    if kind == SLIDING then
+      until_of[n] = a + 2 * length
+    else
+      until_of[n] = clamped and a + length or ends[policy]
+    end
+    a_of[n], b_of[n], c_of[n], changed_of[n], clamped_of[n] = a, b, c, moved, clamped
+  end
+
+  local function roll_bucket(n, state, policy, at)
+    local token, flow, size = tokens[policy], flows[policy], sizes[policy]
+    local a, missing, moved = now, 0, false
+    if at then
+      local held, parts = state[at + 1], state[at + 3]
+      missing = state[at + 2]
+      if parts ~= token and parts > 0 then
+        missing = min(floor(missing / parts), size) * token + (missing % parts > 0 and token or 0)
+      end
+      missing = min(missing, size * token)
+      if held <= now then
+        local elapsed = now - held
+        missing = elapsed >= ceil(missing / flow) and 0 or missing - elapsed * flow
+      elseif held - now <= lengths[policy] then
+        a = held
+      else
+        moved = true
+      end
+    end
+    a_of[n], b_of[n], c_of[n], changed_of[n] = a, missing, token, moved
+  end
+
+  -- What is held on a cell by all but the hold called name.
+  local function held_by_others(key, cell, name)
+    local held, sum = holds[key], 0
+    for at = 1, #held, 4 do
+      if held[at] == cell and held[at + 1] ~= name and held[at + 3] > now then sum = sum + held[at + 2] end
+    end
+    return sum
+  end
+
+  local function roll(n, key, policy, name)
+    local state, kind = states[key], kinds[policy]
+    key_of[n], policy_of[n] = key, policy
+    held_of[n] = holds[key] and held_by_others(key, ids[policy], name) or 0
+    if kind == CONCURRENCY then
+      a_of[n], b_of[n], c_of[n], changed_of[n], until_of[n] = 0, 0, 0, false, 0
+    elseif kind == BUCKET then
+      roll_bucket(n, state, policy, find(state, ids[policy]))
+    else
+      roll_window(n, state, policy, find(state, ids[policy]))
+    end
+  end
+
+  -- Whether a subject may hold what a check would have it hold.
+  local function has_room(key, name, wanted)
+    local held, others = holds[key], 0
+    for at = 1, held and #held or 0, 4 do
+      if held[at + 1] ~= name and held[at + 3] > now then others = others + 1 end
+    end
+    return others + wanted <= MAX_HOLDS
+  end
+
+  local function used(n)
+    local policy = policy_of[n]
+    local kind = kinds[policy]
+    if kind == CONCURRENCY then return held_of[n] end
+    if kind == BUCKET then return ceil(b_of[n] / tokens[policy]) + held_of[n] end
+    if kind ~= SLIDING then return b_of[n] + held_of[n] end
+    if b_of[n] == 0 then return c_of[n] + held_of[n] end
+    local divisor = divisors[policy]
+    return ceil(b_of[n] * (clamped_of[n] and divisor or weights[policy]) / divisor) + c_of[n] + held_of[n]
+  end
+
+  local function consume(n, price)
+    local policy = policy_of[n]
+    local kind = kinds[policy]
+    if kind == SLIDING then
+      c_of[n] = min(c_of[n] + price, 4294967296)
+    elseif kind == BUCKET then
+      local size, token = sizes[policy], tokens[policy]
+      b_of[n] = min(b_of[n] + min(price, size) * token, size * token)
+    elseif kind ~= CONCURRENCY then
+      b_of[n] = min(b_of[n] + price, 4503599627370496)
+    end
+  end
+
+  -- Takes back what was consumed at a moment, as far as its window still counts.
+  local function give(n, cost, moment)
+    local policy, a, b, c = policy_of[n], a_of[n], b_of[n], c_of[n]
+    local kind, amount = kinds[policy], cost * factors[policy]
+    if kind == CONCURRENCY then
+      return
+    elseif kind == BUCKET then
+      b_of[n] = max(b - min(amount, sizes[policy]) * tokens[policy], 0)
+    elseif kind == SLIDING and moment >= a then
+      c_of[n] = max(c - amount, 0)
+    elseif kind == SLIDING and moment >= a - lengths[policy] or moment >= a then
+      b_of[n] = max(b - amount, 0)
+    end
+    if b_of[n] ~= b or c_of[n] ~= c then changed_of[n] = true end
+  end
+
+  -- What a check of this cost finds: whether all limits let it through, and how large a slice they can spare.
+  local function decide(limits, cost, slice)
+    local allowed = true
+    for n = 1, limits do
+      local policy = policy_of[n]
+      local role, factor = roles[policy], factors[policy]
+      if role == ENFORCED and cost > 0 then
+        local left = sizes[policy] - used(n) - cost * factor
+        if left < 0 then allowed = false end
+        slice = min(slice, floor(left / (SLICE * factor)))
+      elseif role == GUARD then
+        slice = min(slice, floor((sizes[policy] - used(n)) / factor))
+      end
+    end
+    return allowed, slice < SMALLEST_SLICE and 0 or slice
+  end
+
+  -- Holds a price, ends or prolongs a hold. True when the price is not to be consumed, and whether there was such a hold.
+  local function take(n, operation, name, life, price)
+    local key, policy = key_of[n], policy_of[n]
+    local cell, only_holds = ids[policy], kinds[policy] == CONCURRENCY
+    if only_holds then life = lengths[policy] end
+    if operation == RESERVE or operation == ACQUIRE and only_holds then
+      if price > 0 then hold(key, cell, name, price, now + life) end
+      return true, price > 0
+    elseif operation == SETTLE then
+      local at = held_at(key, cell, name)
+      local live = at and holds[key][at + 3] > now
+      if at then hold(key, cell, name) end
+      return only_holds, at, live
+    elseif operation == RENEW then
+      local at = held_at(key, cell, name)
+      local live = at and holds[key][at + 3] > now
+      if live then hold(key, cell, name, holds[key][at + 2], now + life) end
+      return true, live, live
+    end
+    return only_holds, false
+  end
+
+  -- Consumes a cost and a slice from every limit, or holds it, and packs what changed. True when a hold was found.
+  local function write(limits, cost, slice, operation, name, life)
+    local touched, found = {}, false
+    for n = 1, limits do
+      local policy, key = policy_of[n], key_of[n]
+      local price = ((roles[policy] == GUARD and 0 or cost) + slice) * factors[policy]
+      local instead, held, live = false, false, false
+      if operation ~= CONSUME then instead, held, live = take(n, operation, name, life, price) end
+      found = found or live
+      if price > 0 and not instead then
+        consume(n, price)
+        changed_of[n] = true
+      end
+      if changed_of[n] and kinds[policy] ~= CONCURRENCY then
+        local state, id = states[key], ids[policy]
+        local cell = find(state, id) or append(state)
+        local last = kinds[policy] == BUCKET and a_of[n] + ceil(b_of[n] / flows[policy]) or until_of[n]
+        state[cell], state[cell + 1], state[cell + 2], state[cell + 3], state[cell + 4] = id, a_of[n], b_of[n], c_of[n], last
+        touched[key] = true
+      elseif held then
+        touched[key] = true
+      end
+    end
+    for key in pairs(touched) do save(key) end
+    return found
+  end
+
+  -- A plain check by the rules for all: the value has other cells or none, the clock stepped back, or a period is over.
+  local function decide_plain(key, shape)
+    load(key)
+    for n = 1, shape.limits do
+      if kinds[shape[n]] == 0 then
+        push('\2')
+        return
+      end
+      roll(n, key, shape[n])
+    end
+    local allowed = decide(shape.limits, shape.cost, 0)
+    write(shape.limits, allowed and shape.cost or 0, 0, CONSUME)
+    states[key], holds[key] = nil, nil
+    push(allowed and '\1' or '\0')
+    push(values[key])
+  end
+
+  -- All checks that are not plain.
+  local function decide_others()
+    local checks, at, last = ARGV[4], 1, #ARGV[4]
+    while at <= last do
+      local cost, slice, operation, returns, parts = number(checks, at), number(checks, at + 4), byte(checks, at + 8, at + 10)
+      at = at + 11
+      local name, life
+      if operation ~= CONSUME then
+        name, life = unpack_from('<dd', checks, at)
+        at = at + 16
+      end
+      local limits, stale, room, keys = 0, false, true, {}
+      for part = 1, parts do
+        local k1, k2, count, floors = byte(checks, at, at + 3)
+        local key = k1 + k2 * 256
+        at = at + 4
+        keys[part] = key
+        local base, wanted = limits, 0
+        if not states[key] then load(key) end
+        for _ = 1, count do
+          local p1, p2 = byte(checks, at, at + 1)
+          local policy = p1 + p2 * 256
+          at = at + 2
+          limits = limits + 1
+          if kinds[policy] == 0 then stale = true end
+          if operation == RESERVE or operation == ACQUIRE and kinds[policy] == CONCURRENCY then wanted = wanted + 1 end
+          roll(limits, key, policy, name)
+        end
+        if cost > 0 and wanted > 0 and not has_room(key, name, wanted) then room = false end
+        for _ = 1, floors do
+          local limit, start, least = unpack_from('<Bdd', checks, at)
+          at = at + 17
+          local n = base + limit
+          local kind = kinds[policy_of[n]]
+          if (kind == EVERY or kind == CALENDAR) and a_of[n] == start and least > b_of[n] then
+            b_of[n], changed_of[n] = least, true
+          end
+        end
+      end
+      for _ = 1, returns do
+        local amount, moment = unpack_from('<dd', checks, at)
+        at = at + 16
+        for n = 1, limits do give(n, amount, moment) end
+      end
+      if stale then
+        push('\2')
+      else
+        if operation == SETTLE or operation == RENEW then
+          local found = write(limits, operation == SETTLE and cost or 0, 0, operation, name, life)
+          push(found and '\1' or '\0')
+        else
+          local allowed, spare = decide(limits, cost, slice)
+          allowed = allowed and room
+          if not allowed or cost == 0 or spare < 0 then spare = 0 end
+          push(spare > 0 and '\3' .. pack('<d', spare) or allowed and '\1' or '\0')
+          write(limits, allowed and cost or 0, spare, allowed and operation or CONSUME, name, life)
+        end
+        for part = 1, parts do push(values[keys[part]]) end
+      end
+    end
+  end
+
+  return decide_plain, decide_others
+end
