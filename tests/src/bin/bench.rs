@@ -26,6 +26,7 @@ const ROUNDS: usize = 5;
 const SPAN: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 64;
+/// Unless the first argument says. Each active key has rows of its own in every batch of usage, so their number is a cost.
 const KEYS: usize = 1_000;
 const SERVER_CORE: u32 = 0;
 
@@ -66,25 +67,26 @@ struct Shape {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let embedded = embedded().await;
-    let production = production().await;
+    let keys = std::env::args().nth(1).map_or(KEYS, |count| count.parse().expect("a number of keys"));
+    let embedded = embedded(keys).await;
+    let production = production(keys).await;
     let answer = validate(&embedded).await;
     let dir = TempDir::new().expect("a temporary folder");
     let same_body = bare(&dir, "body", &answer, &["content-type"]);
     let kept: Vec<_> =
         answer.headers.keys().map(|name| name.as_str()).filter(|name| !OF_HYPER.contains(name)).collect();
     let same_bytes = bare(&dir, "bytes", &answer, &kept);
-    let keys = |shape: &Shape| Rc::new(load::requests(&shape.keys));
+    let requests = |shape: &Shape| Rc::new(load::requests(&shape.keys));
     let mut targets = vec![
-        Target::new("bare axum handler, same body", same_body.1, same_body.0.0.id(), None, keys(&embedded)),
+        Target::new("bare axum handler, same body", same_body.1, same_body.0.0.id(), None, requests(&embedded)),
         Target::new(
             "bare axum handler, same body and headers",
             same_bytes.1,
             same_bytes.0.0.id(),
             None,
-            keys(&embedded),
+            requests(&embedded),
         ),
-        Target::new("embedded: SQLite, memory", address(&embedded.api), embedded.api.pid(), None, keys(&embedded)),
+        Target::new("embedded: SQLite, memory", address(&embedded.api), embedded.api.pid(), None, requests(&embedded)),
     ];
     if let Some(shape) = &production {
         let redis = shape.redis.as_ref().map(Redis::pid);
@@ -93,7 +95,7 @@ async fn main() {
             address(&shape.api),
             shape.api.pid(),
             redis,
-            keys(shape),
+            requests(shape),
         ));
     }
     for target in &targets {
@@ -104,7 +106,7 @@ async fn main() {
             target.measure().await;
         }
     }
-    print(&targets);
+    print(&targets, keys);
 }
 
 /// Headers that hyper writes by itself.
@@ -140,7 +142,7 @@ impl Target {
     }
 }
 
-fn print(targets: &[Target]) {
+fn print(targets: &[Target], keys: usize) {
     let machine = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = machine.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
     println!(
@@ -149,7 +151,7 @@ fn print(targets: &[Target]) {
         model.trim_start_matches([' ', '\t', ':'])
     );
     println!(
-        "{KEYS} keys, {CONNECTIONS} connections, server on one core; median of {ROUNDS} rounds of {} s\n",
+        "{keys} keys, {CONNECTIONS} connections, server on one core; median of {ROUNDS} rounds of {} s\n",
         SPAN.as_secs()
     );
     println!("| validate | requests/s | p50 | p99 | server CPU s per million | × bare | Redis CPU s per million |");
@@ -170,7 +172,7 @@ fn print(targets: &[Target]) {
     }
 }
 
-async fn embedded() -> Shape {
+async fn embedded(count: usize) -> Shape {
     let dir = TempDir::new().expect("a temporary folder");
     let path = |name: &str| dir.path().join(name).display().to_string();
     let mut api = Process::api(&[
@@ -181,12 +183,12 @@ async fn embedded() -> Shape {
     ])
     .pinned_to(SERVER_CORE);
     api.start_ready().await;
-    let keys = keys(&api.admin()).await;
+    let keys = keys(&api.admin(), count).await;
     Shape { api, _worker: None, redis: None, _database: None, _dir: dir, keys }
 }
 
 /// None, said aloud, where PostgreSQL or Redis is not installed.
-async fn production() -> Option<Shape> {
+async fn production(count: usize) -> Option<Shape> {
     if !(Postgres::is_installed() && Redis::is_installed()) {
         eprintln!("PostgreSQL or Redis is not installed: the production shape is not measured");
         return None;
@@ -207,7 +209,7 @@ async fn production() -> Option<Shape> {
     api.start_ready().await;
     let mut worker = Process::worker(&settings);
     worker.start_ready().await;
-    let keys = keys(&api.admin()).await;
+    let keys = keys(&api.admin(), count).await;
     Some(Shape {
         api,
         _worker: Some(worker),
@@ -219,7 +221,7 @@ async fn production() -> Option<Shape> {
 }
 
 /// Keys of a plan that refuses nothing within a benchmark.
-async fn keys(admin: &Client) -> Vec<String> {
+async fn keys(admin: &Client, count: usize) -> Vec<String> {
     let plan = json!({
         "name": "bench",
         "limits": [{"name": "per-hour", "limit": 1_000_000_000, "window": 3_600}],
@@ -227,8 +229,8 @@ async fn keys(admin: &Client) -> Vec<String> {
         "prices": {"currency": "USD", "base": "0", "overage_unit": "0"},
     });
     admin.post("/api/v1/plans", &plan).await.expect(201);
-    let mut keys = Vec::with_capacity(KEYS);
-    for number in 0..KEYS {
+    let mut keys = Vec::with_capacity(count);
+    for number in 0..count {
         let key = admin.post("/api/v1/api-keys", &json!({"name": format!("bench {number}"), "tier": "bench"})).await;
         keys.push(key.expect(201).data()["key"].as_str().expect("a new key's secret").to_owned());
     }
