@@ -1,6 +1,7 @@
 //! Tollgate's stories: one file per resource of the HTTP API, one test per promise, each on every stack there is; then the
 //! faults, with real processes and real servers that stop.
 
+mod algorithms;
 mod api_keys;
 mod auth;
 mod backlog;
