@@ -17,6 +17,8 @@ mod redis;
 mod state;
 mod subject;
 mod time;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod window;
 
 pub use check::{Check, Floor, Part, Raise};

@@ -31,6 +31,21 @@ pub enum CalendarUnit {
     Year,
 }
 
+impl CalendarUnit {
+    /// How long such a period usually is, in seconds: a month 30 days, a year 365.
+    #[cfg(feature = "tower")]
+    pub(crate) fn usual_seconds(self) -> u64 {
+        match self {
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+            Self::Week => 7 * 86_400,
+            Self::Month => 30 * 86_400,
+            Self::Year => 365 * 86_400,
+        }
+    }
+}
+
 /// A recurring civil period. Days begin at local midnight, or at the first moment after it where a zone skips it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Calendar {

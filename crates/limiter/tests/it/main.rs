@@ -15,3 +15,6 @@ mod outage;
 mod parallel;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+#[cfg(feature = "tower")]
+mod tower;
