@@ -8,7 +8,10 @@ use std::{
 
 use tollgate_limiter::{Limiter, Timestamp};
 
-use crate::{Config, Error, Service, shipper, shipper::Shipper};
+use crate::{
+    Config, Error, Service, shipper,
+    shipper::{Shipper, Step},
+};
 
 /// How often a node looks for journals of processes that died on this disk.
 const LOOK_FOR_ABANDONED: Duration = Duration::from_secs(10);
@@ -55,7 +58,8 @@ async fn ship_own(service: Service, mut ticks: tokio::time::Interval) {
     loop {
         ticks.tick().await;
         shipper::write_refusals(&service);
-        ship_until_idle(&mut shipper).await;
+        // What comes in meanwhile waits for the next tick: under load there always is something.
+        while ship(&mut shipper).await == Some(Step::Full) {}
     }
 }
 
@@ -72,7 +76,13 @@ async fn ship_abandoned(service: Service, mut ticks: tokio::time::Interval) {
         };
         for stream in streams {
             let mut shipper = Shipper::new(service.clone(), stream);
-            if ship_until_idle(&mut shipper).await
+            let rest = loop {
+                match ship(&mut shipper).await {
+                    Some(Step::Sent | Step::Full) => {}
+                    ended => break ended,
+                }
+            };
+            if rest == Some(Step::Idle)
                 && let Err(error) = shipper.finish().await
             {
                 tracing::error!(%error, "a shipped journal could not be deleted");
@@ -81,20 +91,17 @@ async fn ship_abandoned(service: Service, mut ticks: tokio::time::Interval) {
     }
 }
 
-/// False when it failed and is to be tried again at the next tick.
-async fn ship_until_idle(shipper: &mut Shipper) -> bool {
-    loop {
-        match shipper.step().await {
-            Ok(true) => return true,
-            Ok(false) => {}
-            Err(error @ Error::Unavailable { .. }) => {
-                tracing::debug!(%error, "the journal waits to be shipped");
-                return false;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the journal could not be shipped");
-                return false;
-            }
+/// None when it failed and is to be tried again at the next tick.
+async fn ship(shipper: &mut Shipper) -> Option<Step> {
+    match shipper.step().await {
+        Ok(step) => Some(step),
+        Err(error @ Error::Unavailable { .. }) => {
+            tracing::debug!(%error, "the journal waits to be shipped");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the journal could not be shipped");
+            None
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Refused requests, summed in memory for a moment before they go to the journal: an attack must not write a record, let
-//! alone a row, per refusal. A refusal is never billed, so a killed process may lose its last fraction of a second of them.
+//! alone a row, per refusal. A refusal is never billed, so a killed process may lose those since the last look of the shipper.
 
 use std::{
     collections::HashMap,

@@ -45,6 +45,17 @@ pub(crate) struct Shipper {
     resend_after: Duration,
 }
 
+/// How far one step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There was nothing to send.
+    Idle,
+    /// What there was is on its way or stored.
+    Sent,
+    /// The batch was full: there is more at once.
+    Full,
+}
+
 const STREAMS: [JournalStream; 2] = [JournalStream::Usage, JournalStream::Violations];
 
 impl Shipper {
@@ -53,9 +64,10 @@ impl Shipper {
         Self { service, stream, boot, silent: HashMap::new(), resend_after: RESEND_AFTER }
     }
 
-    /// Sends what there is and waits until the database has it. True when there was nothing left to send.
-    pub(crate) async fn step(&mut self) -> Result<bool, Error> {
+    /// Sends what there is, up to a full batch, and waits until the database has it.
+    pub(crate) async fn step(&mut self) -> Result<Step, Error> {
         let mut under_way = Vec::new();
+        let mut step = Step::Idle;
         let mut confirmed = u64::MAX;
         for stream in STREAMS {
             let cursor = self.service.repository().journal_cursor(self.boot, stream).await?;
@@ -63,20 +75,20 @@ impl Shipper {
             let end = self.stream.end().get();
             let lag = i64::try_from(end.saturating_sub(cursor)).unwrap_or(i64::MAX);
             self.service.metrics().journal_lag.with_label_values(&[stream.as_str()]).set(lag);
-            let Some(job) = self.gather(stream, cursor)? else { continue };
+            let Some((job, full)) = self.gather(stream, cursor)? else { continue };
+            step = if full || step == Step::Full { Step::Full } else { Step::Sent };
             // No id of its own: a copy that died must not keep the next one out, and a copy too many changes nothing.
             self.service.queue().push(&job, Push::default()).await?;
             under_way.push((stream, cursor));
         }
         self.let_go(confirmed)?;
-        let idle = under_way.is_empty();
         for (stream, from) in under_way {
             let moved = self.moved(stream, from).await?;
             self.resend_after = if moved { RESEND_AFTER } else { (self.resend_after * 2).min(RESEND_AT_LAST) };
             let result = if moved { "confirmed" } else { "resent" };
             self.service.metrics().batches.with_label_values(&[stream.as_str(), result]).inc();
         }
-        Ok(idle)
+        Ok(step)
     }
 
     /// Deletes a dead process's journal once all of it is stored.
@@ -85,26 +97,28 @@ impl Shipper {
         Ok(self.stream.remove()?)
     }
 
-    /// Sums from `cursor` on as a job. None when there is nothing worth one.
-    fn gather(&mut self, stream: JournalStream, cursor: u64) -> Result<Option<Job>, Error> {
+    /// Sums from `cursor` on as a job, and whether it is full. None when there is nothing worth one.
+    fn gather(&mut self, stream: JournalStream, cursor: u64) -> Result<Option<(Job, bool)>, Error> {
         let mut sums = Sums::default();
         let mut at = self.silent.get(&stream).copied().unwrap_or(cursor).max(cursor);
         let start = at;
-        loop {
+        let full = loop {
             let next = self.stream.read(Position::new(at), STEP_BYTES, |_, record| sums.add(stream, record))?.get();
-            let ended = next == at;
-            at = next;
-            if ended || sums.rows() >= MOST_ROWS || at - start >= MOST_BYTES {
-                break;
+            if next == at {
+                break false;
             }
-        }
+            at = next;
+            if sums.rows() >= MOST_ROWS || at - start >= MOST_BYTES {
+                break true;
+            }
+        };
         if sums.rows() == 0 && at - cursor < SILENT_BYTES {
             self.silent.insert(stream, at);
             return Ok(None);
         }
         self.silent.remove(&stream);
         let span = JournalSpan { boot: self.boot, from: cursor, to: at };
-        Ok(Some(sums.into_job(stream, span)))
+        Ok(Some((sums.into_job(stream, span), full)))
     }
 
     /// Waits until the cursor has left `from`, moved by this batch or by an earlier copy; false when that takes too long.
@@ -154,8 +168,8 @@ pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
     let shipped = tokio::time::timeout(at_most, async {
         loop {
             match shipper.step().await {
-                Ok(true) => return,
-                Ok(false) => {}
+                Ok(Step::Idle) => return,
+                Ok(Step::Sent | Step::Full) => {}
                 Err(error) => {
                     tracing::warn!(%error, "shipping the journal");
                     tokio::time::sleep(CONFIRM_EVERY).await;
