@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, KeySecret, KeyStatus, SecretHash, TenantId};
+use tollgate_journal::Position;
 use tollgate_limiter::{Decision, LimitStatus, Mode};
 
 use crate::{
@@ -198,6 +199,15 @@ impl Service {
         if request.requests == 0 {
             return Ok(());
         }
+        let written = self.append(entry, request, now)?;
+        if self.waits_for_disk() {
+            self.journal()?.durable(written).await?;
+        }
+        Ok(())
+    }
+
+    /// Not part of the future above: a future is moved, and this buffer with it.
+    fn append(&self, entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<Position, Error> {
         let event = Event::Admitted {
             tenant_id: entry.key.tenant_id,
             api_key_id: entry.key.id,
@@ -207,13 +217,9 @@ impl Service {
         };
         let mut buffer = [0; MAX_RECORD];
         let record = event.encode(&mut buffer).ok_or_else(|| Error::Internal("a record is too long".into()))?;
-        let journal = self.journal()?;
-        let written = journal.append(record).inspect_err(|_| self.metrics().journal_errors.inc())?;
+        let written = self.journal()?.append(record).inspect_err(|_| self.metrics().journal_errors.inc())?;
         self.metrics().units.inc_by(u64::from(request.requests));
-        if self.waits_for_disk() {
-            journal.durable(written).await?;
-        }
-        Ok(())
+        Ok(written)
     }
 
     fn refuse(&self, entry: &Entry, request: &CheckRequest, now: DateTime<Utc>, refusal: Refusal, limit_name: &str) {
@@ -266,7 +272,8 @@ impl Service {
             }
             Cached::Miss => {
                 hits.miss.inc();
-                self.load(lookup).await
+                // Boxed because it is rare and large: every check's future would have room for it.
+                Box::pin(self.load(lookup)).await
             }
         }
     }
