@@ -13,9 +13,11 @@ const MAX_PARTS: usize = 8;
 /// One subject and the limits it must keep.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
+    /// Who is counted.
     pub subject: Subject,
-    /// Names differ within a part.
+    /// What it must keep. Names differ within a part.
     pub limits: &'a [Limit],
+    /// What durable records say was used; usually none.
     pub floors: &'a [Floor],
 }
 
@@ -27,15 +29,20 @@ pub struct Floor {
     pub limit_index: usize,
     /// The start of the period as [`Window::period`](crate::Window::period) gives it.
     pub period_start: Timestamp,
+    /// At least this much.
     pub used: u64,
 }
 
 /// A durable total to be pushed into a fixed window's counter: `counter = max(counter, used)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Raise<'a> {
+    /// Whose counter.
     pub subject: Subject,
+    /// Of a fixed window.
     pub limit: &'a Limit,
+    /// The start of the period as [`Window::period`](crate::Window::period) gives it.
     pub period_start: Timestamp,
+    /// The total.
     pub used: u64,
 }
 
@@ -96,6 +103,7 @@ impl<'a> Check<'a> {
         Self { cost, ..self }
     }
 
+    /// What durable records say the first subject used.
     #[must_use]
     pub fn with_floors(self, floors: &'a [Floor]) -> Self {
         Self { first: Part { floors, ..self.first }, ..self }
@@ -117,6 +125,7 @@ impl<'a> Check<'a> {
         Self { purpose, ..self }
     }
 
+    /// What is to be taken, times each limit's weight.
     pub fn cost(&self) -> u32 {
         self.cost
     }

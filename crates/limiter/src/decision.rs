@@ -33,9 +33,11 @@ pub enum Retry {
 /// The answer to a check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
+    /// Whether the cost was taken.
     pub allowed: bool,
     /// The shared store did not take part.
     pub degraded: bool,
+    /// Which way the answer came about.
     pub source: Source,
     /// The store's clock when it decided.
     pub at: Timestamp,
@@ -96,6 +98,7 @@ impl LimitStatus {
         usize::from(self.index)
     }
 
+    /// The limit's size; a token bucket's.
     pub fn limit(&self) -> u64 {
         self.limit.unsigned_abs()
     }
@@ -105,6 +108,7 @@ impl LimitStatus {
         self.used.unsigned_abs()
     }
 
+    /// What is left of the limit.
     pub fn remaining(&self) -> u64 {
         self.left().unsigned_abs()
     }

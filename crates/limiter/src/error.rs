@@ -9,24 +9,43 @@ use thiserror::Error;
 pub enum Error {
     /// The shared store cannot be asked and a limit says `deny` then.
     #[error("the shared store is unavailable")]
-    Unavailable { retry_after: Duration },
+    Unavailable {
+        /// By then it has been probed again.
+        retry_after: Duration,
+    },
+    /// No store accepts this check.
     #[error("the check cannot be decided: {0}")]
     InvalidCheck(#[from] InvalidCheck),
-    #[error("{scheme:?} is no limiter URL's scheme: memory:, redis:// and rediss:// are allowed")]
-    Scheme { scheme: String },
+    /// The address begins with something else than what is allowed.
+    #[error(
+        "{scheme:?} is no limiter URL's scheme: memory:, redis://, redis-sentinel://, redis-cluster:// and the same with rediss are allowed"
+    )]
+    Scheme {
+        /// What it begins with.
+        scheme: String,
+    },
     /// The address is well-formed and yet cannot be used. It may hold a password, so it is not repeated.
     #[error("the limiter's Redis address cannot be used: {reason}")]
-    Address { reason: String },
+    Address {
+        /// Without the address.
+        reason: String,
+    },
     /// The file is cut short or altered: nothing of it was taken over.
     #[error("the snapshot is damaged: {reason}")]
-    DamagedSnapshot { reason: &'static str },
+    DamagedSnapshot {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A shared store keeps its own.
     #[error("snapshots are for the memory store: a shared store keeps its own")]
     SnapshotOfSharedStore,
+    /// Writing or reading a snapshot.
     #[error("input or output failed: {0}")]
     Io(#[from] std::io::Error),
 }
 
 /// A check that no store accepts.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidCheck {

@@ -1,7 +1,69 @@
 //! A rate limiter that decides every limit of a request in one atomic step, in memory or on Redis.
 //!
+//! ```
+//! use std::time::Duration;
+//! use tollgate_limiter::{Check, HashKey, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let limiter = Limiter::connect("memory:", Options::default()).await?; // or redis://…
+//! let limits = [
+//!     Limit::new("burst", Quota::token_bucket(10, Duration::from_secs(1), 20)?),
+//!     Limit::new("per-hour", Quota::sliding_window(1_000, Window::Every(Duration::from_secs(3600)))?),
+//! ];
+//! let alice = Subject::new(&HashKey::new(*b"0123456789abcdef"), &[b"user", b"alice"]);
+//! let decision = limiter.check(Check::new(alice, &limits), Timestamp::from_seconds(1_767_225_600)).await?;
+//! assert!(decision.allowed);
+//! assert_eq!(decision.limits[1].remaining(), 999);
+//! # Ok(()) }
+//! ```
+//!
 //! Reading order: [`Quota`] (how much in how long) → [`Limit`] (a named quota) → [`Subject`] (who is counted) → [`Check`]
-//! (what is asked) → [`Limiter::check`] → [`Decision`] (what is answered).
+//! (what is asked) → [`Limiter::check`] → [`Decision`] (what is answered). Under the feature `tower` there is a layer.
+//!
+//! # What is promised
+//!
+//! | algorithm | admitted, at most | cell |
+//! |---|---|---|
+//! | [sliding window](Quota::sliding_window) | the limit in every window aligned to the epoch; over any other stretch of that length less than twice it, and the limit if use is even | 40 bytes |
+//! | [fixed window](Quota::fixed_window) | the limit in every period | 40 bytes |
+//! | [token bucket](Quota::token_bucket) | the burst and what flows in, over any stretch of time | 40 bytes |
+//! | [concurrency](Quota::concurrency) | the limit held at any moment | 32 bytes per hold |
+//!
+//! - **All or nothing**: all limits of all subjects of a check consume, or none does. A refusal consumes nothing; cost 0 looks.
+//! - **[`Decision::retry_after`] is exact** to the microsecond: a moment earlier the same check is refused, at that moment it
+//!   is let through, if nothing else is consumed meanwhile.
+//! - **A limit's size is not part of its counter's identity**: raising it helps at once and keeps the count. Its name,
+//!   algorithm and window are.
+//! - **Time never goes back** for a counter. A clock that steps back by more than a window moves the counter along, its
+//!   count kept. On Redis only the server's clock counts.
+//! - **Identifiers** never stand in a key or a script: subjects are keyed hashes.
+//!
+//! # On Redis
+//!
+//! One packed value per subject holds the cells of all its limits: one read and one write per check, however many limits.
+//! Concurrent checks share calls, up to 64 in each. Two things a node answers by itself, both counted in [`Stats`]:
+//!
+//! - **Refusals it knows of**: what the store refused is refused here from the same numbers, so the answer is exact. The store
+//!   is asked again after half a second, so that a reset elsewhere is noticed.
+//! - **Slices of hot subjects' budgets**, taken in advance where the limits can spare eight times as much, for at most 100 ms
+//!   and never beyond the window; the rest is given back. Nothing is admitted that was not counted first.
+//!   [`Limit::max_overshoot`] says by how much a limit can be exceeded, 0 for every window; a node that is killed costs at
+//!   most its slices until the window ends. [`Leases::Off`] turns them off.
+//!
+//! While Redis is away every limit says what happens: decide [locally](OnFailure::Local), [allow](OnFailure::Allow) or
+//! [fail](OnFailure::Deny). A call takes at most [`Options::call_budget`]; then a breaker opens and answers come at once,
+//! marked [`Decision::degraded`], until probes succeed.
+//!
+//! # Units
+//!
+//! Time is whole microseconds ([`Timestamp`], [`Duration`](std::time::Duration)). Costs are `u32`; a limit's
+//! [weight](Limit::with_weight) multiplies them. The clock is the caller's to pass: the crate reads none but Redis' own.
+//!
+//! # Errors
+//!
+//! A refusal is no error. [`Error`] means that nothing was decided: the store is away and a limit says so, or the check makes
+//! no sense, which [`InvalidCheck`] explains. Quotas that cannot work cannot be built: [`InvalidQuota`] names what is allowed.
+#![deny(missing_docs)]
 mod algorithm;
 mod check;
 mod decide;
@@ -33,7 +95,7 @@ pub use quota::{
     Quota,
 };
 #[cfg(feature = "redis")]
-pub use redis::RedisStore;
+pub use redis::{RedisStore, StoreFault};
 pub use subject::{HashKey, Subject};
 pub use time::Timestamp;
 pub use window::{Calendar, CalendarUnit, Period, Window};

@@ -52,11 +52,13 @@ impl Limit {
         Self { name, quota, mode: Mode::default(), on_failure: OnFailure::default(), weight: 1, id }
     }
 
+    /// Refuse, or only count.
     #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
+    /// What to answer while the shared store is away.
     #[must_use]
     pub fn with_on_failure(self, on_failure: OnFailure) -> Self {
         Self { on_failure, ..self }
@@ -69,22 +71,27 @@ impl Limit {
         Self { weight: weight.clamp(1, MAX_WEIGHT), ..self }
     }
 
+    /// What one unit of a check's cost takes.
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
+    /// Tells a subject's limits apart.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// How much in how long.
     pub fn quota(&self) -> &Quota {
         &self.quota
     }
 
+    /// What reaching the limit means.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
+    /// What the limit answers while the shared store is away.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
     }

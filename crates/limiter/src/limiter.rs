@@ -10,7 +10,7 @@ use crate::hold::HoldId;
 use crate::memory::MemoryStore;
 use crate::quota::life_of;
 #[cfg(feature = "redis")]
-use crate::redis::RedisStore;
+use crate::redis::{RedisStore, StoreFault};
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -37,10 +37,14 @@ pub enum Leases {
 /// How a limiter behaves. The defaults are for production.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Whose clock decides on a shared store.
     pub time: TimeSource,
+    /// Whether slices are taken.
     pub leases: Leases,
     /// The longest a call to the shared store may take before the check is answered without it.
     pub call_budget: Duration,
+    /// The authority that signed the server's certificate, PEM; without one those that the system trusts.
+    pub root_certificate: Option<Vec<u8>>,
     /// Most subjects held in memory, by the memory store or while a shared store is away.
     pub max_subjects: usize,
 }
@@ -51,6 +55,7 @@ impl Default for Options {
             time: TimeSource::Server,
             leases: Leases::Automatic,
             call_budget: Duration::from_millis(50),
+            root_certificate: None,
             max_subjects: 1_000_000,
         }
     }
@@ -77,6 +82,9 @@ pub struct Stats {
     pub breaker_opens: u64,
     /// Whether the shared store is left alone for now.
     pub breaker_open: bool,
+    /// Why.
+    #[cfg(feature = "redis")]
+    pub fault: Option<StoreFault>,
     /// Subjects held in memory.
     pub subjects: u64,
     /// Subjects dropped from memory before their counters expired, for want of room.
@@ -100,15 +108,19 @@ impl Limiter {
         Self::Memory(Arc::new(MemoryStore::new(options.max_subjects)))
     }
 
-    /// The limiter that `url` names: `memory:`, `redis://…`, `rediss://…` or `redis-cluster://…`. A Redis that is down is no
-    /// error: checks are answered as their limits say until it is there.
+    /// The limiter that `url` names. A Redis that is down is no error: checks are answered as their limits say until it is
+    /// there. With `rediss` for `redis` each is reached over TLS, for which the process must have installed a default
+    /// `rustls` crypto provider.
+    ///
+    /// - `memory:`
+    /// - `redis://user:password@host:6379/database`
+    /// - `redis-sentinel://user:password@sentinel:26379,sentinel:26379/master/database`; the credentials are the master's
+    /// - `redis-cluster://user:password@host:6379,host:6379`
     pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
         match url {
             "memory:" => Ok(Self::memory(&options)),
             #[cfg(feature = "redis")]
-            _ if url.starts_with("redis://") || url.starts_with("rediss://") => {
-                Ok(Self::Redis(RedisStore::connect(url, options).await?))
-            }
+            _ if url.starts_with("redis") => Ok(Self::Redis(RedisStore::connect(url, options).await?)),
             _ => Err(Error::Scheme { scheme: url.split(':').next().unwrap_or_default().to_owned() }),
         }
     }
@@ -234,6 +246,7 @@ impl Limiter {
         }
     }
 
+    /// What happened since the start.
     pub fn stats(&self) -> Stats {
         match self {
             Self::Memory(store) => store.stats(),

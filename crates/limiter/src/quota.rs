@@ -40,7 +40,8 @@ pub struct Quota {
     rule: Rule,
 }
 
-/// Why a quota cannot exist.
+/// Why a quota cannot exist; every message names what is allowed.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidQuota {
@@ -100,6 +101,7 @@ impl Quota {
         Ok(Self { rule: Rule::Concurrency(Concurrency { limit, life }) })
     }
 
+    /// How it counts.
     pub fn algorithm(&self) -> Algorithm {
         match self.rule {
             Rule::SlidingWindow(_) => Algorithm::SlidingWindow,

@@ -23,11 +23,17 @@ pub enum Window {
 /// The unit of a calendar window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CalendarUnit {
+    /// 60 seconds.
     Minute,
+    /// 60 minutes.
     Hour,
+    /// From local midnight to the next, 23 to 25 hours.
     Day,
+    /// From Monday, or another day.
     Week,
+    /// From the 1st, or another day.
     Month,
+    /// From 1 January, or another day.
     Year,
 }
 
@@ -58,7 +64,9 @@ pub struct Calendar {
 /// One period: `start` is in it, `end` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
+    /// Its first moment.
     pub start: Timestamp,
+    /// The first moment after it.
     pub end: Timestamp,
 }
 
@@ -90,18 +98,22 @@ impl Calendar {
         Ok(Self { anchor_month: month, ..self })
     }
 
+    /// What recurs.
     pub fn unit(&self) -> CalendarUnit {
         self.unit
     }
 
+    /// Where.
     pub fn zone(&self) -> Tz {
         self.zone
     }
 
+    /// The day on which weeks, months and years begin.
     pub fn anchor_day(&self) -> u8 {
         self.anchor_day
     }
 
+    /// The month in which years begin.
     pub fn anchor_month(&self) -> u8 {
         self.anchor_month
     }
@@ -194,6 +206,7 @@ fn at(micros: i64) -> Timestamp {
 
 impl Window {
     /// No period is shorter, µs. Of a calendar's units only the minute's length matters to anyone who asks.
+    #[cfg(feature = "redis")]
     pub(crate) fn shortest(&self) -> i64 {
         match self {
             Self::Every(length) => crate::time::micros(*length),

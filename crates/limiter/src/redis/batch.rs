@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::front::Front;
-use super::link::{Fault, Link, is_no_script};
+use super::link::{Fault, Link};
 use super::wire::{Answer, Question, read_reply, write_call};
 
 /// Three files, one script: what it is told, the rules for all, and the checks by the shortest way each.
@@ -19,8 +19,11 @@ const SCRIPT: &str =
 const MOST_CHECKS: usize = 64;
 /// Calls that leave with whatever waits. More in flight would be smaller: a call costs the server as much as ten checks.
 const EAGER_CALLS: usize = 1;
+/// The same for a cluster, where a call is for one partition only and calls go to several servers.
+const EAGER_CLUSTER_CALLS: usize = 16;
 /// Calls under way at once; all but the eager ones leave with a full load only.
 const MOST_CALLS: usize = 8;
+const MOST_CLUSTER_CALLS: usize = 64;
 
 /// Checks that wait for a call, and the calls under way.
 #[derive(Debug)]
@@ -76,24 +79,40 @@ impl Batcher {
         let mut queue = self.queue();
         queue.waiting.push_back(waiting);
         let full = queue.waiting.len() >= MOST_CHECKS;
-        if queue.calls < if full { MOST_CALLS } else { EAGER_CALLS } {
+        let (eager, most) = self.calls_at_once();
+        if queue.calls < if full { most } else { eager } {
             queue.calls += 1;
             tokio::spawn(Turn(Some(Arc::clone(self))).run());
         }
     }
 
-    /// What goes with the next call: up to 64 checks of one moment. None ends the caller's turn, in the same step in which
+    /// What goes with the next call: up to 64 checks of one moment, and of one partition in a cluster. None ends the caller's turn, in the same step in which
     /// too little was found waiting, so that whoever comes next starts a turn of its own.
     fn load(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue();
-        let enough = if queue.calls > EAGER_CALLS { MOST_CHECKS } else { 1 };
+        let enough = if queue.calls > self.calls_at_once().0 { MOST_CHECKS } else { 1 };
         if queue.waiting.len() < enough {
             queue.calls = queue.calls.saturating_sub(1);
             return None;
         }
-        let now = queue.waiting.front().and_then(|first| first.question.now);
+        let first = queue.waiting.front().map(|first| (first.question.now, first.question.partition()));
+        if self.link.is_cluster() {
+            let alike = |waiting: &Waiting| Some((waiting.question.now, waiting.question.partition())) == first;
+            let (mut load, mut rest) = (Vec::new(), VecDeque::with_capacity(queue.waiting.len()));
+            for waiting in queue.waiting.drain(..) {
+                if load.len() < MOST_CHECKS && alike(&waiting) { load.push(waiting) } else { rest.push_back(waiting) }
+            }
+            queue.waiting = rest;
+            return Some(load);
+        }
+        let now = first.and_then(|(now, _)| now);
         let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.question.now == now).count();
         Some(queue.waiting.drain(..alike).collect())
+    }
+
+    /// How many calls leave with whatever waits, and how many at most.
+    fn calls_at_once(&self) -> (usize, usize) {
+        if self.link.is_cluster() { (EAGER_CLUSTER_CALLS, MOST_CLUSTER_CALLS) } else { (EAGER_CALLS, MOST_CALLS) }
     }
 
     /// One call for `load`. Whoever is not answered finds the sender dropped.
@@ -122,9 +141,7 @@ impl Batcher {
     async fn run_script(&self, questions: &[&Question]) -> Option<Vec<Answer>> {
         let sent = Instant::now();
         let mut reply = self.link.call(&self.command("EVALSHA", self.script.get_hash(), questions)).await;
-        if let Err(Fault::Redis(error)) = &reply
-            && is_no_script(error)
-        {
+        if reply.as_ref().is_err_and(Fault::is_no_script) {
             reply = self.link.call(&self.command("EVAL", SCRIPT, questions)).await;
         }
         match reply {

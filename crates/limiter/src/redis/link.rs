@@ -1,15 +1,17 @@
 //! The connection and its supervisor: connect with jitter, notice a dead socket, open the breaker, probe until it may close.
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::breaker::Breaker;
+use super::fault::{Remedy, StoreFault};
+use super::target::{Connection, Target};
 
 /// Time to set up a connection, name resolution, TLS and authentication included.
 const CONNECT_BUDGET: Duration = Duration::from_secs(1);
@@ -22,8 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Probes within the call budget that close the breaker.
 const GOOD_PROBES: u32 = 2;
-/// Failed probes in a row that condemn a connection.
-const BAD_PROBES: u32 = 2;
+/// Probes without a reply that condemn a connection.
+const SILENT_PROBES: u32 = 2;
 
 /// What became of a call.
 #[derive(Debug)]
@@ -39,19 +41,28 @@ pub(super) enum Fault {
 /// A connection that is looked after.
 #[derive(Debug)]
 pub(super) struct Link {
-    client: Client,
+    target: Target,
     budget: Duration,
     breaker: Breaker,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    state: Mutex<State>,
     /// Rings the supervisor when a call failed.
     alarm: Notify,
+    /// Turns probes of a cluster from partition to partition, and so from node to node.
+    turn: AtomicU8,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connection: Option<Connection>,
+    /// Why the breaker opened, or why there is no connection.
+    fault: Option<StoreFault>,
 }
 
 impl Link {
     /// Opens the link; the first attempt to connect is made before this returns, and may fail.
-    pub(super) async fn open(client: Client, budget: Duration) -> Arc<Self> {
-        let breaker = Breaker::new(Instant::now());
-        let link = Arc::new(Self { client, budget, breaker, connection: Mutex::new(None), alarm: Notify::new() });
+    pub(super) async fn open(target: Target, budget: Duration) -> Arc<Self> {
+        let (breaker, state) = (Breaker::new(Instant::now()), Mutex::default());
+        let link = Arc::new(Self { target, budget, breaker, state, alarm: Notify::new(), turn: AtomicU8::new(0) });
         link.reconnect().await;
         tokio::spawn(supervise(Arc::downgrade(&link)));
         link
@@ -66,92 +77,142 @@ impl Link {
         self.breaker.is_open()
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        self.target.is_cluster()
+    }
+
+    /// What is wrong, while calls are not sent.
+    pub(super) fn fault(&self) -> Option<StoreFault> {
+        self.state().fault.filter(|_| self.is_closed())
+    }
+
     /// Sends one command and waits at most the budget. Every outcome counts for the breaker.
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, Fault> {
-        let Some(mut connection) = self.current().filter(|_| !self.is_closed()) else { return Err(Fault::Closed) };
-        let outcome = match timeout(self.budget, connection.send_packed_command(command)).await {
-            Ok(Ok(Value::ServerError(error))) => Err(Fault::Redis(error.into())),
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Fault::Redis(error)),
-            Err(_) => Err(Fault::Late),
-        };
-        let failed = match &outcome {
-            Err(Fault::Redis(error)) if is_no_script(error) => false,
-            Err(fault) => {
-                if fault.breaks_connection() {
-                    self.drop_connection();
-                }
-                self.alarm.notify_one();
-                true
+        let Some(mut connection) = self.connection().filter(|_| !self.is_closed()) else { return Err(Fault::Closed) };
+        let outcome = within(self.budget, &mut connection, command).await;
+        let fault = outcome.as_ref().err().filter(|fault| !fault.is_no_script()).map(Fault::kind);
+        if let Some(fault) = fault {
+            if fault.remedy() == Remedy::Reconnect {
+                self.give_up(fault);
             }
-            Ok(_) => false,
-        };
-        if self.breaker.record(failed, Instant::now()) {
-            tracing::warn!(fault = ?outcome.as_ref().err(), "limiter store: the breaker opened");
+            self.alarm.notify_one();
+        }
+        if self.breaker.record(fault.is_some(), Instant::now()) {
+            self.open_breaker(fault.unwrap_or(StoreFault::Unexpected));
         }
         outcome
     }
 
-    fn current(&self) -> Option<MultiplexedConnection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn connection(&self) -> Option<Connection> {
+        self.state().connection.clone()
     }
 
-    fn replace(&self, connection: Option<MultiplexedConnection>) {
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn drop_connection(&self) {
+    /// Answers come without the store from now on.
+    fn open_breaker(&self, fault: StoreFault) {
+        let news = self.state().fault.replace(fault) != Some(fault);
         self.breaker.open();
-        self.replace(None);
+        match (news, fault.needs_an_operator()) {
+            (true, true) => tracing::error!(?fault, "limiter store: takes no checks, and will not by itself"),
+            (true, false) => tracing::warn!(?fault, "limiter store: takes no checks"),
+            (false, _) => {}
+        }
     }
 
-    /// True when there is a fresh connection over which the server takes writes.
-    async fn reconnect(&self) -> bool {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let attempt = timeout(CONNECT_BUDGET, self.client.get_multiplexed_async_connection_with_config(&config));
-        let outcome = match attempt.await {
-            Ok(Ok(connection)) => {
-                let outcome = probe(&connection, PROBE_BUDGET).await;
-                self.replace(outcome.is_ok().then_some(connection));
-                outcome
-            }
-            Ok(Err(error)) => Err(Fault::Redis(error)),
-            Err(_) => Err(Fault::Late),
-        };
-        match outcome {
-            Ok(()) => self.breaker.close(Instant::now()),
-            Err(fault) => {
-                tracing::debug!(?fault, "limiter store: no connection");
-                self.drop_connection();
-            }
+    fn close_breaker(&self) {
+        if self.state().fault.take().is_some() {
+            tracing::info!("limiter store: takes checks again");
         }
-        self.current().is_some()
+        self.breaker.close(Instant::now());
+    }
+
+    /// Drops the connection; the supervisor makes another.
+    fn give_up(&self, fault: StoreFault) {
+        self.open_breaker(fault);
+        self.state().connection = None;
+    }
+
+    /// Makes a connection over which the server takes writes. One that it answers, but takes no writes over, is kept too:
+    /// to wait on.
+    async fn reconnect(&self) {
+        let connection = match timeout(CONNECT_BUDGET, self.target.connect()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return self.give_up(StoreFault::of(&error)),
+            Err(_) => return self.give_up(StoreFault::Silent),
+        };
+        match self.probe(&connection).await {
+            Ok(_) => {
+                self.state().connection = Some(connection);
+                self.close_breaker();
+            }
+            Err(fault) if fault.remedy() == Remedy::Wait && fault != StoreFault::Silent => {
+                self.open_breaker(fault);
+                self.state().connection = Some(connection);
+            }
+            Err(fault) => self.give_up(fault),
+        }
+    }
+
+    /// Whether the server answers and takes writes, and in what time.
+    async fn probe(&self, connection: &Connection) -> Result<Duration, StoreFault> {
+        let partition = if self.is_cluster() { self.turn.fetch_add(85, Ordering::Relaxed) } else { 0 };
+        let mut command = redis::cmd("SET");
+        command.arg(format!("tg:{{{partition}}}:probe")).arg(1).arg("PX").arg(10_000);
+        let started = Instant::now();
+        let outcome = within(PROBE_BUDGET, &mut connection.clone(), &command).await;
+        outcome.map(|_| started.elapsed()).map_err(|fault| fault.kind())
+    }
+
+    /// One round of looking after a connection: wait for an alarm or the time, then probe until all is well or it is given
+    /// up.
+    async fn watch(&self) {
+        let rung = timeout(jittered(PROBE_EVERY), self.alarm.notified()).await.is_ok();
+        if rung && self.connection().is_none() {
+            return;
+        }
+        let (mut good, mut silent) = (0, 0);
+        while let Some(connection) = self.connection() {
+            let outcome = self.probe(&connection).await;
+            (good, silent) = match outcome {
+                Ok(took) => (if took <= self.budget { good + 1 } else { 0 }, 0),
+                Err(StoreFault::Silent) => (0, silent + 1),
+                Err(_) => (0, 0),
+            };
+            match outcome {
+                Err(fault) if fault.remedy() == Remedy::Reconnect => return self.give_up(fault),
+                Err(fault) if silent >= SILENT_PROBES => return self.give_up(fault),
+                // One silent probe may be a blip: ask again at once.
+                Err(StoreFault::Silent) => continue,
+                Err(fault) => self.open_breaker(fault),
+                Ok(_) if !self.is_closed() => return,
+                Ok(_) if good >= GOOD_PROBES => return self.close_breaker(),
+                Ok(_) => {}
+            }
+            tokio::time::sleep(jittered(PROBE_EVERY)).await;
+        }
     }
 }
 
 impl Fault {
-    /// Whether a new connection is the remedy: the socket is gone, or the server at its end no longer takes writes.
-    fn breaks_connection(&self) -> bool {
+    pub(super) fn is_no_script(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("NOSCRIPT"))
+    }
+
+    fn kind(&self) -> StoreFault {
         match self {
-            Self::Redis(error) => error.is_unrecoverable_error() || error.code() == Some("READONLY"),
-            Self::Closed | Self::Late => false,
+            Self::Closed => StoreFault::Unreachable,
+            Self::Late => StoreFault::Silent,
+            Self::Redis(error) => StoreFault::of(error),
         }
     }
 }
 
-pub(super) fn is_no_script(error: &RedisError) -> bool {
-    error.code() == Some("NOSCRIPT")
-}
-
-/// Whether the server answers and takes writes, within `budget`.
-async fn probe(connection: &MultiplexedConnection, budget: Duration) -> Result<(), Fault> {
-    let mut command = redis::cmd("SET");
-    command.arg("tg:{0}:probe").arg(1).arg("PX").arg(10_000);
-    let mut connection = connection.clone();
-    match timeout(budget, connection.send_packed_command(&command)).await {
-        Ok(Ok(Value::ServerError(error))) => Err(Fault::Redis(error.into())),
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Fault::Redis(error)),
+async fn within(budget: Duration, connection: &mut Connection, command: &Cmd) -> Result<Value, Fault> {
+    match timeout(budget, connection.send(command)).await {
+        Ok(outcome) => outcome.map_err(Fault::Redis),
         Err(_) => Err(Fault::Late),
     }
 }
@@ -161,50 +222,17 @@ async fn supervise(link: Weak<Link>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let Some(link) = link.upgrade() else { return };
-        if link.current().is_some() {
+        if link.connection().is_some() {
             pause = FIRST_PAUSE;
-            watch(&link).await;
-        } else if link.reconnect().await {
-            tracing::info!("limiter store: connected");
-        } else {
+            link.watch().await;
+            continue;
+        }
+        link.reconnect().await;
+        if link.connection().is_none() {
             drop(link);
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-}
-
-/// One round of looking after a connection: wait for an alarm or the time, then probe.
-async fn watch(link: &Arc<Link>) {
-    let pause = timeout(jittered(PROBE_EVERY), link.alarm.notified());
-    if pause.await.is_ok() && link.current().is_none() {
-        return;
-    }
-    let (mut good, mut bad) = (0, 0);
-    while let Some(connection) = link.current() {
-        let started = Instant::now();
-        match probe(&connection, PROBE_BUDGET).await {
-            Ok(()) => {
-                good = if started.elapsed() <= link.budget { good + 1 } else { 0 };
-                bad = 0;
-            }
-            Err(fault) => {
-                (good, bad) = (0, bad + 1);
-                if fault.breaks_connection() || bad >= BAD_PROBES {
-                    tracing::warn!(?fault, "limiter store: connection given up");
-                    return link.drop_connection();
-                }
-                continue;
-            }
-        }
-        if !link.is_closed() {
-            return;
-        }
-        if good >= GOOD_PROBES {
-            tracing::info!("limiter store: the breaker closed");
-            return link.breaker.close(Instant::now());
-        }
-        tokio::time::sleep(jittered(PROBE_EVERY)).await;
     }
 }
 

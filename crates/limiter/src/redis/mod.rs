@@ -2,17 +2,20 @@
 mod batch;
 mod breaker;
 mod clock;
+mod fault;
 mod front;
 mod lease;
 mod link;
+mod target;
 mod wire;
+
+pub use fault::StoreFault;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use redis::Client;
 use tokio::time::Instant;
 
 use crate::check::{Check, Purpose, Raise};
@@ -30,6 +33,7 @@ use batch::Batcher;
 use clock::Clock;
 use front::{Advice, Front, Terms};
 use link::Link;
+use target::Target;
 use wire::{Answer, Question, Return, State, Verdict};
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
@@ -57,8 +61,8 @@ pub struct RedisStore {
 
 impl RedisStore {
     pub(crate) async fn connect(url: &str, options: Options) -> Result<Arc<Self>, Error> {
-        let client = Client::open(url).map_err(|error| Error::Address { reason: error.to_string() })?;
-        let link = Link::open(client, options.call_budget).await;
+        let target = Target::parse(url, options.root_certificate)?;
+        let link = Link::open(target, options.call_budget).await;
         let clock = Arc::new(Clock::new(options.time));
         let front = Arc::new(Front::new(options.leases));
         let store = Arc::new(Self {
@@ -173,6 +177,7 @@ impl RedisStore {
             failed_calls: read(&self.batcher.failed_calls),
             breaker_opens: self.link.breaker().opens(),
             breaker_open: self.link.is_closed(),
+            fault: self.link.fault(),
             ..self.local.stats()
         }
     }

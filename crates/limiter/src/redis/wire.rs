@@ -136,6 +136,11 @@ impl Question {
         self.parts.iter().map(|part| &part.subject)
     }
 
+    /// Of all its subjects.
+    pub(super) fn partition(&self) -> Option<u8> {
+        self.subjects().next().map(Subject::partition)
+    }
+
     /// The same limits, to give back and ask for nothing.
     pub(super) fn returning(&self, returns: impl Iterator<Item = Return>, now: Option<i64>) -> Self {
         Self { cost: 0, purpose: Purpose::Consume, slice: 0, returns: returns.collect(), now, ..self.clone() }

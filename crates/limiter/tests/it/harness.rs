@@ -17,16 +17,26 @@ pub(crate) struct RedisServer {
     child: Child,
     port: u16,
     dir: TempDir,
+    arguments: Vec<String>,
 }
 
 impl RedisServer {
     /// A server on a free port, ready to answer.
     pub(crate) async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = Self { child: spawn(port, &dir), port, dir };
+        let mut server = Self::launch(&[]);
         server.wait_until_ready().await;
         server
+    }
+
+    /// A server on a free port, with further arguments; not ready yet, and perhaps not a plain one.
+    pub(crate) fn launch(arguments: &[&str]) -> Self {
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self { child: spawn(port, &dir, &arguments), port, dir, arguments }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -50,11 +60,11 @@ impl RedisServer {
 
     /// Starts it again, empty, on the same port.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.dir);
+        self.child = spawn(self.port, &self.dir, &self.arguments);
         self.wait_until_ready().await;
     }
 
-    async fn wait_until_ready(&mut self) {
+    pub(crate) async fn wait_until_ready(&mut self) {
         for _ in 0..500 {
             let client = redis::Client::open(self.url()).unwrap();
             if let Ok(mut connection) = client.get_multiplexed_async_connection().await
@@ -75,10 +85,20 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, dir: &TempDir) -> Child {
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(port: u16, dir: &TempDir, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(dir.path());
-    match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+    // A configuration file has to be the first argument.
+    let (file, options) =
+        arguments.split_at(usize::from(arguments.first().is_some_and(|first| !first.starts_with('-'))));
+    command
+        .args(file)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(dir.path());
+    match command.args(options).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             panic!("redis-server is not installed: install the Debian package redis-server")

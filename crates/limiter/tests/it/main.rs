@@ -16,5 +16,9 @@ mod parallel;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod topology;
+#[cfg(test)]
 #[cfg(feature = "tower")]
 mod tower;

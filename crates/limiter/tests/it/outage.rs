@@ -1,9 +1,10 @@
 //! Redis stopped, killed, restarted or stripped of its scripts: every answer comes in time and says how it came about.
 use std::time::{Duration, Instant};
 
-use tollgate_limiter::{Check, Decision, Error, Limit, Limiter, OnFailure, Options, Source, Timestamp};
+use tollgate_limiter::{Check, Decision, Error, Limit, Limiter, OnFailure, Options, Source, StoreFault, Timestamp};
 
 use crate::harness::{NEW_YEAR, RedisServer, fixed, seconds, subject};
+use crate::proxy::Proxy;
 
 /// No check may take longer, whatever Redis does.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -117,4 +118,178 @@ async fn a_value_of_another_kind_is_written_over() {
     }
     let decision = check(&limiter, &hourly(OnFailure::Local)).await.unwrap();
     assert_eq!((decision.source, decision.limits[0].used()), (Source::Exact, 1));
+}
+
+/// Runs `commands` on the server, one per line.
+async fn tell(server: &RedisServer, commands: &str) {
+    let mut connection = server.connection().await;
+    for line in commands.lines() {
+        tell_over(&mut connection, line).await;
+    }
+}
+
+async fn tell_over(connection: &mut redis::aio::MultiplexedConnection, line: &str) {
+    let mut words = line.split_whitespace();
+    let mut command = redis::cmd(words.next().unwrap());
+    for word in words {
+        command.arg(word);
+    }
+    command.query_async::<()>(connection).await.unwrap();
+}
+
+/// Injects a fault, sees every check answered in time and the fault named, puts it right and sees exact answers again.
+async fn a_fault_is_survived(inject: &str, fault: StoreFault, cure: &str) {
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    tell(&server, inject).await;
+    until_seen(&limiter, &[fault]).await;
+    every_policy_is_honoured(&limiter).await;
+    tell(&server, cure).await;
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_survived() {
+    a_fault_is_survived("REPLICAOF 127.0.0.1 1", StoreFault::ReadOnly, "REPLICAOF NO ONE").await;
+}
+
+#[tokio::test]
+async fn a_server_without_memory_is_survived() {
+    let full = "CONFIG SET maxmemory-policy noeviction\nCONFIG SET maxmemory 1mb";
+    a_fault_is_survived(full, StoreFault::OutOfMemory, "CONFIG SET maxmemory 0").await;
+}
+
+#[tokio::test]
+async fn a_server_without_its_replicas_is_survived() {
+    let lonely = "CONFIG SET min-replicas-to-write 1";
+    a_fault_is_survived(lonely, StoreFault::TooFewReplicas, "CONFIG SET min-replicas-to-write 0").await;
+}
+
+/// Checks until the fault is seen; every check meanwhile is answered in time.
+async fn until_seen(limiter: &Limiter, faults: &[StoreFault]) {
+    let started = Instant::now();
+    while !limiter.stats().fault.is_some_and(|fault| faults.contains(&fault)) {
+        check(limiter, &hourly(OnFailure::Local)).await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(5), "seen as {:?}", limiter.stats().fault);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_save_is_survived() {
+    let mut server = RedisServer::launch(&["--enable-protected-configs", "yes"]);
+    server.wait_until_ready().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    let folder = tempfile::tempdir().unwrap();
+    tell(&server, &format!("CONFIG SET dir {}", folder.path().display())).await;
+    drop(folder);
+    let mut connection = server.connection().await;
+    redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1").query_async::<()>(&mut connection).await.unwrap();
+    tell(&server, "BGSAVE").await;
+    until_seen(&limiter, &[StoreFault::CannotSave]).await;
+    every_policy_is_honoured(&limiter).await;
+    tell(&server, "CONFIG SET stop-writes-on-bgsave-error no").await;
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_password_is_survived() {
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    let mut connection = server.connection().await;
+    tell_over(&mut connection, "CONFIG SET requirepass secret").await;
+    tell_over(&mut connection, "CLIENT KILL TYPE normal SKIPME yes").await;
+    until_seen(&limiter, &[StoreFault::NotPermitted]).await;
+    every_policy_is_honoured(&limiter).await;
+    redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("").query_async::<()>(&mut connection).await.unwrap();
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_with_too_many_clients_is_survived() {
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    let mut connection = server.connection().await;
+    tell_over(&mut connection, "CONFIG SET maxclients 1").await;
+    tell_over(&mut connection, "CLIENT KILL TYPE normal SKIPME yes").await;
+    // The server says so and hangs up: which of the two is read first is a matter of luck.
+    until_seen(&limiter, &[StoreFault::TooManyClients, StoreFault::Unreachable]).await;
+    every_policy_is_honoured(&limiter).await;
+    tell_over(&mut connection, "CONFIG SET maxclients 100").await;
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_server_that_runs_an_endless_script_is_survived() {
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    tell(&server, "CONFIG SET busy-reply-threshold 100").await;
+    let mut connection = server.connection().await;
+    let mut endless = redis::cmd("EVAL");
+    endless.arg("while true do end").arg(0);
+    let endless = tokio::spawn(async move { endless.query_async::<()>(&mut connection).await });
+    until_seen(&limiter, &[StoreFault::Busy]).await;
+    every_policy_is_honoured(&limiter).await;
+    tell(&server, "SCRIPT KILL").await;
+    assert!(endless.await.unwrap().is_err());
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_slow_server_opens_the_breaker_within_a_second() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let limiter = Limiter::connect(&proxy.url(), Options::default()).await.unwrap();
+    until_exact(&limiter).await;
+    proxy.delay(Duration::from_millis(200));
+    let slowed = Instant::now();
+    while !limiter.stats().breaker_open {
+        check(&limiter, &hourly(OnFailure::Local)).await.unwrap();
+        assert!(slowed.elapsed() < Duration::from_millis(1_500), "{:?}", limiter.stats());
+    }
+    for _ in 0..100 {
+        let started = Instant::now();
+        every_policy_is_honoured(&limiter).await;
+        assert!(started.elapsed() < Duration::from_millis(30), "an open breaker answers at once");
+    }
+    proxy.delay(Duration::ZERO);
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn a_connection_into_a_black_hole_is_replaced_within_two_seconds() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let limiter = Limiter::connect(&proxy.url(), Options::default()).await.unwrap();
+    until_exact(&limiter).await;
+    let before = proxy.accepted();
+    proxy.swallow(true);
+    let swallowed = Instant::now();
+    while proxy.accepted() == before {
+        check(&limiter, &hourly(OnFailure::Local)).await.unwrap();
+        assert!(swallowed.elapsed() < Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    proxy.swallow(false);
+    until_exact(&limiter).await;
+}
+
+#[tokio::test]
+async fn one_blip_does_not_open_the_breaker() {
+    let server = RedisServer::start().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    let mut connection = server.connection().await;
+    for _ in 0..3 {
+        redis::cmd("CLIENT").arg("PAUSE").arg(100).arg("WRITE").query_async::<()>(&mut connection).await.unwrap();
+        check(&limiter, &hourly(OnFailure::Local)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        until_exact(&limiter).await;
+    }
+    assert_eq!(limiter.stats().breaker_opens, 0);
 }

@@ -1,0 +1,168 @@
+//! What can be wrong with a Redis, by the text it answers, and what helps: another connection, or waiting.
+use redis::RedisError;
+
+/// What is wrong with the shared store. Checks are answered without it until it is put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreFault {
+    /// The connection was refused or lost, or the name does not resolve.
+    Unreachable,
+    /// No reply in time.
+    Silent,
+    /// It still reads its data from disk (`LOADING`).
+    Loading,
+    /// A script or function of somebody else blocks it (`BUSY`).
+    Busy,
+    /// It is a replica (`READONLY`), or its master is away (`MASTERDOWN`): a failover is under way.
+    ReadOnly,
+    /// Some slots of the cluster are served by nobody (`CLUSTERDOWN`, `TRYAGAIN`).
+    ClusterDown,
+    /// It takes no writes without more replicas (`NOREPLICAS`).
+    TooFewReplicas,
+    /// It takes no writes because it cannot save (`MISCONF`).
+    CannotSave,
+    /// It is full and may not evict (`OOM`).
+    OutOfMemory,
+    /// User, password or permissions are not accepted (`NOAUTH`, `WRONGPASS`, `NOPERM`).
+    NotPermitted,
+    /// It has as many clients as it accepts.
+    TooManyClients,
+    /// Anything else.
+    Unexpected,
+}
+
+/// What is done about a fault. In any case it counts for the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Another connection: this one is dead, or leads to the wrong server.
+    Reconnect,
+    /// Nothing but to probe again: the server says so itself, and any connection would hear the same.
+    Wait,
+}
+
+/// Codes as they stand at the beginning of an error, or within the error of a script that hit them.
+const CODES: [(&str, StoreFault); 14] = [
+    ("LOADING", StoreFault::Loading),
+    ("BUSY ", StoreFault::Busy),
+    ("READONLY", StoreFault::ReadOnly),
+    ("MASTERDOWN", StoreFault::ReadOnly),
+    ("UNBLOCKED", StoreFault::ReadOnly),
+    ("CLUSTERDOWN", StoreFault::ClusterDown),
+    ("TRYAGAIN", StoreFault::ClusterDown),
+    ("NOREPLICAS", StoreFault::TooFewReplicas),
+    ("MISCONF", StoreFault::CannotSave),
+    ("OOM ", StoreFault::OutOfMemory),
+    ("NOAUTH", StoreFault::NotPermitted),
+    ("WRONGPASS", StoreFault::NotPermitted),
+    ("NOPERM", StoreFault::NotPermitted),
+    ("max number of clients", StoreFault::TooManyClients),
+];
+
+impl StoreFault {
+    pub(super) fn of(error: &RedisError) -> Self {
+        let text = match error.code() {
+            Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
+            None => error.to_string(),
+        };
+        let known = CODES.iter().find(|(code, _)| text.contains(code)).map(|(_, fault)| *fault);
+        known.unwrap_or_else(|| {
+            if error.kind() == redis::ErrorKind::AuthenticationFailed {
+                Self::NotPermitted
+            } else if error.is_timeout() {
+                Self::Silent
+            } else if error.is_io_error() || error.is_unrecoverable_error() {
+                Self::Unreachable
+            } else {
+                Self::Unexpected
+            }
+        })
+    }
+
+    /// Whether it will not pass by itself: somebody has to look.
+    pub fn needs_an_operator(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Silent | Self::Loading | Self::Busy | Self::ReadOnly | Self::ClusterDown => false,
+            Self::TooFewReplicas | Self::CannotSave | Self::OutOfMemory => true,
+            Self::NotPermitted | Self::TooManyClients | Self::Unexpected => true,
+        }
+    }
+
+    pub(super) fn remedy(self) -> Remedy {
+        match self {
+            Self::Unreachable | Self::ReadOnly | Self::NotPermitted | Self::TooManyClients => Remedy::Reconnect,
+            _ => Remedy::Wait,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Redis 7.0 words them, alone or from within a script.
+    const TEXTS: [(&str, StoreFault, Remedy, bool); 16] = [
+        ("LOADING Redis is loading the dataset in memory", StoreFault::Loading, Remedy::Wait, false),
+        (
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            StoreFault::Busy,
+            Remedy::Wait,
+            false,
+        ),
+        ("READONLY You can't write against a read only replica.", StoreFault::ReadOnly, Remedy::Reconnect, false),
+        (
+            "READONLY You can't write against a read only replica. script: 1c5b, on @user_script:12.",
+            StoreFault::ReadOnly,
+            Remedy::Reconnect,
+            false,
+        ),
+        (
+            "ERR Error running script (call to f_1c5b): @user_script:12: -READONLY You can't write against a read only replica.",
+            StoreFault::ReadOnly,
+            Remedy::Reconnect,
+            false,
+        ),
+        (
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            StoreFault::ReadOnly,
+            Remedy::Reconnect,
+            false,
+        ),
+        (
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+            StoreFault::ReadOnly,
+            Remedy::Reconnect,
+            false,
+        ),
+        ("CLUSTERDOWN Hash slot not served", StoreFault::ClusterDown, Remedy::Wait, false),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", StoreFault::ClusterDown, Remedy::Wait, false),
+        ("NOREPLICAS Not enough good replicas to write.", StoreFault::TooFewReplicas, Remedy::Wait, true),
+        (
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            StoreFault::CannotSave,
+            Remedy::Wait,
+            true,
+        ),
+        ("OOM command not allowed when used memory > 'maxmemory'.", StoreFault::OutOfMemory, Remedy::Wait, true),
+        ("NOAUTH Authentication required.", StoreFault::NotPermitted, Remedy::Reconnect, true),
+        (
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            StoreFault::NotPermitted,
+            Remedy::Reconnect,
+            true,
+        ),
+        ("ERR max number of clients reached", StoreFault::TooManyClients, Remedy::Reconnect, true),
+        ("ERR unknown command 'EVALSHA'", StoreFault::Unexpected, Remedy::Wait, true),
+    ];
+
+    #[test]
+    fn every_text_has_its_remedy() {
+        for (text, fault, remedy, operator) in TEXTS {
+            let bytes = format!("-{text}\r\n");
+            let redis::Value::ServerError(error) = redis::parse_redis_value(bytes.as_bytes()).unwrap() else {
+                panic!("{text} is no error");
+            };
+            let found = StoreFault::of(&error.into());
+            assert_eq!((found, found.remedy(), found.needs_an_operator()), (fault, remedy, operator), "{text}");
+        }
+    }
+}
