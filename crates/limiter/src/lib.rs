@@ -65,6 +65,7 @@
 //! no sense, which [`InvalidCheck`] explains. Quotas that cannot work cannot be built: [`InvalidQuota`] names what is allowed.
 #![deny(missing_docs)]
 mod algorithm;
+mod calendar;
 mod check;
 mod decide;
 mod decision;
@@ -83,6 +84,7 @@ mod time;
 pub mod tower;
 mod window;
 
+pub use calendar::{Calendar, CalendarUnit};
 pub use check::{Check, Floor, Part, Raise};
 pub use decision::{Decision, LimitStatus, Retry, Source};
 pub use error::{Error, InvalidCheck};
@@ -98,7 +100,7 @@ pub use quota::{
 pub use redis::{RedisStore, StoreFault};
 pub use subject::{HashKey, Subject};
 pub use time::Timestamp;
-pub use window::{Calendar, CalendarUnit, Period, Window};
+pub use window::{Period, Window};
 
 /// The IANA time zones of calendar windows.
 pub use chrono_tz::Tz;

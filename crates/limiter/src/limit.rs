@@ -5,8 +5,9 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 
 use crate::algorithm::{Cell, Rolled};
+use crate::calendar::CalendarUnit;
 use crate::quota::{Algorithm, Quota};
-use crate::window::{CalendarUnit, Window};
+use crate::window::Window;
 
 /// What reaching the limit means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -1,15 +1,8 @@
 //! How long a limit counts: a fixed length aligned to the Unix epoch, or a period of the civil calendar in a time zone.
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike};
-use chrono_tz::Tz;
-
-use crate::quota::InvalidQuota;
-use crate::time::Timestamp;
-
-const SECOND: i64 = 1_000_000;
-/// Midnights that a zone skips (a whole day, at most) are looked for in steps of a quarter of an hour, the finest there is.
-const QUARTERS_OF_A_DAY: i64 = 96;
+use crate::calendar::Calendar;
+use crate::time::{Timestamp, micros};
 
 /// When counting starts anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,47 +11,6 @@ pub enum Window {
     Every(Duration),
     /// Every minute, hour, day, week, month or year of a time zone's calendar.
     Calendar(Calendar),
-}
-
-/// The unit of a calendar window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CalendarUnit {
-    /// 60 seconds.
-    Minute,
-    /// 60 minutes.
-    Hour,
-    /// From local midnight to the next, 23 to 25 hours.
-    Day,
-    /// From Monday, or another day.
-    Week,
-    /// From the 1st, or another day.
-    Month,
-    /// From 1 January, or another day.
-    Year,
-}
-
-impl CalendarUnit {
-    /// How long such a period usually is, in seconds: a month 30 days, a year 365.
-    #[cfg(feature = "tower")]
-    pub(crate) fn usual_seconds(self) -> u64 {
-        match self {
-            Self::Minute => 60,
-            Self::Hour => 3_600,
-            Self::Day => 86_400,
-            Self::Week => 7 * 86_400,
-            Self::Month => 30 * 86_400,
-            Self::Year => 365 * 86_400,
-        }
-    }
-}
-
-/// A recurring civil period. Days begin at local midnight, or at the first moment after it where a zone skips it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Calendar {
-    unit: CalendarUnit,
-    zone: Tz,
-    anchor_day: u8,
-    anchor_month: u8,
 }
 
 /// One period: `start` is in it, `end` is not.
@@ -70,147 +22,13 @@ pub struct Period {
     pub end: Timestamp,
 }
 
-impl Calendar {
-    /// Periods of `unit` in `zone`: weeks from Monday, months from the 1st, years from 1 January.
-    pub const fn new(unit: CalendarUnit, zone: Tz) -> Self {
-        Self { unit, zone, anchor_day: 1, anchor_month: 1 }
-    }
-
-    /// Weeks begin on `day` (1 Monday ..= 7 Sunday); months and years on day `day` (1..=31; the last day of a shorter month).
-    pub fn anchored_on_day(self, day: u8) -> Result<Self, InvalidQuota> {
-        let last = match self.unit {
-            CalendarUnit::Week => 7,
-            CalendarUnit::Month | CalendarUnit::Year => 31,
-            CalendarUnit::Minute | CalendarUnit::Hour | CalendarUnit::Day => 1,
-        };
-        if !(1..=last).contains(&day) {
-            return Err(InvalidQuota::AnchorDay { day, last });
-        }
-        Ok(Self { anchor_day: day, ..self })
-    }
-
-    /// Years begin in `month` (1..=12).
-    pub fn anchored_in_month(self, month: u8) -> Result<Self, InvalidQuota> {
-        let last = if self.unit == CalendarUnit::Year { 12 } else { 1 };
-        if !(1..=last).contains(&month) {
-            return Err(InvalidQuota::AnchorMonth { month, last });
-        }
-        Ok(Self { anchor_month: month, ..self })
-    }
-
-    /// What recurs.
-    pub fn unit(&self) -> CalendarUnit {
-        self.unit
-    }
-
-    /// Where.
-    pub fn zone(&self) -> Tz {
-        self.zone
-    }
-
-    /// The day on which weeks, months and years begin.
-    pub fn anchor_day(&self) -> u8 {
-        self.anchor_day
-    }
-
-    /// The month in which years begin.
-    pub fn anchor_month(&self) -> u8 {
-        self.anchor_month
-    }
-
-    /// The period that `now` is in.
-    pub fn period(&self, now: Timestamp) -> Period {
-        let now = now.clamped();
-        let utc = DateTime::from_timestamp_micros(now).unwrap_or_default().naive_utc();
-        let offset = self.zone.offset_from_utc_datetime(&utc).fix();
-        let local = utc.checked_add_offset(offset).unwrap_or(utc);
-        match self.unit {
-            CalendarUnit::Minute => within(now, i64::from(local.second()), 60),
-            CalendarUnit::Hour => within(now, i64::from(local.minute() * 60 + local.second()), 3600),
-            _ => {
-                let first = self.first_day(local.date());
-                let start = self.midnight(first);
-                // A midnight that the clocks skip or repeat can put `now` just before its own day's first moment.
-                if start > now {
-                    let before = self.first_day(first.pred_opt().unwrap_or(first));
-                    return Period { start: at(self.midnight(before)), end: at(start) };
-                }
-                Period { start: at(start), end: at(self.midnight(self.next_day(first))) }
-            }
-        }
-    }
-
-    /// The first day of the period that `day` is in.
-    fn first_day(&self, day: NaiveDate) -> NaiveDate {
-        match self.unit {
-            CalendarUnit::Week => {
-                let since = (day.weekday().number_from_monday() + 7 - u32::from(self.anchor_day)) % 7;
-                day.checked_sub_days(Days::new(u64::from(since))).unwrap_or(day)
-            }
-            CalendarUnit::Month => {
-                let this = self.anchored(day.year(), day.month());
-                if this <= day { this } else { self.anchored_before(this, 1) }
-            }
-            CalendarUnit::Year => {
-                let this = self.anchored(day.year(), u32::from(self.anchor_month));
-                if this <= day { this } else { self.anchored_before(this, 12) }
-            }
-            CalendarUnit::Minute | CalendarUnit::Hour | CalendarUnit::Day => day,
-        }
-    }
-
-    /// The first day of the period after the one that begins on `first`.
-    fn next_day(&self, first: NaiveDate) -> NaiveDate {
-        let months = match self.unit {
-            CalendarUnit::Week => return first.checked_add_days(Days::new(7)).unwrap_or(first),
-            CalendarUnit::Month => 1,
-            CalendarUnit::Year => 12,
-            _ => return first.succ_opt().unwrap_or(first),
-        };
-        let month = first.with_day(1).and_then(|day| day.checked_add_months(Months::new(months))).unwrap_or(first);
-        self.anchored(month.year(), month.month())
-    }
-
-    fn anchored_before(&self, day: NaiveDate, months: u32) -> NaiveDate {
-        let month = day.with_day(1).and_then(|day| day.checked_sub_months(Months::new(months))).unwrap_or(day);
-        self.anchored(month.year(), month.month())
-    }
-
-    /// The anchor day in that month, or the month's last day where it is shorter.
-    fn anchored(&self, year: i32, month: u32) -> NaiveDate {
-        let found = (28..=u32::from(self.anchor_day)).rev().find_map(|day| NaiveDate::from_ymd_opt(year, month, day));
-        found.or_else(|| NaiveDate::from_ymd_opt(year, month, u32::from(self.anchor_day).min(28))).unwrap_or_default()
-    }
-
-    /// The first moment of `day` in the zone, µs since the epoch.
-    fn midnight(&self, day: NaiveDate) -> i64 {
-        let local = NaiveDateTime::new(day, NaiveTime::MIN);
-        (0..=QUARTERS_OF_A_DAY)
-            .find_map(|quarter| {
-                let candidate = local.checked_add_signed(chrono::TimeDelta::minutes(15 * quarter))?;
-                self.zone.from_local_datetime(&candidate).earliest()
-            })
-            .map_or_else(|| local.and_utc().timestamp_micros(), |moment| moment.timestamp_micros())
-    }
-}
-
-/// The period of `length` seconds of which `elapsed` whole seconds have passed.
-fn within(now: i64, elapsed: i64, length: i64) -> Period {
-    let start = now - now % SECOND - elapsed * SECOND;
-    Period { start: at(start), end: at(start + length * SECOND) }
-}
-
-fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(micros)
-}
-
 impl Window {
     /// No period is shorter, µs. Of a calendar's units only the minute's length matters to anyone who asks.
     #[cfg(feature = "redis")]
     pub(crate) fn shortest(&self) -> i64 {
         match self {
-            Self::Every(length) => crate::time::micros(*length),
-            Self::Calendar(_) => 60 * SECOND,
+            Self::Every(length) => micros(*length),
+            Self::Calendar(_) => 60_000_000,
         }
     }
 
@@ -218,10 +36,10 @@ impl Window {
     pub fn period(&self, now: Timestamp) -> Period {
         match self {
             Self::Every(length) => {
-                let length = crate::time::micros(*length).max(1);
+                let length = micros(*length).max(1);
                 let now = now.clamped();
                 let start = now - now % length;
-                Period { start: at(start), end: at(start + length) }
+                Period { start: Timestamp::from_micros(start), end: Timestamp::from_micros(start + length) }
             }
             Self::Calendar(calendar) => calendar.period(now),
         }

@@ -204,9 +204,8 @@ impl Policy {
             Rule::FixedWindow(FixedWindow { window: Window::Every(length), .. }) => {
                 (Kind::Every, [crate::time::micros(*length), 0, 0, weight])
             }
-            Rule::FixedWindow(FixedWindow { window: window @ Window::Calendar(_), .. }) => {
-                let Period { start, end } = window.period(Timestamp::from_micros(around));
-                let next = window.period(end).end;
+            Rule::FixedWindow(FixedWindow { window: Window::Calendar(calendar), .. }) => {
+                let (Period { start, end }, next) = calendar.current_and_next(Timestamp::from_micros(around));
                 (Kind::Calendar, [start.as_micros(), end.as_micros(), next.as_micros(), weight])
             }
             Rule::TokenBucket(TokenBucket { window, token, flow, .. }) => {

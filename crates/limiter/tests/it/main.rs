@@ -22,3 +22,5 @@ mod topology;
 #[cfg(test)]
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(test)]
+mod windows;
