@@ -1,7 +1,9 @@
 //! Redis stopped, killed, restarted or stripped of its scripts: every answer comes in time and says how it came about.
 use std::time::{Duration, Instant};
 
-use tollgate_limiter::{Check, Decision, Error, Limit, Limiter, OnFailure, Options, Source, StoreFault, Timestamp};
+use tollgate_limiter::{
+    Check, Decision, Error, Leases, Limit, Limiter, OnFailure, Options, Source, StoreFault, Timestamp,
+};
 
 use crate::harness::{NEW_YEAR, RedisServer, fixed, seconds, subject};
 use crate::proxy::Proxy;
@@ -12,7 +14,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const RECOVERY: Duration = Duration::from_secs(6);
 
 async fn limiter(server: &RedisServer) -> Limiter {
-    Limiter::connect(&server.url(), Options::default()).await.unwrap()
+    // A slice in hand would rightly go on answering for up to 100 ms.
+    let options = Options { leases: Leases::Off, ..Options::default() };
+    Limiter::connect(&server.url(), options).await.unwrap()
 }
 
 fn hourly(on_failure: OnFailure) -> [Limit; 1] {
