@@ -154,21 +154,26 @@ impl<'a> Check<'a> {
         }
     }
 
+    pub(crate) fn others(&self) -> &'a [Part<'a>] {
+        self.others
+    }
+
     pub(crate) fn validate(&self) -> Result<(), InvalidCheck> {
+        let nameless = self.purpose == Purpose::Consume && self.cost > 0;
+        self.first.validate(nameless)?;
+        if self.others.is_empty() {
+            return Ok(());
+        }
         if self.others.len() >= MAX_PARTS {
             return Err(InvalidCheck::TooManyParts { most: MAX_PARTS });
         }
-        for (index, part) in self.parts().enumerate() {
-            part.validate()?;
+        for (index, part) in self.others.iter().enumerate() {
+            part.validate(nameless)?;
             if part.subject.partition() != self.first.subject.partition() {
                 return Err(InvalidCheck::PartitionsDiffer);
             }
-            if self.parts().take(index).any(|earlier| earlier.subject == part.subject) {
+            if self.parts().take(index + 1).any(|earlier| earlier.subject == part.subject) {
                 return Err(InvalidCheck::SubjectTwice);
-            }
-            let nameless = self.purpose == Purpose::Consume && self.cost > 0;
-            if nameless && part.limits.iter().any(|limit| limit.quota().rule().only_holds()) {
-                return Err(InvalidCheck::HoldWithoutName);
             }
         }
         Ok(())
@@ -176,14 +181,19 @@ impl<'a> Check<'a> {
 }
 
 impl Part<'_> {
-    fn validate(&self) -> Result<(), InvalidCheck> {
+    fn validate(&self, nameless: bool) -> Result<(), InvalidCheck> {
         if self.limits.len() > MAX_LIMITS {
             return Err(InvalidCheck::TooManyLimits { most: MAX_LIMITS });
         }
-        for (index, limit) in self.limits.iter().enumerate() {
-            if self.limits.iter().take(index).any(|earlier| earlier.id() == limit.id()) {
+        let mut rest = self.limits;
+        while let [limit, later @ ..] = rest {
+            if later.iter().any(|other| other.id() == limit.id()) {
                 return Err(InvalidCheck::LimitTwice { name: limit.name().to_owned() });
             }
+            if nameless && limit.quota().rule().only_holds() {
+                return Err(InvalidCheck::HoldWithoutName);
+            }
+            rest = later;
         }
         if self.floors.iter().any(|floor| floor.limit_index >= self.limits.len()) {
             return Err(InvalidCheck::FloorWithoutLimit);

@@ -1,89 +1,115 @@
-//! One atomic step over all limits of a check: all consume or none does. Pure: the stores bring the states and write them
-//! back.
+//! One atomic step over all limits of a check: all consume or none does. The stores bring the states and take the changes;
+//! everything else is here, and pure.
 use smallvec::SmallVec;
 
-use crate::algorithm::{Cell, Rolled};
+use crate::algorithm::Rolled;
 use crate::check::{Check, Part, Purpose};
 use crate::decision::{Decision, LimitStatus, Retry, Source};
 use crate::hold::{self, Hold, HoldId, MAX_HOLDS};
 use crate::limit::{Limit, Mode};
-use crate::state::{Change, StateRef};
+use crate::state::{Change, StateRef, States};
 use crate::time::Timestamp;
 
-/// Things to be written, with the index of their part, parts in order.
-pub(crate) type Changes = SmallVec<[(usize, Change); 4]>;
-
-/// What a check does to the states of its subjects.
-pub(crate) struct Outcome {
-    pub(crate) decision: Decision,
-    /// Empty when the states stay as they are.
-    pub(crate) changes: Changes,
-}
-
-struct Step<'a, 's> {
-    part: usize,
-    index: usize,
-    limit: &'a Limit,
-    state: StateRef<'s>,
-    rolled: Rolled,
-    changed: bool,
-    counted: bool,
-    admitted: bool,
-}
-
-/// Decides `check` at `now` over each part's state. Limits that are not `counted` let everything through.
-pub(crate) fn decide<'s>(
+/// Decides `check` at `now`. Limits that are not `counted` let everything through. In two passes, because nothing may be
+/// written before all limits have agreed; to roll a cell twice costs less than to remember how it was.
+pub(crate) fn decide(
     check: &Check<'_>,
     now: i64,
     counted: impl Fn(&Limit) -> bool,
-    state: impl Fn(&Part<'_>) -> StateRef<'s>,
-) -> Outcome {
-    let mut steps = SmallVec::<[Step<'_, 's>; 4]>::new();
-    for (part, asked) in check.parts().enumerate() {
-        let state = state(asked);
-        let room = has_room(check, asked, state, now);
-        for (index, limit) in asked.limits.iter().enumerate() {
-            let counted = counted(limit);
-            let (rolled, changed) = prepare(asked, index, limit, state.cell(limit.id()), now);
-            let admitted = !counted || room && admits(check, limit, used(check, limit, state, &rolled, now));
-            steps.push(Step { part, index, limit, state, rolled, changed: counted && changed, counted, admitted });
-        }
+    states: &mut impl States,
+) -> Decision {
+    let (first, others) = (check.first(), check.others());
+    let mut allowed = lets_through(check, first, now, &counted, states.state(0));
+    for (index, part) in others.iter().enumerate() {
+        allowed = allowed && lets_through(check, part, now, &counted, states.state(index + 1));
     }
-    let allowed = steps.iter().all(|step| step.admitted);
-    let takes = allowed && check.cost() > 0;
-    let mut changes = Changes::new();
-    let mut limits = SmallVec::new();
-    for step in &mut steps {
-        let held = if takes && step.counted { step.take(check, now, &mut changes) } else { None };
-        if step.changed {
-            changes.push((step.part, Change::Cell(step.limit.cell(&step.rolled))));
-        }
-        let mut status = status(check, step.limit, step.state, &step.rolled, step.admitted, now);
-        if let Some(Hold { cell, amount, until, .. }) = held {
-            status.used += amount;
-            if step.limit.quota().rule().only_holds() {
-                let others = hold::last_end(step.state.holds, cell, check.purpose().hold(), now);
-                status.resets_at = others.map_or(until, |others| others.max(until));
-            }
-        }
-        limits.push(LimitStatus { part: byte(step.part), index: byte(step.index), ..status });
+    let count = first.limits.len() + others.iter().map(|part| part.limits.len()).sum::<usize>();
+    let mut limits = SmallVec::with_capacity(count);
+    take(check, 0, first, allowed, now, &counted, states, &mut limits);
+    for (index, part) in others.iter().enumerate() {
+        take(check, index + 1, part, allowed, now, &counted, states, &mut limits);
     }
-    Outcome { decision: decision(limits, allowed, now), changes }
+    decision(limits, allowed, now)
 }
 
-impl Step<'_, '_> {
-    /// Consumes or holds the check's price. What is held the status must add: it looks at the state before.
-    fn take(&mut self, check: &Check<'_>, now: i64, changes: &mut Changes) -> Option<Hold> {
-        let amount = self.limit.price(check.cost());
-        let Some((id, life)) = check.holding(self.limit) else {
-            self.limit.quota().rule().consume(&mut self.rolled, amount);
-            self.changed = true;
-            return None;
-        };
-        let hold = Hold { cell: self.limit.id(), id: id.number(), amount, until: now + life };
-        changes.push((self.part, Change::Hold(hold)));
-        Some(hold)
+/// Whether all limits of one subject let the check through.
+fn lets_through(
+    check: &Check<'_>,
+    part: &Part<'_>,
+    now: i64,
+    counted: &impl Fn(&Limit) -> bool,
+    state: StateRef<'_>,
+) -> bool {
+    let mut allowed = true;
+    for (index, limit) in part.limits.iter().enumerate() {
+        if allowed && counted(limit) {
+            let (rolled, _) = prepare(part, index, limit, state, now);
+            allowed =
+                admits(check, limit, used(check, limit, state, &rolled, now)) && has_room(check, part, state, now);
+        }
     }
+    allowed
+}
+
+/// Consumes or holds the price of every limit of one subject if the check is allowed, and says where each stands then.
+#[expect(clippy::too_many_arguments, reason = "the second half of `decide`, for one of several subjects")]
+fn take(
+    check: &Check<'_>,
+    part_index: usize,
+    part: &Part<'_>,
+    allowed: bool,
+    now: i64,
+    counted: &impl Fn(&Limit) -> bool,
+    states: &mut impl States,
+    limits: &mut SmallVec<[LimitStatus; 4]>,
+) {
+    for (index, limit) in part.limits.iter().enumerate() {
+        let state = states.state(part_index);
+        let (mut rolled, mut changed) = prepare(part, index, limit, state, now);
+        let (counted, price) = (counted(limit), limit.price(check.cost()));
+        let mut admitted = allowed || !counted;
+        let mut taken = None;
+        if !admitted {
+            admitted =
+                admits(check, limit, used(check, limit, state, &rolled, now)) && has_room(check, part, state, now);
+        } else if allowed && counted && price > 0 {
+            taken = check.holding(limit).map(|(id, life)| Hold {
+                cell: limit.id(),
+                id: id.number(),
+                amount: price,
+                until: now + life,
+            });
+            if taken.is_none() {
+                limit.quota().rule().consume(&mut rolled, price);
+                changed = true;
+            }
+        }
+        let status = with_hold(status(check, limit, state, &rolled, admitted, now), check, limit, state, taken);
+        limits.push(LimitStatus { part: byte(part_index), index: byte(index), ..status });
+        if changed && counted {
+            states.write(part_index, Change::Cell(limit.cell(&rolled)));
+        }
+        if let Some(hold) = taken {
+            states.write(part_index, Change::Hold(hold));
+        }
+    }
+}
+
+/// A status that looked at the state before the check's own hold was there.
+fn with_hold(
+    status: LimitStatus,
+    check: &Check<'_>,
+    limit: &Limit,
+    state: StateRef<'_>,
+    taken: Option<Hold>,
+) -> LimitStatus {
+    let Some(Hold { cell, amount, until, .. }) = taken else { return status };
+    let used = status.used + amount;
+    if !limit.quota().rule().only_holds() {
+        return LimitStatus { used, ..status };
+    }
+    let others = hold::last_end(state.holds, cell, check.purpose().hold(), status.at);
+    LimitStatus { used, resets_at: others.map_or(until, |others| others.max(until)), ..status }
 }
 
 /// The decision that a store came to, from the states it left behind: rolled here once more to the store's own `now`. Of
@@ -101,7 +127,7 @@ pub(crate) fn explain<'s>(
         let state = state(part);
         let room = allowed || has_room(check, asked, state, now);
         for (index, limit) in asked.limits.iter().enumerate() {
-            let rolled = limit.quota().rule().roll(state.cell(limit.id()), now);
+            let rolled = limit.quota().rule().roll(state.cell(limit.id(), index), now);
             let admitted = allowed || room && admits(check, limit, used(check, limit, state, &rolled, now));
             let mut status = status(check, limit, state, &rolled, admitted, now);
             let own = if allowed { check.holding(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
@@ -112,51 +138,59 @@ pub(crate) fn explain<'s>(
     decision(limits, allowed, now)
 }
 
-/// What changes when a check's purpose is to end, prolong or give back what others took; and whether there was anything.
-pub(crate) fn settle<'s>(check: &Check<'_>, now: i64, state: impl Fn(&Part<'_>) -> StateRef<'s>) -> (Changes, bool) {
-    let (mut changes, mut found) = (Changes::new(), false);
+/// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
+pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> bool {
+    let mut found = false;
     for (part, asked) in check.parts().enumerate() {
-        let state = state(asked);
         for (index, limit) in asked.limits.iter().enumerate() {
             let (rule, cell, price) = (limit.quota().rule(), limit.id(), limit.price(check.cost()));
-            let (mut rolled, mut changed) = prepare(asked, index, limit, state.cell(cell), now);
-            let hold = |id: HoldId| state.holds.iter().find(|hold| hold.cell == cell && hold.id == id.number());
+            let state = states.state(part);
+            let (mut rolled, mut changed) = prepare(asked, index, limit, state, now);
+            let hold =
+                |id: HoldId| state.holds.iter().find(|hold| hold.cell == cell && hold.id == id.number()).copied();
+            let mut of_hold = None;
             match check.purpose() {
                 Purpose::Settle(id) => {
-                    changes.extend(hold(id).map(|hold| (part, Change::EndHold { cell, id: hold.id })));
+                    of_hold = hold(id).map(|hold| Change::EndHold { cell, id: hold.id });
                     found |= hold(id).is_some_and(|hold| hold.until > now);
                     changed |= price > 0 && !rule.only_holds();
                     rule.consume(&mut rolled, price);
                 }
                 Purpose::Renew(id, life) => {
-                    let live = hold(id).filter(|hold| hold.until > now);
                     let until = now + hold::life(rule, life);
-                    changes.extend(live.map(|hold| (part, Change::Hold(Hold { until, ..*hold }))));
-                    found |= live.is_some();
+                    of_hold = hold(id).filter(|hold| hold.until > now).map(|hold| Change::Hold(Hold { until, ..hold }));
+                    found |= of_hold.is_some();
                 }
                 Purpose::GiveBack(moment) => changed |= rule.give_back(&mut rolled, price, moment),
                 Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..) => {}
             }
+            if let Some(change) = of_hold {
+                states.write(part, change);
+            }
             if changed {
-                changes.push((part, Change::Cell(limit.cell(&rolled))));
+                states.write(part, Change::Cell(limit.cell(&rolled)));
             }
         }
     }
-    (changes, found)
+    found
 }
 
 /// Whether a subject may hold what the check would have it hold.
 fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, now: i64) -> bool {
+    if state.holds.len() < MAX_HOLDS / 2 || check.cost() == 0 {
+        return true;
+    }
     let own = check.purpose().hold().map(HoldId::number);
-    let others = || state.holds.iter().filter(|hold| hold.until > now && Some(hold.id) != own).count();
-    let wanted = || part.limits.iter().filter(|limit| check.holding(limit).is_some()).count();
-    state.holds.len() < MAX_HOLDS / 2 || check.cost() == 0 || others() + wanted() <= MAX_HOLDS
+    let others = state.holds.iter().filter(|hold| hold.until > now && Some(hold.id) != own).count();
+    let wanted = part.limits.iter().filter(|limit| check.holding(limit).is_some()).count();
+    others + wanted <= MAX_HOLDS
 }
 
 /// Rolls a limit's cell to `now` and raises it to the part's floors; true beside it when it must be written in any case.
-fn prepare(part: &Part<'_>, index: usize, limit: &Limit, cell: Option<&Cell>, now: i64) -> (Rolled, bool) {
+#[inline]
+fn prepare(part: &Part<'_>, index: usize, limit: &Limit, state: StateRef<'_>, now: i64) -> (Rolled, bool) {
     let rule = limit.quota().rule();
-    let mut rolled = rule.roll(cell, now);
+    let mut rolled = rule.roll(state.cell(limit.id(), index), now);
     let mut changed = rolled.moved;
     for floor in part.floors.iter().filter(|floor| floor.limit_index == index) {
         let used = i64::try_from(floor.used).unwrap_or(i64::MAX);
@@ -166,6 +200,7 @@ fn prepare(part: &Part<'_>, index: usize, limit: &Limit, cell: Option<&Cell>, no
 }
 
 /// What is consumed and held of a limit by all but the check's own hold.
+#[inline]
 fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
     let consumed = limit.quota().rule().used(rolled);
     if state.holds.is_empty() {
@@ -174,12 +209,14 @@ fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, 
     consumed.saturating_add(hold::held(state.holds, limit.id(), check.purpose().hold(), now))
 }
 
+#[inline]
 fn admits(check: &Check<'_>, limit: &Limit, used: i64) -> bool {
     let price = limit.price(check.cost());
     price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= limit.quota().rule().limit()
 }
 
 /// Where a limit stands, from its rolled cell after the check, without the check's own hold.
+#[inline]
 fn status(
     check: &Check<'_>,
     limit: &Limit,
@@ -207,10 +244,13 @@ fn status(
 }
 
 fn decision(limits: SmallVec<[LimitStatus; 4]>, allowed: bool, now: i64) -> Decision {
-    let retry = match limits.iter().map(|status| status.fits_at).max() {
-        _ if allowed => None,
-        Some(i64::MAX) => Some(Retry::Never),
-        latest => Some(Retry::At(Timestamp::from_micros(latest.unwrap_or(now).max(now)))),
+    let latest = || limits.iter().map(|status| status.fits_at).max();
+    let retry = match allowed {
+        true => None,
+        false => match latest() {
+            Some(i64::MAX) => Some(Retry::Never),
+            latest => Some(Retry::At(Timestamp::from_micros(latest.unwrap_or(now).max(now)))),
+        },
     };
     Decision { allowed, degraded: false, source: Source::Exact, at: Timestamp::from_micros(now), retry, limits }
 }

@@ -54,6 +54,22 @@
 //! [fail](OnFailure::Deny). A call takes at most [`Options::call_budget`]; then a breaker opens and answers come at once,
 //! marked [`Decision::degraded`], until probes succeed.
 //!
+//! # Cost
+//!
+//! `cargo bench -p tollgate-limiter` measures it; on one machine of two cores (Redis 7.0, November 2026):
+//!
+//! | check | time or CPU | beside it |
+//! |---|---|---|
+//! | in memory, one limit, a million subjects | 0.28 µs | `governor`, keyed, the same million: 0.28 µs |
+//! | in memory, eight limits of two algorithms, a million subjects | 0.6 µs | |
+//! | Redis, one limit, 100,000 subjects, 64 or 256 callers | 2.8 or 2.5 µs of the server, 2.3 or 1.5 here | a minimal script call for each: 5.8 or 5.2, and 3.1 or 2.8 |
+//! | Redis, two limits | 4.5 or 3.7 µs of the server | |
+//! | Redis, one hot subject, or one over its limit | none of the server, 0.2 to 0.7 µs here | |
+//!
+//! A subject takes 84 bytes in memory with one limit, 241 with two or four, 575 with eight; on Redis 198, 245 with two, 533
+//! with eight. The memory store holds a bounded number of them, [`Options::max_subjects`]: the expired make room first, then
+//! of 32 looked at the one that consumed longest ago; [`Stats::evicted`] counts those.
+//!
 //! # Units
 //!
 //! Time is whole microseconds ([`Timestamp`], [`Duration`](std::time::Duration)). Costs are `u32`; a limit's

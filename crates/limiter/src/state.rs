@@ -5,7 +5,9 @@ use crate::hold::Hold;
 /// A subject's state, looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StateRef<'s> {
-    pub(crate) cells: &'s [Cell],
+    /// In two pieces: the memory store keeps the first cell apart.
+    pub(crate) first: Option<&'s Cell>,
+    pub(crate) rest: &'s [Cell],
     pub(crate) holds: &'s [Hold],
 }
 
@@ -21,8 +23,21 @@ pub(crate) enum Change {
     },
 }
 
+/// The states of a check's subjects, by the index of their part.
+pub(crate) trait States {
+    fn state(&self, part: usize) -> StateRef<'_>;
+    fn write(&mut self, part: usize, change: Change);
+}
+
 impl<'s> StateRef<'s> {
-    pub(crate) fn cell(&self, id: u64) -> Option<&'s Cell> {
-        self.cells.iter().find(|cell| cell.id == id)
+    /// The cell called `id`; a subject's cells mostly stand in the order of its limits.
+    #[inline]
+    pub(crate) fn cell(&self, id: u64, guess: usize) -> Option<&'s Cell> {
+        let guessed = if guess == 0 { self.first } else { self.rest.get(guess - 1) };
+        guessed.filter(|cell| cell.id == id).or_else(|| self.cells().find(|cell| cell.id == id))
+    }
+
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &'s Cell> + use<'s> {
+        self.first.into_iter().chain(self.rest)
     }
 }

@@ -54,9 +54,9 @@ impl MemoryStore {
             while !rest.is_empty() {
                 let (hash, changes) =
                     read_subject(&mut rest).ok_or_else(|| damaged("a block ends within a subject"))?;
-                let mut live = changes.into_iter().filter(|change| is_live(change, now)).peekable();
-                if live.peek().is_some() {
-                    shard.write(hash, live, now);
+                for change in changes.into_iter().filter(|change| is_live(change, now)) {
+                    let place = shard.find(hash).unwrap_or_else(|| shard.insert(hash));
+                    shard.apply(place, change, now);
                 }
             }
             self.make_room(&mut shard, before, now);
@@ -82,9 +82,9 @@ fn write_subject(block: &mut Vec<u8>, hash: [u64; 2], state: StateRef<'_>) {
         block.extend(half.to_le_bytes());
     }
     // A subject has at most 64 cells and 1000 holds.
-    block.push(state.cells.len().to_le_bytes()[0]);
+    block.push(state.cells().count().to_le_bytes()[0]);
     block.extend(u16::try_from(state.holds.len()).unwrap_or(u16::MAX).to_le_bytes());
-    for Cell { id, numbers: Numbers { a, b, c }, until } in state.cells {
+    for Cell { id, numbers: Numbers { a, b, c }, until } in state.cells() {
         block.extend(id.to_le_bytes());
         for number in [a, b, c, until] {
             block.extend(number.to_le_bytes());

@@ -24,6 +24,8 @@ const EAGER_CLUSTER_CALLS: usize = 16;
 /// Calls under way at once; all but the eager ones leave with a full load only.
 const MOST_CALLS: usize = 8;
 const MOST_CLUSTER_CALLS: usize = 64;
+/// Rounds of the scheduler before a call leaves: some microseconds when there is something to run, else none.
+const YIELDS: usize = 3;
 
 /// Checks that wait for a call, and the calls under way.
 #[derive(Debug)]
@@ -179,8 +181,11 @@ struct Turn(Option<Arc<Batcher>>);
 impl Turn {
     async fn run(mut self) {
         while let Some(batcher) = &self.0 {
-            // Every task that can run now gets to add its check before the call leaves.
-            tokio::task::yield_now().await;
+            // Every task that can run now gets to add its check before the call leaves; what the last reply woke may lie
+            // in the queues of other threads.
+            for _ in 0..YIELDS {
+                tokio::task::yield_now().await;
+            }
             match batcher.load() {
                 Some(load) => batcher.call(load).await,
                 None => self.0 = None,

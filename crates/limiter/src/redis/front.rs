@@ -16,7 +16,7 @@ use crate::decide::{decide, explain};
 use crate::decision::{Decision, Source};
 use crate::limit::Mode;
 use crate::limiter::Leases;
-use crate::state::StateRef;
+use crate::state::{Change, StateRef};
 use crate::subject::Subject;
 
 /// One per partition, so that all subjects of a check lie behind one lock.
@@ -215,16 +215,11 @@ impl Shard {
         if !check.parts().all(|part| known(&part.subject).is_some_and(|known| fresh < known.until)) {
             return None;
         }
-        let outcome = decide(
-            check,
-            now,
-            |_| true,
-            |part| {
-                known(&part.subject).map_or(StateRef::default(), |known| StateRef { cells: &known.cells, holds: &[] })
-            },
-        );
+        let cells = check.parts().filter_map(|part| known(&part.subject)).map(|known| known.cells.as_slice());
+        let mut states = Unwritten { cells: cells.collect(), changed: false };
+        let decision = decide(check, now, |_| true, &mut states);
         // A floor or a step back of the clock would have to be written: the store must hear of it.
-        (!outcome.decision.allowed && outcome.changes.is_empty()).then_some(outcome.decision)
+        (!decision.allowed && !states.changed).then_some(decision)
     }
 
     fn know(&mut self, key: Key, state: &State) {
@@ -259,6 +254,23 @@ impl Shard {
         }
         heat.checks += 1;
         heat.before >= HOT
+    }
+}
+
+/// States that are looked at only.
+struct Unwritten<'a> {
+    cells: SmallVec<[&'a [Cell]; 2]>,
+    changed: bool,
+}
+
+impl crate::state::States for Unwritten<'_> {
+    fn state(&self, part: usize) -> StateRef<'_> {
+        let split = self.cells.get(part).and_then(|cells| cells.split_first());
+        split.map_or(StateRef::default(), |(first, rest)| StateRef { first: Some(first), rest, holds: &[] })
+    }
+
+    fn write(&mut self, _: usize, _: Change) {
+        self.changed = true;
     }
 }
 

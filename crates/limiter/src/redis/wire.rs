@@ -29,7 +29,8 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn as_ref(&self) -> StateRef<'_> {
-        StateRef { cells: &self.cells, holds: &self.holds }
+        let (first, rest) = self.cells.split_first().map_or((None, &[][..]), |(first, rest)| (Some(first), rest));
+        StateRef { first, rest, holds: &self.holds }
     }
 }
 
@@ -149,7 +150,7 @@ impl Question {
     /// The first moment at which a window of these limits ends, given the states they were left with.
     pub(super) fn first_end(&self, states: &[State]) -> Option<i64> {
         let ends = self.parts.iter().zip(states).flat_map(|(part, state)| {
-            part.policies.iter().map(|policy| state.as_ref().cell(policy.id).map(|cell| policy.end(cell)))
+            part.policies.iter().map(|policy| state.as_ref().cell(policy.id, 0).map(|cell| policy.end(cell)))
         });
         ends.min().flatten()
     }

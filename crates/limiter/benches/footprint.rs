@@ -1,0 +1,74 @@
+//! How many bytes a subject takes, in memory and on Redis, with one, two and eight limits. Needs `redis-server` and Linux.
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops when it cannot be set up")]
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tollgate_limiter::{Check, HashKey, Leases, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
+
+const SUBJECTS: u32 = 1_000_000;
+const SUBJECTS_ON_REDIS: u32 = 100_000;
+const NOW: Timestamp = Timestamp::from_seconds(1_767_225_600);
+
+fn limits(count: u64) -> Vec<Limit> {
+    let window = |number| Window::Every(Duration::from_secs(3_600 * number));
+    let limit = |number| Limit::new(format!("l{number}"), Quota::sliding_window(1_000, window(number)).expect("legal"));
+    (1..=count).map(limit).collect()
+}
+
+fn subject(name: u32) -> Subject {
+    Subject::new(&HashKey::new([7; 16]), &[name.to_le_bytes().as_slice()])
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4_096
+}
+
+fn in_memory(limits: &[Limit]) -> f64 {
+    let limiter = Limiter::memory(&Options { max_subjects: 2_000_000, ..Options::default() });
+    let before = resident();
+    for name in 0..SUBJECTS {
+        limiter.check_now(&Check::new(subject(name), limits), NOW).expect("memory").expect("a decision");
+    }
+    (resident() - before) as f64 / f64::from(SUBJECTS)
+}
+
+async fn used(connection: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("memory").query_async(connection).await.expect("INFO");
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("used_memory");
+    line.trim().parse().expect("a number")
+}
+
+async fn on_redis(url: &str, limits: &[Limit]) -> f64 {
+    let options = Options { leases: Leases::Off, call_budget: Duration::from_secs(5), ..Options::default() };
+    let limiter = Limiter::connect(url, options).await.expect("a limiter");
+    let client = redis::Client::open(url).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.expect("FLUSHALL");
+    let before = used(&mut connection).await;
+    for first in (0..SUBJECTS_ON_REDIS).step_by(500) {
+        let checks = (first..first + 500).map(|name| limiter.check(Check::new(subject(name), limits), NOW));
+        for decision in futures_util::future::join_all(checks).await {
+            assert!(!decision.expect("a decision").degraded, "the store decides");
+        }
+    }
+    (used(&mut connection).await - before) as f64 / f64::from(SUBJECTS_ON_REDIS)
+}
+
+#[tokio::main]
+async fn main() {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]).stdout(Stdio::null());
+    let mut server = command.spawn().expect("redis-server");
+    let url = format!("redis://127.0.0.1:{port}/");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    println!("{:>7} {:>10} {:>10}", "limits", "memory", "Redis");
+    for count in [1, 2, 8] {
+        let limits = limits(count);
+        println!("{count:>7} {:>8.0} B {:>8.0} B", in_memory(&limits), on_redis(&url, &limits).await);
+    }
+    server.kill().and_then(|()| server.wait()).expect("the server ends");
+}
