@@ -19,7 +19,7 @@ lint: ## Check formatting and lints, as CI does
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
-bench: ## Measure a check over HTTP, embedded and on Redis, beside a bare axum handler (KEYS=1000)
+bench: ## Measure a check over HTTP beside a bare axum handler (ROWS=embedded,log,redis,hot,over,evalsha,paced)
 	@.ci/bench
 
 seed: ## Fill the service's database (./data unless set) with 20 keys and 30 days of history to look at

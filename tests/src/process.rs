@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -170,10 +171,18 @@ impl Process {
 
     /// All that it has written, of every start, both streams.
     pub fn text(&self) -> String {
+        self.outputs().map(|path| fs::read_to_string(path).expect("output in UTF-8")).collect()
+    }
+
+    /// How many lines that it has written hold `text`, without holding all of them at once.
+    pub fn lines_with(&self, text: &str) -> usize {
+        let lines = |path| BufReader::new(File::open(path).expect("its output")).lines();
+        self.outputs().flat_map(lines).filter(|line| line.as_ref().expect("output in UTF-8").contains(text)).count()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let files = fs::read_dir(self.output.path()).expect("the output's folder").flatten();
-        let outputs =
-            files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "out" || e == "err"));
-        outputs.map(|path| fs::read_to_string(path).expect("output in UTF-8")).collect()
+        files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "out" || e == "err"))
     }
 }
 

@@ -1,0 +1,159 @@
+//! One line of the table: what is loaded, and what it cost in each round.
+
+use std::time::Duration;
+
+use tollgate_tests::{
+    answer::Client,
+    load::{Load, Seen},
+    machine::{busy, cpu},
+};
+
+use crate::{
+    script::Script,
+    shapes::{REST_CORE, SERVER_CORE},
+};
+
+/// Which line it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Id {
+    /// The bare handler with body and headers: what all else is measured by.
+    Bytes,
+    /// The bare handler with the body only.
+    Body,
+    /// Embedded, as by default.
+    Embedded,
+    /// Embedded, no log line for a success.
+    Silent,
+    /// Embedded, a log line for each success.
+    EveryLine,
+    /// Many subjects on Redis, over so many connections.
+    Redis(usize),
+    /// So many callers of the baseline's script.
+    Script(usize),
+    /// The bare handler that calls the baseline's script.
+    Counted,
+    /// One subject far from its limit.
+    Hot,
+    /// One subject over its limit.
+    Over,
+    /// The bare handler at a pace.
+    PacedBare,
+    /// Many subjects on Redis at a pace.
+    PacedRedis,
+}
+
+/// How load is made.
+pub(crate) enum Work {
+    /// As much as the connections carry.
+    Closed(Load),
+    /// So many requests per second.
+    Paced(Load, f64),
+    /// No HTTP: calls of the baseline's script.
+    Script(Script),
+}
+
+/// A line, and what was seen.
+pub(crate) struct Row {
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) work: Work,
+    /// The server under load.
+    pub(crate) server: Option<u32>,
+    /// The Redis behind it.
+    pub(crate) redis: Option<u32>,
+    /// The service, where it counts its calls of Redis.
+    pub(crate) counts: Option<Client>,
+    pub(crate) rounds: Vec<Round>,
+    /// Answers of all rounds and of the warm-up.
+    pub(crate) answers: usize,
+}
+
+/// One span of load.
+pub(crate) struct Round {
+    pub(crate) seen: Seen,
+    /// Processor seconds of the server per million answers.
+    pub(crate) server: f64,
+    /// The same of Redis.
+    pub(crate) redis: f64,
+    /// Calls of Redis that decided checks, per answer.
+    pub(crate) calls: f64,
+    /// Answers that the service gave without Redis.
+    pub(crate) degraded: f64,
+    /// How busy the server's core and the other one were, of 1.
+    pub(crate) busy: [f64; 2],
+}
+
+impl Row {
+    pub(crate) fn new(id: Id, name: impl Into<String>, work: Work) -> Self {
+        Self { id, name: name.into(), work, server: None, redis: None, counts: None, rounds: Vec::new(), answers: 0 }
+    }
+
+    /// Touches every subject once, and then loads for a while.
+    pub(crate) async fn warm_up(&mut self, span: Duration) {
+        let once = match &self.work {
+            Work::Closed(load) | Work::Paced(load, _) => load.once().await.expect("every request is answered"),
+            Work::Script(script) => script.run(None).await,
+        };
+        self.answers += once.answers + self.load(span).await.answers;
+    }
+
+    /// One round.
+    pub(crate) async fn measure(&mut self, span: Duration) {
+        let counts = self.counts().await;
+        let before = (self.cpus(), [busy(SERVER_CORE), busy(REST_CORE)]);
+        let seen = self.load(span).await;
+        let (cpus, cores) = (self.cpus(), [busy(SERVER_CORE), busy(REST_CORE)]);
+        let counted = self.counts().await;
+        assert_eq!(seen.failed, 0, "{}: every answer has the expected status", self.name);
+        let per_million = |used: Duration| used.as_secs_f64() * 1e6 / seen.answers as f64;
+        let took = seen.answers as f64 / seen.per_second;
+        let share = |core: usize| (cores[core] - before.1[core]).as_secs_f64() / took;
+        self.answers += seen.answers;
+        self.rounds.push(Round {
+            seen,
+            server: per_million(cpus[0] - before.0[0]),
+            redis: per_million(cpus[1] - before.0[1]),
+            calls: (counted[0] - counts[0]) / seen.answers as f64,
+            degraded: counted[1] - counts[1],
+            busy: [share(0), share(1)],
+        });
+    }
+
+    async fn load(&self, span: Duration) -> Seen {
+        let seen = match &self.work {
+            Work::Closed(load) => load.closed(span).await,
+            Work::Paced(load, per_second) => load.paced(*per_second, span).await,
+            Work::Script(script) => return script.run(Some(span)).await,
+        };
+        seen.expect("every request is answered")
+    }
+
+    fn cpus(&self) -> [Duration; 2] {
+        [self.server, self.redis].map(|pid| pid.map(cpu).unwrap_or_default())
+    }
+
+    /// Calls of Redis, and checks answered without it, since the start of the service.
+    async fn counts(&self) -> [f64; 2] {
+        let Some(client) = &self.counts else { return [0.0; 2] };
+        let metrics = client.get("/metrics").await.expect(200).text;
+        let sum = |name: &str, labels: &[&str]| -> f64 {
+            let lines = metrics.lines().filter(|line| line.starts_with(name));
+            let lines = lines.filter(|line| labels.iter().any(|label| line.contains(label)));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        let without = ["source=\"local\"", "source=\"open\""];
+        [sum("tollgate_limiter_store_calls{", &["result"]), sum("tollgate_checks_total{", &without)]
+    }
+
+    /// The middle of the rounds.
+    pub(crate) fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
+        let mut values: Vec<_> = self.rounds.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    }
+
+    /// Whether the server had time left while the generator's core had none: requests/s tell of the generator then.
+    pub(crate) fn is_bound_by_generator(&self) -> bool {
+        self.median(|round| round.busy[1]) > 0.97 && self.median(|round| round.busy[0]) < 0.95
+    }
+}

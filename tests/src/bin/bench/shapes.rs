@@ -1,0 +1,102 @@
+//! Services in one shape each, with all that they stand on.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tollgate_tests::{
+    answer::Answer,
+    postgres::{Database, Postgres},
+    process::Process,
+    redis::Redis,
+};
+
+use crate::keys;
+
+/// Where the server under load runs.
+pub(crate) const SERVER_CORE: u32 = 0;
+/// Where this process and all else runs.
+pub(crate) const REST_CORE: u32 = 1;
+
+/// A service and its keys. Everything ends with it.
+pub(crate) struct Shape {
+    /// The server under load.
+    pub(crate) api: Process,
+    /// Keys far from their limit.
+    pub(crate) far: Vec<String>,
+    /// Keys over their limit.
+    pub(crate) over: Vec<String>,
+    /// Where its counters are.
+    pub(crate) redis: Option<Redis>,
+    _worker: Option<Process>,
+    _database: Option<(Database, Postgres)>,
+    _dir: TempDir,
+}
+
+impl Shape {
+    /// SQLite, counters in memory, the worker inside, as by default; a log line for every `sample`th successful check.
+    pub(crate) async fn embedded(count: usize, sample: Option<u64>) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (database, snapshot, journal) = (path("tollgate.db"), path("limiter.snapshot"), path("journal"));
+        let database = format!("sqlite://{database}");
+        let mut settings = vec![
+            ("database.url", database.as_str()),
+            ("limiter.snapshot", &snapshot),
+            ("journal.dir", &journal),
+            ("log.format", "json"),
+        ];
+        let sample = sample.map(|n| n.to_string());
+        settings.extend(sample.iter().map(|n| ("log.sample_checks", n.as_str())));
+        let mut api = Process::api(&settings).pinned_to(SERVER_CORE);
+        api.start_ready().await;
+        keys::plans(&api.admin()).await;
+        let far = keys::create(&api.admin(), keys::FAR, count).await;
+        Self { api, far, over: Vec::new(), redis: None, _worker: None, _database: None, _dir: dir }
+    }
+
+    /// PostgreSQL, Redis, a worker of its own. None, said aloud, where PostgreSQL or Redis is not installed.
+    pub(crate) async fn production(count: usize) -> Option<Self> {
+        if !(Postgres::is_installed() && Redis::is_installed()) {
+            eprintln!("PostgreSQL or Redis is not installed: the service on Redis is not measured");
+            return None;
+        }
+        let (postgres, redis) = (Postgres::start().await, Redis::start());
+        let dir = TempDir::new().expect("a temporary folder");
+        let database = postgres.database().await;
+        let (database_url, journal) = (database.url(), dir.path().join("journal").display().to_string());
+        let (limiter, queue) = (redis.url(0), redis.url(1));
+        // Twice the keys: they are not spread quite evenly over the cache's parts.
+        let held = (2 * count).max(1_000).to_string();
+        let settings = [
+            ("database.url", database_url.as_str()),
+            ("limiter.url", &limiter),
+            ("queue.url", &queue),
+            ("journal.dir", &journal),
+            ("worker.in_process", "false"),
+            ("log.format", "json"),
+            ("cache.max_keys", &held),
+        ];
+        let mut api = Process::api(&settings).pinned_to(SERVER_CORE);
+        api.start_ready().await;
+        let mut worker = Process::worker(&settings);
+        worker.start_ready().await;
+        keys::plans(&api.admin()).await;
+        let over = keys::create(&api.admin(), keys::OVER, 1).await;
+        let far = keys::copy(&api.admin(), &database_url, keys::FAR, count).await;
+        let (worker, database) = (Some(worker), Some((database, postgres)));
+        Some(Self { api, far, over, redis: Some(redis), _worker: worker, _database: database, _dir: dir })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.api.client().base().trim_start_matches("http://").parse().expect("an address and a port")
+    }
+
+    /// One check's answer.
+    pub(crate) async fn answer(&self) -> Answer {
+        let client = self.api.client().with_credential(&self.far[0]);
+        let body = json!({"endpoint": "/v1/messages", "method": "POST"});
+        client.post("/api/public/v1/rate-limit/validate", &body).await.expect(200)
+    }
+}

@@ -1,0 +1,41 @@
+//! What the machine says of its processors: `/proc`.
+
+use std::{fs, time::Duration};
+
+/// Linux counts processor time in hundredths of a second.
+const TICK_MS: u64 = 10;
+
+/// Processor time a process has used.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");
+    // The command, in parentheses, may hold spaces: fields are counted after it. utime and stime are the 14th and 15th.
+    let fields = stat.rsplit_once(')').expect("a command in parentheses").1;
+    fields.split_whitespace().skip(11).take(2).map(ticks).sum()
+}
+
+/// How long one processor core was busy since the start of the machine, the kernel's and the hypervisor's part included.
+pub fn busy(core: u32) -> Duration {
+    let stat = fs::read_to_string("/proc/stat").expect("Linux");
+    let name = format!("cpu{core} ");
+    let fields = stat.lines().find_map(|line| line.strip_prefix(&name)).expect("a core of this machine");
+    // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is counted as user.
+    fields
+        .split_whitespace()
+        .take(8)
+        .map(ticks)
+        .enumerate()
+        .filter(|(at, _)| !matches!(at, 3 | 4))
+        .map(|(_, t)| t)
+        .sum()
+}
+
+/// The processor's name.
+pub fn model() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+    model.trim_start_matches([' ', '\t', ':']).to_owned()
+}
+
+fn ticks(text: &str) -> Duration {
+    Duration::from_millis(TICK_MS * text.parse::<u64>().expect("ticks"))
+}
