@@ -8,6 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
 use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderName},
@@ -15,7 +16,7 @@ use hyper::{
 use tollgate_domain::{Scope, TenantId};
 use tollgate_service::{Caller, Error};
 
-use crate::{app::App, client_ip::client_ip, problem::Problem, rate_limit_headers, server::Peer};
+use crate::{app::App, client_ip::client_ip, decided::Texts, problem::Problem, rate_limit_headers, server::Peer};
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -77,8 +78,9 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
     let mut response = next.run(request).await;
     if let Caller::Key(entry) = caller
         && let Ok(checked) = app.service.look(entry).await
+        && let Some(texts) = checked.entry.memo(Texts::of)
     {
-        rate_limit_headers::insert(response.headers_mut(), &checked, app.headers);
+        rate_limit_headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());
     }
     response
 }
@@ -113,8 +115,12 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// Where the request came from; None when it came through no socket.
 pub(crate) fn request_ip(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
-    let Peer(peer) = extensions.get::<Peer>()?;
-    Some(client_ip(peer.ip(), headers, &app.trusted_proxies))
+    extensions.get::<Peer>().map(|peer| caller_ip(app, headers, *peer))
+}
+
+/// The same for a request of this peer.
+pub(crate) fn caller_ip(app: &App, headers: &HeaderMap, Peer(peer): Peer) -> IpAddr {
+    client_ip(peer.ip(), headers, &app.trusted_proxies)
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! What every request gets, outermost: its id, a time limit, problem bodies, security headers, a metric and a log line.
 
-use std::{panic::AssertUnwindSafe, sync::atomic::Ordering, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, sync::atomic::Ordering, time::Instant};
 
 use axum::{
+    body::{Body, Bytes},
     extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use http_body_util::{Either, Full};
 use hyper::{
-    Method, StatusCode, Uri,
+    HeaderMap, Method, StatusCode, Uri,
     header::{
         CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
         X_FRAME_OPTIONS,
@@ -42,7 +44,7 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     let response = match check_url(request.uri()) {
         Err(problem) => problem.into_response(),
         Ok(()) => match timeout(app.request_timeout, caught(&app, next.run(request))).await {
-            Ok(response) => response,
+            Ok(response) => response.unwrap_or_else(IntoResponse::into_response),
             Err(_) => Problem::unavailable("the request took too long").into_response(),
         },
     };
@@ -52,7 +54,7 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     }
     let (mut response, problem) = rendered(response, &id);
     secure(&mut response);
-    say_goodbye(&app, &mut response);
+    say_goodbye(&app, response.headers_mut());
     response.headers_mut().insert(X_REQUEST_ID, id.clone());
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let took = started.elapsed();
@@ -61,11 +63,19 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     response
 }
 
+/// The answer of the hot path: bytes, where axum's own body is a box round them.
+pub(crate) type Answer = hyper::Response<Either<Full<Bytes>, Body>>;
+
 /// Ends a request of the hot path: the same as [`edge`], without a layer of its own.
-pub(crate) fn finish_validate(app: &App, id: HeaderValue, started: Instant, response: Response) -> Response {
-    let (mut response, problem) = match response.extensions().get::<Problem>() {
-        None => (response, None),
-        Some(_) => rendered(response, &id),
+pub(crate) fn finish_validate(
+    app: &App,
+    id: HeaderValue,
+    started: Instant,
+    answer: Result<hyper::Response<Full<Bytes>>, Problem>,
+) -> Answer {
+    let (mut response, problem) = match answer {
+        Ok(response) => (response.map(Either::Left), None),
+        Err(problem) => (problem.render(id.to_str().unwrap_or_default()).map(Either::Right), Some(problem)),
     };
     let status = response.status();
     let took = started.elapsed();
@@ -73,8 +83,8 @@ pub(crate) fn finish_validate(app: &App, id: HeaderValue, started: Instant, resp
     if !status.is_success() || is_sampled(app) {
         log(&Line { id: &id, method: &Method::POST, route: VALIDATE, status, problem: problem.as_ref(), took });
     }
-    say_goodbye(app, &mut response);
     let headers = response.headers_mut();
+    say_goodbye(app, headers);
     headers.insert(X_REQUEST_ID, id);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -92,16 +102,20 @@ pub(crate) fn check_url(uri: &Uri) -> Result<(), Problem> {
 }
 
 /// A panic becomes a 500 and goes no further.
-pub(crate) async fn caught(app: &App, response: impl Future<Output = Response>) -> Response {
-    match AssertUnwindSafe(response).catch_unwind().await {
-        Ok(response) => response,
-        Err(panic) => {
-            app.metrics.panics.inc();
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-            Problem::internal(format!("panic: {text}")).into_response()
-        }
-    }
+pub(crate) async fn caught<T>(app: &App, answer: impl Future<Output = T>) -> Result<T, Problem> {
+    AssertUnwindSafe(answer).catch_unwind().await.map_err(|panic| panicked(app, panic.as_ref()))
+}
+
+/// The same for what does not wait.
+pub(crate) fn caught_now<T>(app: &App, answer: impl FnOnce() -> T) -> Result<T, Problem> {
+    std::panic::catch_unwind(AssertUnwindSafe(answer)).map_err(|panic| panicked(app, panic.as_ref()))
+}
+
+fn panicked(app: &App, panic: &(dyn Any + Send)) -> Problem {
+    app.metrics.panics.inc();
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    Problem::internal(format!("panic: {text}"))
 }
 
 /// Writes the body of a problem that a handler returned.
@@ -129,9 +143,9 @@ fn secure(response: &mut Response) {
 
 /// While the node drains, each answer is its connection's last: a client that keeps connections busy moves on before the
 /// idle ones are cut.
-fn say_goodbye(app: &App, response: &mut Response) {
+fn say_goodbye(app: &App, headers: &mut HeaderMap) {
     if app.service.is_draining() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -76,7 +76,7 @@ async fn attempt(
 async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: Request, next: Next) -> Response {
     let instance = request.extensions().get::<RequestId>().cloned();
     let instance = instance.as_ref().and_then(|RequestId(id)| id.to_str().ok()).unwrap_or_default().to_owned();
-    let response = crate::edge::caught(app, next.run(request)).await;
+    let response = crate::edge::caught(app, next.run(request)).await.unwrap_or_else(IntoResponse::into_response);
     let (response, kept) = copied(response, &instance, seal).await;
     let written = match kept {
         Some(stored) => app.service.finish_idempotent(caller, key, &stored).await,

@@ -3,14 +3,21 @@
 //! The body is read as JSON whatever `Content-Type` says: credentials travel in headers that a browser does not add by
 //! itself, so a form that posts `text/plain` gains nothing, and a client that forgets the header is served.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
 use axum::{
-    body::{Body, Bytes},
+    BoxError,
+    body::Bytes,
     extract::{FromRequest, Request},
 };
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{StatusCode, body::Body as _};
+use hyper::{StatusCode, body::Body};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -39,28 +46,54 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 }
 
 /// Reads a whole body within its bounds.
-pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
+pub(crate) async fn read<B>(body: B) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
+{
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let mut whole = std::pin::pin!(Limited::new(body, MAX_BODY_BYTES).collect());
-    let collected = match soon(whole.as_mut()).await {
-        Some(collected) => Ok(collected),
-        None => timeout(BODY_TIMEOUT, whole).await,
-    };
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "INVALID_REQUEST",
-            format!("a body may have at most {MAX_BODY_BYTES} bytes"),
-        )),
-        Ok(Err(_)) => Err(Problem::bad_request("the body did not arrive whole")),
-        Err(_) => {
+    let mut whole = pin!(whole(body));
+    match soon(whole.as_mut()).await {
+        Some(read) => read,
+        // Boxed because it is rare and large: every request's future would have room for it.
+        None => Box::pin(timeout(BODY_TIMEOUT, whole)).await.unwrap_or_else(|_| {
             let detail = format!("the body took longer than {} seconds", BODY_TIMEOUT.as_secs());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "INVALID_REQUEST", detail))
+        }),
+    }
+}
+
+/// All frames in one. Nearly every body is one frame, which is not copied then.
+async fn whole<B>(body: B) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let mut body = pin!(Limited::new(body, MAX_BODY_BYTES));
+    let mut read = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing to us.
+        let data = frame.map_err(|error| not_whole(&error))?.into_data().unwrap_or_default();
+        read = if read.is_empty() {
+            data
+        } else {
+            let mut longer = BytesMut::from(read);
+            longer.extend_from_slice(&data);
+            longer.freeze()
+        };
+        if body.is_end_stream() {
+            break;
         }
     }
+    Ok(read)
+}
+
+fn not_whole(error: &BoxError) -> Problem {
+    if error.is::<LengthLimitError>() {
+        let detail = format!("a body may have at most {MAX_BODY_BYTES} bytes");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_REQUEST", detail);
+    }
+    Problem::bad_request("the body did not arrive whole")
 }
 
 /// What `future` comes to if that is known by the second look. A body that came with its headers is there by then, and a
@@ -177,7 +210,10 @@ fn remove(value: &mut Value, pointer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::to_bytes, response::Response};
+    use axum::{
+        body::{Body, to_bytes},
+        response::Response,
+    };
     use serde::Deserialize;
 
     use super::*;

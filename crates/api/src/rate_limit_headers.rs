@@ -1,14 +1,14 @@
 //! Where a key stands, as response headers: `RateLimit-Policy` and `RateLimit` of
 //! draft-ietf-httpapi-ratelimit-headers-10, and the older `X-RateLimit-*`.
 
-use std::fmt::Write as _;
-
-use axum::body::Bytes;
+use bytes::BytesMut;
 use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue, RETRY_AFTER},
 };
 use tollgate_service::{Checked, LimitStatus, check::whole_seconds, config::HeaderStyle};
+
+use crate::decided::{Texts, header, number};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -17,23 +17,30 @@ const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining")
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const DEGRADED: HeaderName = HeaderName::from_static("tollgate-degraded");
 
-/// Adds what `checked` says. `Retry-After` and `Tollgate-Degraded` do not depend on the style.
-pub(crate) fn insert(headers: &mut HeaderMap, checked: &Checked, style: HeaderStyle) {
+/// Adds what `checked` says, written into `buffer`. `Retry-After` and `Tollgate-Degraded` do not depend on the style.
+pub(crate) fn insert(
+    headers: &mut HeaderMap,
+    checked: &Checked,
+    texts: &Texts,
+    style: HeaderStyle,
+    buffer: &mut BytesMut,
+) {
     let retry_after = checked.retry_after_seconds();
     if style.standard() {
-        if let Ok(policy) = HeaderValue::from_str(&checked.entry.policy) {
-            headers.insert(POLICY, policy);
+        if let Some(policy) = &texts.policy {
+            headers.insert(POLICY, policy.clone());
         }
-        if let Ok(state) = HeaderValue::from_maybe_shared(Bytes::from(state(checked, retry_after))) {
-            headers.insert(STATE, state);
-        }
+        state(buffer, checked, texts, retry_after);
+        headers.insert(STATE, header(buffer));
     }
     if style.legacy()
         && let Some((_, status)) = checked.most_constrained()
     {
-        headers.insert(X_LIMIT, status.limit().into());
-        headers.insert(X_REMAINING, status.remaining().into());
-        headers.insert(X_RESET, reset_unix(status).into());
+        let reset = reset_unix(status).max(0).unsigned_abs();
+        for (name, value) in [(X_LIMIT, status.limit()), (X_REMAINING, status.remaining()), (X_RESET, reset)] {
+            number(buffer, value);
+            headers.insert(name, header(buffer));
+        }
     }
     if !checked.allowed() {
         headers.insert(RETRY_AFTER, retry_after.into());
@@ -45,16 +52,16 @@ pub(crate) fn insert(headers: &mut HeaderMap, checked: &Checked, style: HeaderSt
 
 /// `"per-hour";r=999;t=1800`, comma separated. A limit that refused says when it lets the cost through again if that is
 /// sooner than its window's end, so that `Retry-After` is never earlier than `t`.
-fn state(checked: &Checked, retry_after: u64) -> String {
-    let mut text = String::with_capacity(64);
-    for (spec, status) in checked.rate_limits() {
+fn state(out: &mut BytesMut, checked: &Checked, texts: &Texts, retry_after: u64) {
+    for (at, ((_, status), name)) in checked.rate_limits().zip(&texts.states).enumerate() {
         let reset = whole_seconds(status.reset_after());
         let t = if status.is_allowed() { reset } else { reset.min(retry_after) };
-        let comma = if text.is_empty() { "" } else { ", " };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{comma}\"{}\";r={};t={t}", spec.name, status.remaining());
+        out.extend_from_slice(if at == 0 { b"" } else { b", " });
+        out.extend_from_slice(name.as_bytes());
+        number(out, status.remaining());
+        out.extend_from_slice(b";t=");
+        number(out, t);
     }
-    text
 }
 
 /// Unix seconds of the window's end, rounded up: whoever waits until then does not come too early.

@@ -5,7 +5,6 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, response::Response};
 use hyper::{
     body::Incoming,
     header::{CONNECTION, HeaderValue, TRANSFER_ENCODING},
@@ -18,14 +17,16 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tower::Service;
 
-use crate::connection::{Connection, Connections, Watched};
+use crate::{
+    connection::{Connection, Connections, Watched},
+    edge::Answer,
+    routes::Routes,
+};
 
-/// Request line and headers together; more is answered 431 by hyper. Leaves room for a URL of 8 KiB, which has its own limit.
+/// Request line and headers together; more is answered 431 by hyper, as are more than 100 fields: hyper's own bound, for
+/// which it has room beforehand. Leaves room for a URL of 8 KiB, which has its own limit.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// More header fields are answered 431 by hyper.
-const MAX_HEADERS: usize = 64;
 /// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,14 +49,14 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Serves `router` on `listener` until `shutdown`, then closes the listener and idle connections, and waits for requests in
+/// Serves `routes` on `listener` until `shutdown`, then closes the listener and idle connections, and waits for requests in
 /// flight, at most [`Limits::stop_timeout`].
-pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdown: impl Future<Output = ()>) {
     let connections = Arc::new(Connections::new(limits));
     let sweeper = tokio::spawn(Arc::clone(&connections).sweep());
     let permits = Arc::new(Semaphore::new(limits.max_connections));
     tokio::select! {
-        () = accept(listener, router, &connections, &permits) => {}
+        () = accept(listener, Arc::new(routes), &connections, &permits) => {}
         () = shutdown => {}
     }
     connections.drain();
@@ -68,13 +69,13 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
 }
 
 /// Ends only when the permits are closed, which nothing does.
-async fn accept(listener: TcpListener, router: Router, connections: &Arc<Connections>, permits: &Arc<Semaphore>) {
+async fn accept(listener: TcpListener, routes: Arc<Routes>, connections: &Arc<Connections>, permits: &Arc<Semaphore>) {
     while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
         let (stream, peer) = next_connection(&listener).await;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        connections.spawn(|connection| serve_connection(stream, peer, router.clone(), connection, permit));
+        connections.spawn(|connection| serve_connection(stream, Peer(peer), Arc::clone(&routes), connection, permit));
     }
 }
 
@@ -103,18 +104,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn serve_connection(
     stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
+    peer: Peer,
+    routes: Arc<Routes>,
     connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,
 ) {
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
-    let answer = service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&connection)));
+    let answer = service_fn(move |request| answer(request, peer, Arc::clone(&routes), Arc::clone(&connection)));
     let served = http1::Builder::new()
         // The sweeper's phases replace hyper's timer, which is allocated anew for every request.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES * 2)
         .serve_connection(io, answer)
         .await;
@@ -124,20 +124,19 @@ async fn serve_connection(
 }
 
 async fn answer(
-    mut request: hyper::Request<Incoming>,
-    peer: SocketAddr,
-    mut router: Router,
+    request: hyper::Request<Incoming>,
+    peer: Peer,
+    routes: Arc<Routes>,
     connection: Arc<Connection>,
-) -> Result<Response, std::convert::Infallible> {
+) -> Result<Answer, std::convert::Infallible> {
     if !connection.begin_request() {
         // The sweeper chose this moment to close the connection: nothing is done that the client would not hear of.
         std::future::pending::<()>().await;
     }
-    request.extensions_mut().insert(Peer(peer));
     // hyper has dropped a Content-Length that stood beside it; whatever follows on such a connection is not to be read as
     // another request (RFC 9112, section 6.1).
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = router.call(request.map(Body::new)).await?;
+    let mut response = routes.answer(request, peer).await;
     if is_chunked || connection.is_last_request() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -149,7 +148,7 @@ async fn answer(
 mod tests {
     use std::time::Instant;
 
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         sync::oneshot,
@@ -182,7 +181,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, router, limits, async { drop(stopped.await) }));
+        let serving = tokio::spawn(serve(listener, router.into(), limits, async { drop(stopped.await) }));
         Running { address, stop, serving }
     }
 
@@ -315,7 +314,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n".to_owned(), "400"),
             ("GET\0 / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "400"),
             (format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(40_000)), "431"),
-            (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-Many: 1\r\n".repeat(100)), "431"),
+            (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-Many: 1\r\n".repeat(101)), "431"),
         ] {
             let mut socket = TcpStream::connect(server.address).await.unwrap();
             socket.write_all(request.as_bytes()).await.unwrap();

@@ -1,5 +1,7 @@
 //! Bad input, named: every wrong field with what it may be, not the first one only.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 /// One wrong field of a request body.
@@ -37,10 +39,10 @@ impl Invalid {
         self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
     }
 
-    /// Adds a wrong field unless `holds`.
-    pub fn require(&mut self, holds: bool, pointer: &str, detail: impl Into<String>) {
+    /// Adds a wrong field unless `holds`; the detail is made only then.
+    pub fn require(&mut self, holds: bool, pointer: &str, detail: impl Display) {
         if !holds {
-            self.push(pointer, detail);
+            self.push(pointer, detail.to_string());
         }
     }
 

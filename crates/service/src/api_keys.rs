@@ -9,7 +9,7 @@ use tollgate_domain::{
 };
 use tollgate_repository::{Granularity, KeyFilter, Page, Paged, UsageStats};
 
-use crate::{Error, Service, network, shipper::floor};
+use crate::{Error, Service, network, sums::floor};
 
 const KEY: &str = "API key";
 /// How often a change is tried again when another one came between reading and writing.

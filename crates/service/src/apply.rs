@@ -8,7 +8,7 @@ use tollgate_domain::{
 use tollgate_limiter::{Raise, Timestamp};
 use tollgate_repository::{Applied, Retention};
 
-use crate::{Error, Service, entry, shipper::floor};
+use crate::{Error, Service, entry, sums::floor};
 
 /// Days one run of the roll-up takes at most; the next run takes the rest.
 const ROLLUP_CHUNK: i64 = 1_000;

@@ -1,6 +1,6 @@
 //! One check, from key to journal: who is it, may it be used, do all limits and the quota admit it, is it written down.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, KeySecret, KeyStatus, SecretHash, TenantId};
@@ -10,6 +10,7 @@ use tollgate_limiter::{Decision, LimitStatus, Mode};
 use crate::{
     Entry, Error, Service,
     cache::{Cached, Lookup},
+    entry::timestamp,
     event::{Event, MAX_ENDPOINT, MAX_RECORD, Refusal},
     metrics::Outcome,
     network,
@@ -42,13 +43,41 @@ pub struct Checked {
     pub entry: Arc<Entry>,
     /// What was decided.
     pub decision: Decision,
+    /// When, by the service's clock.
+    pub at: DateTime<Utc>,
+}
+
+/// A check as far as it goes without waiting. Most are answered from this node's memory, and then no future is made: moving
+/// one about costs as much as the decision.
+#[expect(clippy::large_enum_variant, reason = "the large one is the one of nearly every check: to box it would be to allocate")]
+pub enum Attempt<'a> {
+    /// Decided and written down.
+    Answered(Result<Checked, Error>),
+    /// A store has to be asked, or the disk waited for.
+    Waiting(Waiting<'a>),
+}
+
+/// The rest of a check.
+pub type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Checked, Error>> + Send + 'a>>;
+
+impl Attempt<'_> {
+    /// The answer, waited for if need be.
+    ///
+    /// # Errors
+    /// As [`Service::validate`].
+    pub async fn answer(self) -> Result<Checked, Error> {
+        match self {
+            Self::Answered(answer) => answer,
+            Self::Waiting(rest) => rest.await,
+        }
+    }
 }
 
 impl CheckRequest {
     /// Names every wrong member.
     pub fn validate(&self) -> Result<(), Invalid> {
         let mut invalid = Invalid::none();
-        invalid.require(self.requests <= MAX_REQUESTS, "/requests", format!("from 0 to {MAX_REQUESTS}"));
+        invalid.require(self.requests <= MAX_REQUESTS, "/requests", format_args!("from 0 to {MAX_REQUESTS}"));
         let texts = [
             ("/endpoint", &self.endpoint, MAX_ENDPOINT),
             ("/method", &self.method, 32),
@@ -56,7 +85,7 @@ impl CheckRequest {
         ];
         for (pointer, text, most) in texts {
             let fits = text.as_ref().is_none_or(|t| t.len() <= most && !t.chars().any(char::is_control));
-            invalid.require(fits, pointer, format!("at most {most} bytes and no control characters"));
+            invalid.require(fits, pointer, format_args!("at most {most} bytes and no control characters"));
         }
         let code = self.country.as_ref().is_none_or(|c| c.len() == 2 && c.bytes().all(|b| b.is_ascii_alphabetic()));
         invalid.require(code, "/country", "two letters (ISO 3166-1 alpha-2)");
@@ -118,6 +147,13 @@ pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
+/// What this node has of a key.
+enum Held {
+    Known(Arc<Entry>),
+    Unknown,
+    Miss,
+}
+
 fn wait(status: &LimitStatus) -> i64 {
     match status.retry() {
         Some(tollgate_limiter::Retry::At(at)) => at.as_micros(),
@@ -132,46 +168,79 @@ impl Service {
     /// # Errors
     /// `InvalidCredential`, `KeyExpired` and the like when the key may not be used at all; `Unavailable` when a store that is
     /// needed is away; `Invalid` for a bad request.
-    pub async fn validate(&self, secret: &str, request: &CheckRequest) -> Result<Checked, Error> {
-        request.validate()?;
+    pub fn validate(&self, secret: &str, request: CheckRequest) -> Attempt<'_> {
+        if let Err(invalid) = request.validate() {
+            return Attempt::Answered(Err(invalid.into()));
+        }
         let Some(hash) = KeySecret::hash_of(secret) else {
             self.metrics().checks.with_label_values(&["unknown_key", "checksum"]).inc();
-            return Err(Error::InvalidCredential);
+            return Attempt::Answered(Err(Error::InvalidCredential));
         };
-        let entry = self.entry_by_secret(hash).await?;
-        self.decide(entry, request).await
+        let (lookup, now) = (Lookup::Secret(hash), self.clock().now());
+        match self.held(lookup, now) {
+            Held::Known(entry) => self.decide(entry, request, now),
+            Held::Unknown => Attempt::Answered(Err(self.unknown_key())),
+            Held::Miss => Attempt::Waiting(Box::pin(async move {
+                let entry = self.load(lookup).await?.ok_or_else(|| self.unknown_key())?;
+                self.decide(entry, request, self.clock().now()).answer().await
+            })),
+        }
     }
 
     /// Checks a key by id, for a back end. `NotFound` when the tenant has no such key.
-    pub async fn check(&self, tenant_id: TenantId, id: ApiKeyId, request: &CheckRequest) -> Result<Checked, Error> {
+    pub async fn check(&self, tenant_id: TenantId, id: ApiKeyId, request: CheckRequest) -> Result<Checked, Error> {
         request.validate()?;
         let entry = self.entry(tenant_id, id).await?;
-        self.decide(entry, request).await
+        self.decide(entry, request, self.clock().now()).answer().await
     }
 
     /// Where a key's limits stand; consumes nothing and asks nothing of its state.
     pub async fn look(&self, entry: Arc<Entry>) -> Result<Checked, Error> {
-        let decision = self.ask_limiter(&entry, 0).await?;
-        Ok(Checked { entry, decision })
+        let at = self.clock().now();
+        let check = entry.check(0);
+        let decision = self.limiter().check(check.as_check(), timestamp(at)).await?;
+        Ok(Checked { entry, decision, at })
     }
 
-    async fn decide(&self, entry: Arc<Entry>, request: &CheckRequest) -> Result<Checked, Error> {
-        let now = self.clock().now();
-        if let Err(error) = admissible(&entry, request, now) {
+    fn decide(&self, entry: Arc<Entry>, request: CheckRequest, now: DateTime<Utc>) -> Attempt<'_> {
+        if let Err(error) = admissible(&entry, &request, now) {
             self.metrics().checks.with_label_values(&["rejected", "exact"]).inc();
-            self.refuse(&entry, request, now, Refusal::Rejected, "");
-            return Err(error);
+            self.refuse(&entry, &request, now, Refusal::Rejected, "");
+            return Attempt::Answered(Err(error));
         }
-        let decision = match self.ask_limiter(&entry, request.requests).await {
+        let decided = self.limiter().check_now(&entry.check(request.requests).as_check(), timestamp(now));
+        match decided {
+            Some(decided) => self.conclude(entry, decided, &request, now),
+            None => Attempt::Waiting(Box::pin(async move {
+                let check = entry.check(request.requests);
+                let decided = self.limiter().check(check.as_check(), timestamp(now)).await;
+                self.conclude(entry, decided, &request, now).answer().await
+            })),
+        }
+    }
+
+    /// Writes a decision down and counts it.
+    fn conclude(
+        &self,
+        entry: Arc<Entry>,
+        decided: Result<Decision, tollgate_limiter::Error>,
+        request: &CheckRequest,
+        now: DateTime<Utc>,
+    ) -> Attempt<'_> {
+        let decision = match decided {
             Ok(decision) => decision,
             Err(error) => {
                 self.metrics().checks.with_label_values(&["unavailable", "exact"]).inc();
-                return Err(error);
+                return Attempt::Answered(Err(error.into()));
             }
         };
-        let checked = Checked { entry, decision };
+        let checked = Checked { entry, decision, at: now };
+        let mut written = None;
         let outcome = if checked.allowed() {
-            self.write_down(&checked.entry, request, now).await?;
+            match self.write_down(&checked.entry, request, now) {
+                Ok(position) => written = position,
+                Err(error) => return Attempt::Answered(Err(error)),
+            }
             Outcome::Allowed
         } else if checked.quota_exceeded() {
             self.refuse(&checked.entry, request, now, Refusal::QuotaExceeded, crate::entry::QUOTA);
@@ -182,32 +251,20 @@ impl Service {
             Outcome::RateLimited
         };
         self.metrics().hot.count(outcome, checked.decision.source);
-        Ok(checked)
-    }
-
-    async fn ask_limiter(&self, entry: &Entry, cost: u32) -> Result<Decision, Error> {
-        let now = tollgate_limiter::Timestamp::from_micros(self.clock().micros());
-        let check = entry.check(cost);
-        if let Some(decided) = self.limiter().check_now(&check.as_check(), now) {
-            return Ok(decided?);
+        match written.filter(|_| self.waits_for_disk()) {
+            None => Attempt::Answered(Ok(checked)),
+            Some(position) => Attempt::Waiting(Box::pin(async move {
+                self.journal()?.durable(position).await?;
+                Ok(checked)
+            })),
         }
-        Ok(self.limiter().check(check.as_check(), now).await?)
     }
 
-    /// The record is in the kernel's hands when this returns: the answer may leave.
-    async fn write_down(&self, entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<(), Error> {
+    /// The record is in the kernel's hands when this returns: the answer may leave. None when there is nothing to bill.
+    fn write_down(&self, entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<Option<Position>, Error> {
         if request.requests == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        let written = self.append(entry, request, now)?;
-        if self.waits_for_disk() {
-            self.journal()?.durable(written).await?;
-        }
-        Ok(())
-    }
-
-    /// Not part of the future above: a future is moved, and this buffer with it.
-    fn append(&self, entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<Position, Error> {
         let event = Event::Admitted {
             tenant_id: entry.key.tenant_id,
             api_key_id: entry.key.id,
@@ -219,7 +276,7 @@ impl Service {
         let record = event.encode(&mut buffer).ok_or_else(|| Error::Internal("a record is too long".into()))?;
         let written = self.journal()?.append(record).inspect_err(|_| self.metrics().journal_errors.inc())?;
         self.metrics().units.inc_by(u64::from(request.requests));
-        Ok(written)
+        Ok(Some(written))
     }
 
     fn refuse(&self, entry: &Entry, request: &CheckRequest, now: DateTime<Utc>, refusal: Refusal, limit_name: &str) {
@@ -237,10 +294,12 @@ impl Service {
     /// The key behind a secret's hash, from memory where possible.
     pub(crate) async fn entry_by_secret(&self, hash: SecretHash) -> Result<Arc<Entry>, Error> {
         let found = self.cached(Lookup::Secret(hash)).await?;
-        found.ok_or_else(|| {
-            self.metrics().checks.with_label_values(&["unknown_key", "exact"]).inc();
-            Error::InvalidCredential
-        })
+        found.ok_or_else(|| self.unknown_key())
+    }
+
+    fn unknown_key(&self) -> Error {
+        self.metrics().checks.with_label_values(&["unknown_key", "exact"]).inc();
+        Error::InvalidCredential
     }
 
     /// A tenant's key by id, from memory where possible. `NotFound` when there is none.
@@ -249,12 +308,20 @@ impl Service {
     }
 
     async fn cached(&self, lookup: Lookup) -> Result<Option<Arc<Entry>>, Error> {
-        let now = self.clock().micros();
+        match self.held(lookup, self.clock().now()) {
+            Held::Known(entry) => Ok(Some(entry)),
+            Held::Unknown => Ok(None),
+            Held::Miss => self.load(lookup).await,
+        }
+    }
+
+    /// What this node has in memory. What is old is read anew beside.
+    fn held(&self, lookup: Lookup, now: DateTime<Utc>) -> Held {
         let hits = &self.metrics().cache_hits;
-        match self.cache().get(&lookup, now) {
+        match self.cache().get(&lookup, now.timestamp_micros()) {
             Cached::Fresh(entry) => {
                 hits.hit.inc();
-                Ok(Some(entry))
+                Held::Known(entry)
             }
             Cached::Stale(entry) => {
                 hits.stale.inc();
@@ -264,16 +331,15 @@ impl Service {
                         tracing::debug!(%error, "a held key could not be read anew");
                     }
                 });
-                Ok(Some(entry))
+                Held::Known(entry)
             }
             Cached::Unknown => {
                 hits.unknown.inc();
-                Ok(None)
+                Held::Unknown
             }
             Cached::Miss => {
                 hits.miss.inc();
-                // Boxed because it is rare and large: every check's future would have room for it.
-                Box::pin(self.load(lookup)).await
+                Held::Miss
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What a node knows of a key: the record and its plan, with everything a check needs worked out beforehand.
 
-use std::sync::Arc;
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 
 use tollgate_domain::{Algorithm, ApiKey, BillingPeriod, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan};
 use tollgate_limiter::{
@@ -29,6 +32,7 @@ pub struct Entry {
     pub(crate) subject: Subject,
     owner: Subject,
     pub(crate) floors: Vec<Floor>,
+    memo: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The secret this entry was found by ends then (a rotated key's grace), in microseconds.
     pub(crate) secret_ends: Option<i64>,
 }
@@ -63,6 +67,7 @@ impl Entry {
             // One atomic step needs one partition.
             subject: if shared.is_empty() { alone } else { alone.in_partition_of(&owner) },
             owner,
+            memo: OnceLock::new(),
             secret_ends: secret_expires_at.map(|at| at.timestamp_micros()),
             key,
             plan,
@@ -71,6 +76,12 @@ impl Entry {
             shared,
             floors,
         })
+    }
+
+    /// What the API works out of this entry, once, for as long as the entry is held: [`Entry`] knows nothing of its answers.
+    /// None when something of another type was kept before.
+    pub fn memo<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
+        self.memo.get_or_init(|| Box::new(make(self))).downcast_ref()
     }
 
     /// Every limit in the order of a decision's: per key, the quota, the owner's.

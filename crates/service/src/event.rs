@@ -87,6 +87,11 @@ impl Event<'_> {
     }
 }
 
+/// Whether a record is of a request that was admitted: most are.
+pub(crate) fn is_admitted(record: &[u8]) -> bool {
+    record.first() == Some(&ADMITTED)
+}
+
 /// Reads a record. None when it is not one of ours, which a checksummed journal never gives.
 pub(crate) fn decode(record: &[u8]) -> Option<Event<'_>> {
     let mut input = Reader(record);

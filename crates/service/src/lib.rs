@@ -25,10 +25,11 @@ mod refusals;
 pub mod seed;
 pub mod service;
 mod shipper;
+mod sums;
 pub mod tokens;
 pub mod usage;
 
-pub use check::{CheckRequest, Checked};
+pub use check::{Attempt, CheckRequest, Checked};
 pub use config::Config;
 pub use entry::Entry;
 pub use error::{Error, StartError};

@@ -12,7 +12,7 @@ use tollgate_repository::{KeyFilter, Page};
 use crate::{
     Error, Service,
     api_keys::{ApiKeyChange, NewApiKey},
-    shipper::floor,
+    sums::floor,
 };
 
 /// Marks what this made, so that it is made once.

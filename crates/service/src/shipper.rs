@@ -1,24 +1,17 @@
 //! From the journal to a job: sums per key and minute, one unconfirmed batch at a time, sent again until the database's
 //! cursor has moved. The cursor says what is due; the job is only a courier.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use tollgate_domain::{
-    ApiKeyId, BootId, TenantId,
-    usage::{Counts, EndpointRow, JournalSpan, JournalStream, UsageBatch, UsageRow, ViolationBatch, ViolationRow},
+    BootId,
+    usage::{JournalSpan, JournalStream},
 };
 use tollgate_jobs::{Job, Push};
 use tollgate_journal::{Position, Stream};
 use uuid::Uuid;
 
-use crate::{
-    Error, Service,
-    event::{self, Event, MAX_RECORD, Refusal},
-};
+use crate::{Error, Service, event::MAX_RECORD, sums::Sums};
 
 /// Rows of one job: some 1.5 MB of JSON at most.
 const MOST_ROWS: usize = 5_000;
@@ -180,143 +173,4 @@ pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
     if shipped.await.is_err() {
         tracing::warn!("the journal is not shipped yet; the next start on this disk does it");
     }
-}
-
-type KeyMinute = (TenantId, ApiKeyId, DateTime<Utc>);
-
-/// What one batch adds up. Maps are ordered: the job's rows are sorted, so two workers lock them in the same order.
-#[derive(Default)]
-struct Sums {
-    usage: BTreeMap<KeyMinute, (Counts, DateTime<Utc>)>,
-    endpoints: BTreeMap<(TenantId, ApiKeyId, DateTime<Utc>, String), i64>,
-    violations: BTreeMap<(TenantId, ApiKeyId, String, String, DateTime<Utc>), ViolationRow>,
-}
-
-impl Sums {
-    fn rows(&self) -> usize {
-        self.usage.len() + self.endpoints.len() + self.violations.len()
-    }
-
-    fn add(&mut self, stream: JournalStream, record: &[u8]) {
-        match (stream, event::decode(record)) {
-            (JournalStream::Usage, Some(Event::Admitted { tenant_id, api_key_id, at, units, endpoint })) => {
-                let counts = Counts { allowed: i64::from(units), ..Counts::default() };
-                self.count(tenant_id, api_key_id, at, at, &counts);
-                if !endpoint.is_empty() {
-                    let day = floor(at, TimeDelta::days(1));
-                    *self.endpoints.entry((tenant_id, api_key_id, day, endpoint.to_owned())).or_default() +=
-                        i64::from(units);
-                }
-            }
-            (
-                JournalStream::Usage,
-                Some(Event::Refused { tenant_id, api_key_id, first_at, last_at, count, refusal, .. }),
-            ) => {
-                self.count(tenant_id, api_key_id, first_at, last_at, &refused(refusal, count));
-            }
-            (JournalStream::Violations, Some(refused @ Event::Refused { .. })) => self.violation(&refused),
-            (JournalStream::Violations, Some(Event::Admitted { .. })) => {}
-            (_, None) => tracing::error!("a journal record is of no known kind and is left out"),
-        }
-    }
-
-    fn count(
-        &mut self,
-        tenant: TenantId,
-        key: ApiKeyId,
-        first_at: DateTime<Utc>,
-        last_at: DateTime<Utc>,
-        counts: &Counts,
-    ) {
-        let minute = floor(first_at, TimeDelta::minutes(1));
-        let (sum, last) = self.usage.entry((tenant, key, minute)).or_insert((Counts::default(), last_at));
-        sum.add(counts);
-        *last = (*last).max(last_at);
-    }
-
-    fn violation(&mut self, refused: &Event<'_>) {
-        let Event::Refused {
-            tenant_id,
-            api_key_id,
-            first_at,
-            last_at,
-            count,
-            refusal,
-            limit_name,
-            endpoint,
-            ip_address,
-        } = refused
-        else {
-            return;
-        };
-        if *refusal == Refusal::Rejected {
-            return;
-        }
-        let minute = floor(*first_at, TimeDelta::minutes(1));
-        let key = (*tenant_id, *api_key_id, (*limit_name).to_owned(), (*endpoint).to_owned(), minute);
-        let row = self.violations.entry(key).or_insert_with(|| ViolationRow {
-            tenant_id: *tenant_id,
-            api_key_id: *api_key_id,
-            limit_name: (*limit_name).to_owned(),
-            endpoint: (*endpoint).to_owned(),
-            minute,
-            ip_address: String::new(),
-            count: 0,
-            first_at: *first_at,
-            last_at: *last_at,
-        });
-        row.count += i64::from(*count);
-        row.first_at = row.first_at.min(*first_at);
-        row.last_at = row.last_at.max(*last_at);
-        if !ip_address.is_empty() {
-            row.ip_address = (*ip_address).to_owned();
-        }
-    }
-
-    fn into_job(self, stream: JournalStream, span: JournalSpan) -> Job {
-        match stream {
-            JournalStream::Violations => {
-                Job::ViolationRecord(ViolationBatch { span, rows: self.violations.into_values().collect() })
-            }
-            JournalStream::Usage => Job::UsageApply(UsageBatch {
-                span,
-                usage: self
-                    .usage
-                    .into_iter()
-                    .map(|((tenant_id, api_key_id, minute), (counts, last_at))| UsageRow {
-                        tenant_id,
-                        api_key_id,
-                        minute,
-                        counts,
-                        last_at,
-                    })
-                    .collect(),
-                endpoints: self
-                    .endpoints
-                    .into_iter()
-                    .map(|((tenant_id, api_key_id, day, endpoint), allowed)| EndpointRow {
-                        tenant_id,
-                        api_key_id,
-                        day,
-                        endpoint,
-                        allowed,
-                    })
-                    .collect(),
-            }),
-        }
-    }
-}
-
-fn refused(refusal: Refusal, count: u32) -> Counts {
-    let count = i64::from(count);
-    match refusal {
-        Refusal::RateLimited => Counts { rate_limited: count, ..Counts::default() },
-        Refusal::QuotaExceeded => Counts { quota_exceeded: count, ..Counts::default() },
-        Refusal::Rejected => Counts { rejected: count, ..Counts::default() },
-    }
-}
-
-/// Start of the minute or day; a time outside the calendar's range stays as it is.
-pub(crate) fn floor(at: DateTime<Utc>, span: TimeDelta) -> DateTime<Utc> {
-    at.duration_trunc(span).unwrap_or(at)
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, usage::Counts};
 use tollgate_repository::{Granularity, UsageEvent};
 
-use crate::{Error, Service, api_keys::KeyDetail, check::MAX_REQUESTS, event::MAX_ENDPOINT, shipper::floor};
+use crate::{Error, Service, api_keys::KeyDetail, check::MAX_REQUESTS, event::MAX_ENDPOINT, sums::floor};
 
 /// Most buckets one history may have: two years of hours would be 17,520.
 const MOST_BUCKETS: usize = 2_000;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use axum::{
     Extension, Json as Answer,
+    body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -17,7 +18,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::{Can, LimitsCheck},
-    decided::{Decided, KeySummary, QuotaState, Refused, body, quota_state, respond},
+    decided::{Decided, KeySummary, QuotaState, Refused, in_batch, quota_state, respond},
     edge::RequestId,
     json::Json,
     problem::Problem,
@@ -133,8 +134,8 @@ pub(crate) async fn check(
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let checked = app.service.check(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
-    Ok(respond(&checked, app.headers, app.service.clock().now(), id.to_str().unwrap_or_default()))
+    let checked = app.service.check(tenant_id, body.api_key_id, CheckRequest::from(Call::from(body))).await?;
+    Ok(respond(&checked, app.headers, id.to_str().unwrap_or_default())?.map(Body::new))
 }
 
 /// Check many keys, each on its own.
@@ -163,11 +164,8 @@ async fn one_of_batch(
     instance: &str,
 ) -> Result<Box<RawValue>, serde_json::Error> {
     let id = check.api_key_id;
-    match app.service.check(tenant_id, id, &CheckRequest::from(Call::from(check))).await {
-        Ok(checked) => {
-            let body = body(&checked, app.service.clock().now(), instance)?;
-            RawValue::from_string(String::from_utf8_lossy(&body).into_owned())
-        }
+    match app.service.check(tenant_id, id, CheckRequest::from(Call::from(check))).await {
+        Ok(checked) => in_batch(&checked, instance),
         Err(error) => Problem::from(error).in_batch(instance),
     }
 }
@@ -181,7 +179,6 @@ pub(crate) async fn preview(
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
     let preview = app.service.preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
-    let now = app.service.clock().now();
     let checked = &preview.checked;
     let statuses = checked.rate_limits().map(|(_, status)| status.used());
     let explained = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);
@@ -201,9 +198,9 @@ pub(crate) async fn preview(
     Ok(Data::json(PreviewView {
         allowed: preview.allowed,
         rejection,
-        key: KeySummary::new(checked, now),
+        key: KeySummary::new(checked),
         limits: limits.collect(),
-        quota: quota_state(checked, now),
+        quota: quota_state(checked),
         degraded: checked.decision.degraded,
     })
     .into_response())

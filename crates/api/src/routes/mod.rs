@@ -1,9 +1,22 @@
 //! The whole route table.
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{Router, body::Body, middleware::from_fn_with_state};
+use http_body_util::Either;
+use hyper::{Method, Request, body::Incoming};
+use tower::Service;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, auth::authenticate, cors, edge::edge, idempotency::idempotent, openapi, problem::Problem};
+use crate::{
+    app::App,
+    auth::authenticate,
+    cors,
+    edge::{Answer, edge},
+    idempotency::idempotent,
+    metrics::VALIDATE,
+    openapi,
+    problem::Problem,
+    server::Peer,
+};
 
 mod api_keys;
 mod checks;
@@ -13,6 +26,36 @@ mod plans;
 mod rate_limit;
 mod usage;
 mod validate;
+
+/// What a listener serves: the router, past which the hot path goes.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    router: Router,
+    hot: Option<App>,
+}
+
+impl From<Router> for Routes {
+    fn from(router: Router) -> Self {
+        Self { router, hot: None }
+    }
+}
+
+impl Routes {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        match &self.hot {
+            Some(app) if request.uri().path() == VALIDATE && request.method() == Method::POST => {
+                validate::answer(app, request, Some(peer)).await
+            }
+            _ => Box::pin(self.route(request, peer)).await,
+        }
+    }
+
+    async fn route(&self, mut request: Request<Incoming>, peer: Peer) -> Answer {
+        request.extensions_mut().insert(peer);
+        let Ok(response) = self.router.clone().call(request.map(Body::new)).await;
+        response.map(Either::Right)
+    }
+}
 
 /// `/api/v1`: a token, or a client's own key for what it may read about itself.
 fn management() -> OpenApiRouter<App> {
@@ -58,7 +101,7 @@ fn hot() -> OpenApiRouter<App> {
 }
 
 /// Everything that the public listener serves; `/metrics` only when it has no listener of its own.
-pub(crate) fn public(app: &App) -> Router {
+pub(crate) fn public(app: &App) -> Routes {
     let config = &app.service.config().api;
     let open = if config.admin_listen.0.is_some() { probes() } else { probes().merge(metrics()) };
     let [(hot, hot_paths), (management, paths), (open, open_paths)] =
@@ -69,18 +112,18 @@ pub(crate) fn public(app: &App) -> Router {
         .layer(from_fn_with_state(app.clone(), authenticate));
     let hot = hot.method_not_allowed_fallback(validate::wrong_method);
     let rest = around(management.merge(open).merge(openapi::routes(document)), app);
-    match cors::layer(&config.cors_origins) {
+    let (router, past) = match cors::layer(&config.cors_origins) {
         // Only browsers need the hot path to be wrapped.
-        Some(cors) => rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), edge))),
-        None => rest.merge(hot),
-    }
-    .with_state(app.clone())
+        Some(cors) => (rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), edge))), None),
+        None => (rest.merge(hot), Some(app.clone())),
+    };
+    Routes { router: router.with_state(app.clone()), hot: past }
 }
 
 /// What the admin listener serves.
-pub(crate) fn admin(app: &App) -> Router {
+pub(crate) fn admin(app: &App) -> Routes {
     let (router, _) = probes().merge(metrics()).split_for_parts();
-    around(router, app).with_state(app.clone())
+    around(router, app).with_state(app.clone()).into()
 }
 
 /// What every route but the hot path is wrapped in.

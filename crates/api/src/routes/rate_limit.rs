@@ -201,7 +201,7 @@ pub(crate) async fn violations(
 
 fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response {
     let now = app.service.clock().now();
-    let key = KeySummary::new(&checked, now);
+    let key = KeySummary::new(&checked);
     let status = checked.entry.key.status_at(now);
     let top = checked.most_constrained();
     let status_of_top = top.map(|(_, status)| status);

@@ -3,25 +3,30 @@
 //! No layer wraps this route: id, metric, headers and log line are added by hand, so that it costs little more than a bare
 //! handler.
 
-use std::time::Instant;
+use std::{convert::identity, time::Instant};
 
+use axum::http::request::Parts;
 use axum::{
+    BoxError,
+    body::{Body, Bytes},
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use hyper::header::HeaderValue;
+use http_body_util::Full;
+use hyper::{HeaderMap, Uri, header::HeaderValue};
 use serde::Deserialize;
-use tollgate_service::{CheckRequest, Error};
+use tollgate_service::{Attempt, CheckRequest, Error, check::Waiting};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::{credential, request_ip},
+    auth::{caller_ip, credential},
     decided::{Decided, Refused, respond},
-    edge::{caught, check_url, finish_validate},
+    edge::{Answer, caught, caught_now, check_url, finish_validate},
     json,
     problem::Problem,
     routes::checks::Call,
+    server::Peer,
 };
 
 /// What a client wants to do. May be absent: one unit with the key in a header.
@@ -53,44 +58,86 @@ pub(crate) struct Validate {
     responses((status = 200, description = "The call may go ahead.", body = Decided<'static>),
         (status = 429, description = "A limit or the quota refuses it.", body = Refused<'static>, content_type = "application/problem+json")))]
 pub(crate) async fn validate(State(app): State<App>, request: Request) -> Response {
-    let started = Instant::now();
-    let id = app.ids.of(request.headers());
-    let response = caught(&app, decide(&app, request, &id)).await;
-    finish_validate(&app, id, started, response)
+    let peer = request.extensions().get::<Peer>().copied();
+    answer(&app, request, peer).await.map(Body::new)
 }
 
 /// Another method on the same path.
 pub(crate) async fn wrong_method(State(app): State<App>, request: Request) -> Response {
     let id = app.ids.of(request.headers());
-    finish_validate(&app, id, Instant::now(), Problem::method_not_allowed().into_response())
+    finish_validate(&app, id, Instant::now(), Err(Problem::method_not_allowed())).map(Body::new)
 }
 
-async fn decide(app: &App, request: Request, id: &HeaderValue) -> Response {
-    match try_decide(app, request, id).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
-    }
+/// Answers a check. The server calls it without the router between, and most of it is no future: what an `async fn` keeps
+/// is moved with it.
+pub(crate) async fn answer<B>(app: &App, request: hyper::Request<B>, peer: Option<Peer>) -> Answer
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send,
+{
+    let started = Instant::now();
+    let (Parts { uri, headers, .. }, body) = request.into_parts();
+    let id = app.ids.of(&headers);
+    let begun = match json::read(body).await {
+        Ok(body) => caught_now(app, || begin(app, &uri, &headers, &body, peer, &id)).and_then(identity),
+        Err(problem) => Err(problem),
+    };
+    let answer = match begun {
+        Ok(Begun::Answered(response)) => Ok(response),
+        Ok(Begun::Waiting(rest)) => caught(app, finish(app, rest, &id)).await.and_then(identity),
+        Err(problem) => Err(problem),
+    };
+    finish_validate(app, id, started, answer)
 }
 
-async fn try_decide(app: &App, request: Request, id: &HeaderValue) -> Result<Response, Problem> {
-    check_url(request.uri())?;
+/// A check as far as it goes without waiting.
+enum Begun<'a> {
+    Answered(hyper::Response<Full<Bytes>>),
+    Waiting(Waiting<'a>),
+}
+
+fn begin<'a>(
+    app: &'a App,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+    peer: Option<Peer>,
+    id: &HeaderValue,
+) -> Result<Begun<'a>, Problem> {
+    Ok(match attempt(app, uri, headers, body, peer)? {
+        Attempt::Answered(checked) => Begun::Answered(respond(&checked?, app.headers, text(id))?),
+        Attempt::Waiting(rest) => Begun::Waiting(rest),
+    })
+}
+
+async fn finish(app: &App, rest: Waiting<'_>, id: &HeaderValue) -> Result<hyper::Response<Full<Bytes>>, Problem> {
+    respond(&rest.await?, app.headers, text(id))
+}
+
+fn attempt<'a>(
+    app: &'a App,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+    peer: Option<Peer>,
+) -> Result<Attempt<'a>, Problem> {
+    check_url(uri)?;
     if !app.service.is_prepared() {
         return Err(Problem::unavailable("the service is starting"));
     }
-    let (parts, body) = request.into_parts();
-    let body = json::read(body).await?;
     let body =
-        if body.is_empty() { Validate::default() } else { json::parse::<Option<Validate>>(&body)?.unwrap_or_default() };
-    let secret = credential(&parts.headers, body.api_key.as_deref())?.ok_or(Error::InvalidCredential)?;
-    let ip = body.ip_address.or_else(|| request_ip(app, &parts.headers, &parts.extensions));
+        if body.is_empty() { Validate::default() } else { json::parse::<Option<Validate>>(body)?.unwrap_or_default() };
+    let secret = credential(headers, body.api_key.as_deref())?.ok_or(Error::InvalidCredential)?;
     let call = Call {
         requests: body.requests,
         endpoint: body.endpoint,
         method: body.method,
-        ip_address: ip,
+        ip_address: body.ip_address.or_else(|| peer.map(|peer| caller_ip(app, headers, peer))),
         user_agent: body.user_agent,
         country: body.country,
     };
-    let checked = app.service.validate(secret, &CheckRequest::from(call)).await?;
-    Ok(respond(&checked, app.headers, app.service.clock().now(), id.to_str().unwrap_or_default()))
+    Ok(app.service.validate(secret, CheckRequest::from(call)))
+}
+
+fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
 }

@@ -1,16 +1,18 @@
 //! A decision as HTTP: status, headers and body of an answered check, written in one place.
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
-use chrono::{DateTime, Utc};
+mod text;
+
+use axum::body::Bytes;
+use bytes::BytesMut;
+use chrono::{DateTime, SecondsFormat, Utc};
+use http_body_util::Full;
 use hyper::{
-    StatusCode,
+    Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use serde::Serialize;
-use tollgate_domain::{Algorithm, ApiKeyId, BillingPeriod, KeyStatus, LimitSpec};
+use serde_json::value::{RawValue, to_raw_value};
+use tollgate_domain::{Algorithm, ApiKey, ApiKeyId, KeyStatus, LimitSpec};
 use tollgate_service::{Checked, LimitStatus, check::whole_seconds, config::HeaderStyle};
 use utoipa::ToSchema;
 
@@ -19,10 +21,13 @@ use crate::{
     rate_limit_headers, views,
 };
 
+pub(crate) use text::{Texts, header, number};
+
 /// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".
-const QUOTA_EXCEEDED_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-/// Enough for a key with two limits and a quota, so that the buffer does not grow.
-const BODY_BYTES: usize = 640;
+const TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
+/// Enough for the headers and the body of a key with three limits and a quota, so that the buffer does not grow.
+const TEXT_BYTES: usize = 1_024;
 /// As many headers as a decision may have, so that the map does not grow.
 const MAX_HEADERS: usize = 12;
 
@@ -110,19 +115,18 @@ pub(crate) struct QuotaState {
 }
 
 impl<'a> Decided<'a> {
-    /// `now` is the service's.
-    fn new(checked: &'a Checked, now: DateTime<Utc>) -> Self {
+    fn new(checked: &'a Checked) -> Self {
         let top = checked.most_constrained().map(|(_, status)| status);
         Self {
             allowed: checked.allowed(),
             limit: top.map_or(0, LimitStatus::limit),
             remaining: top.map_or(0, LimitStatus::remaining),
-            reset_time: top.map_or(now, reset_time),
+            reset_time: top.map_or(checked.at, reset_time),
             reset_in_seconds: top.map_or(0, |status| whole_seconds(status.reset_after())),
             retry_after: checked.retry_after_seconds(),
-            key: KeySummary::new(checked, now),
+            key: KeySummary::new(checked),
             limits: limit_states(checked),
-            quota: quota_state(checked, now),
+            quota: quota_state(checked),
             degraded: checked.decision.degraded,
         }
     }
@@ -130,33 +134,42 @@ impl<'a> Decided<'a> {
 
 impl<'a> Refused<'a> {
     /// `instance` is the request's id.
-    fn new(checked: &'a Checked, now: DateTime<Utc>, instance: &'a str) -> Self {
-        let (code, detail) = if checked.quota_exceeded() {
-            ("QUOTA_EXCEEDED", "the billing period's quota is used up")
-        } else {
-            ("RATE_LIMIT_EXCEEDED", "a rate limit is reached; see violated-policies and retry_after")
-        };
+    fn new(checked: &'a Checked, instance: &'a str) -> Self {
+        let (code, detail) = why(checked);
         Self {
-            r#type: QUOTA_EXCEEDED_TYPE,
-            title: "Request cannot be satisfied as assigned quota has been exceeded",
+            r#type: TYPE,
+            title: TITLE,
             status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
             detail,
             instance,
             code,
             violated_policies: checked.violated().collect(),
-            decided: Decided::new(checked, now),
+            decided: Decided::new(checked),
         }
     }
 }
 
+/// Code and detail of a refusal.
+fn why(checked: &Checked) -> (&'static str, &'static str) {
+    if checked.quota_exceeded() {
+        ("QUOTA_EXCEEDED", "the billing period's quota is used up")
+    } else {
+        ("RATE_LIMIT_EXCEEDED", "a rate limit is reached; see violated-policies and retry_after")
+    }
+}
+
 impl<'a> KeySummary<'a> {
-    pub(crate) fn new(checked: &'a Checked, now: DateTime<Utc>) -> Self {
+    pub(crate) fn new(checked: &'a Checked) -> Self {
         let key = &checked.entry.key;
+        Self { status: key.status_at(checked.at), ..Self::of_active(key) }
+    }
+
+    fn of_active(key: &'a ApiKey) -> Self {
         Self {
             id: key.id,
             name: &key.name,
             tier: &key.tier,
-            status: key.status_at(now),
+            status: KeyStatus::Active,
             owner_id: key.owner_id.as_deref(),
         }
     }
@@ -174,10 +187,14 @@ pub(crate) fn limit_states<'a>(checked: &'a Checked) -> Vec<LimitState<'a>> {
     checked.rate_limits().map(state).collect()
 }
 
-pub(crate) fn quota_state(checked: &Checked, now: DateTime<Utc>) -> Option<QuotaState> {
+pub(crate) fn quota_state(checked: &Checked) -> Option<QuotaState> {
     let status = checked.quota()?;
-    let period_end = BillingPeriod::containing(now).end;
-    Some(QuotaState { limit: status.limit(), used: status.used(), remaining: status.remaining(), period_end })
+    Some(QuotaState {
+        limit: status.limit(),
+        used: status.used(),
+        remaining: status.remaining(),
+        period_end: reset_time(status),
+    })
 }
 
 /// The window's end in whole seconds, rounded up.
@@ -185,35 +202,39 @@ pub(crate) fn reset_time(status: &LimitStatus) -> DateTime<Utc> {
     DateTime::from_timestamp(rate_limit_headers::reset_unix(status), 0).unwrap_or_default()
 }
 
-/// The body of an answered check.
-pub(crate) fn body(checked: &Checked, now: DateTime<Utc>, instance: &str) -> Result<Vec<u8>, serde_json::Error> {
-    let mut body = Vec::with_capacity(BODY_BYTES);
-    if checked.allowed() {
-        serde_json::to_writer(&mut body, &Decided::new(checked, now))?;
-    } else {
-        serde_json::to_writer(&mut body, &Refused::new(checked, now, instance))?;
-    }
-    Ok(body)
+/// As serde writes it.
+fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// 200 or 429 with everything that belongs to it.
-pub(crate) fn respond(checked: &Checked, style: HeaderStyle, now: DateTime<Utc>, instance: &str) -> Response {
-    let body = match body(checked, now, instance) {
-        Ok(body) => body,
-        Err(error) => return Problem::internal(error.to_string()).into_response(),
-    };
+/// The body of an answered check, among others of a batch.
+pub(crate) fn in_batch(checked: &Checked, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
+    if checked.allowed() {
+        to_raw_value(&Decided::new(checked))
+    } else {
+        to_raw_value(&Refused::new(checked, instance))
+    }
+}
+
+/// 200 or 429 with everything that belongs to it; `instance` is the request's id. All text is written into one buffer, of
+/// which headers and body are parts.
+pub(crate) fn respond(checked: &Checked, style: HeaderStyle, instance: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    let texts = checked.entry.memo(Texts::of).ok_or_else(|| Problem::internal("the entry keeps other texts"))?;
+    let mut buffer = BytesMut::with_capacity(TEXT_BYTES);
     let (status, content_type) = if checked.allowed() {
         (StatusCode::OK, HeaderValue::from_static("application/json"))
     } else {
         (StatusCode::TOO_MANY_REQUESTS, CONTENT_TYPE_PROBLEM)
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
-    rate_limit_headers::insert(headers, checked, style);
-    response
+    rate_limit_headers::insert(headers, checked, texts, style, &mut buffer);
+    text::write(&mut buffer, texts, checked, instance);
+    *response.body_mut() = Full::new(buffer.freeze());
+    Ok(response)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
