@@ -106,7 +106,7 @@ pub use decision::{Decision, LimitStatus, Retry, Source};
 pub use error::{Error, InvalidCheck};
 pub use hold::HoldId;
 pub use limit::{Limit, MAX_WEIGHT, Mode, OnFailure};
-pub use limiter::{Leases, Limiter, Options, Stats, TimeSource};
+pub use limiter::{Begun, Leases, Limiter, Options, Stats, TimeSource, Undecided};
 pub use memory::MemoryStore;
 pub use quota::{
     Algorithm, InvalidQuota, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW,

@@ -10,7 +10,7 @@ use crate::hold::HoldId;
 use crate::memory::MemoryStore;
 use crate::quota::life_of;
 #[cfg(feature = "redis")]
-use crate::redis::{RedisStore, StoreFault};
+use crate::redis::{Advice, RedisStore, StoreFault, Terms};
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -91,6 +91,20 @@ pub struct Stats {
     pub evicted: u64,
 }
 
+/// A check as far as it goes without waiting.
+#[derive(Debug)]
+#[must_use]
+pub enum Begun {
+    /// To its end.
+    Decided(Result<Decision, Error>),
+    /// The shared store has to be asked: [`Limiter::finish`] does.
+    Undecided(Undecided),
+}
+
+/// What the shared store is to be told beside the check.
+#[derive(Debug)]
+pub struct Undecided(#[cfg(feature = "redis")] Terms);
+
 /// Counters and the rules to decide over them. Cloning is cheap and shares them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -127,10 +141,32 @@ impl Limiter {
 
     /// Decides `check` and consumes its cost from every limit, or from none.
     pub async fn check(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+        match self.begin(&check, now) {
+            Begun::Decided(decided) => decided,
+            Begun::Undecided(undecided) => self.finish(check, undecided, now).await,
+        }
+    }
+
+    /// [`check`](Self::check) as far as it goes without waiting: in memory always to the end, on a shared store where this
+    /// node knows of a refusal or holds a slice. For callers to whom a future is a cost.
+    pub fn begin(&self, check: &Check<'_>, now: Timestamp) -> Begun {
+        match self {
+            Self::Memory(store) => Begun::Decided(store.check(check, now)),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => match store.begin(check, now) {
+                Ok(Advice::Decided(decision)) => Begun::Decided(Ok(decision)),
+                Ok(Advice::Ask(terms)) => Begun::Undecided(Undecided(terms)),
+                Err(error) => Begun::Decided(Err(error)),
+            },
+        }
+    }
+
+    /// The rest of what [`begin`](Self::begin) left undecided. Takes the same check.
+    pub async fn finish(&self, check: Check<'_>, undecided: Undecided, now: Timestamp) -> Result<Decision, Error> {
         match self {
             Self::Memory(store) => store.check(&check, now),
             #[cfg(feature = "redis")]
-            Self::Redis(store) => store.check(&check, now).await,
+            Self::Redis(store) => store.finish(&check, undecided.0, now).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, KeySecret, KeyStatus, SecretHash, TenantId};
 use tollgate_journal::Position;
-use tollgate_limiter::{Decision, LimitStatus, Mode};
+use tollgate_limiter::{Begun, Decision, LimitStatus, Mode};
 
 use crate::{
     Entry, Error, Service,
@@ -49,7 +49,10 @@ pub struct Checked {
 
 /// A check as far as it goes without waiting. Most are answered from this node's memory, and then no future is made: moving
 /// one about costs as much as the decision.
-#[expect(clippy::large_enum_variant, reason = "the large one is the one of nearly every check: to box it would be to allocate")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the one of nearly every check: to box it would be to allocate"
+)]
 pub enum Attempt<'a> {
     /// Decided and written down.
     Answered(Result<Checked, Error>),
@@ -208,12 +211,12 @@ impl Service {
             self.refuse(&entry, &request, now, Refusal::Rejected, "");
             return Attempt::Answered(Err(error));
         }
-        let decided = self.limiter().check_now(&entry.check(request.requests).as_check(), timestamp(now));
-        match decided {
-            Some(decided) => self.conclude(entry, decided, &request, now),
-            None => Attempt::Waiting(Box::pin(async move {
+        let begun = self.limiter().begin(&entry.check(request.requests).as_check(), timestamp(now));
+        match begun {
+            Begun::Decided(decided) => self.conclude(entry, decided, &request, now),
+            Begun::Undecided(undecided) => Attempt::Waiting(Box::pin(async move {
                 let check = entry.check(request.requests);
-                let decided = self.limiter().check(check.as_check(), timestamp(now)).await;
+                let decided = self.limiter().finish(check.as_check(), undecided, timestamp(now)).await;
                 self.conclude(entry, decided, &request, now).answer().await
             })),
         }

@@ -45,7 +45,7 @@ pub(super) struct Front {
 
 /// What to do with a check.
 #[derive(Debug)]
-pub(super) enum Advice {
+pub(crate) enum Advice {
     /// It is decided.
     Decided(Decision),
     /// The store decides.
@@ -54,7 +54,7 @@ pub(super) enum Advice {
 
 /// What a question to the store is to say beside its check.
 #[derive(Debug, Default)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     pub(super) slice: u32,
     pub(super) returns: SmallVec<[Return; 1]>,
     pub(super) knowledge: Knowledge,

@@ -10,6 +10,7 @@ mod target;
 mod wire;
 
 pub use fault::StoreFault;
+pub(crate) use front::{Advice, Terms};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -31,7 +32,7 @@ use crate::time::Timestamp;
 
 use batch::Batcher;
 use clock::Clock;
-use front::{Advice, Front, Terms};
+use front::Front;
 use link::Link;
 use target::Target;
 use wire::{Answer, Question, Return, State, Verdict};
@@ -79,12 +80,14 @@ impl RedisStore {
         Ok(store)
     }
 
-    pub(crate) async fn check(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+    /// What this node can decide by itself, else the terms on which the store is to be asked.
+    pub(crate) fn begin(&self, check: &Check<'_>, now: Timestamp) -> Result<Advice, Error> {
         check.validate()?;
-        let terms = match self.front.consult(check, self.clock.now(now.clamped())) {
-            Advice::Decided(decision) => return Ok(decision),
-            Advice::Ask(terms) => terms,
-        };
+        Ok(self.front.consult(check, self.clock.now(now.clamped())))
+    }
+
+    /// Asks the store, on the terms that [`begin`](Self::begin) gave for this check.
+    pub(crate) async fn finish(&self, check: &Check<'_>, terms: Terms, now: Timestamp) -> Result<Decision, Error> {
         match self.ask(check, terms, now).await {
             Some(answer) => {
                 self.exact.fetch_add(1, Ordering::Relaxed);
