@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, setpriority_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tollgate_repository::Repository;
 
@@ -111,6 +112,13 @@ impl Postgres {
     /// A migrated database on this server.
     pub async fn database(&self) -> Database {
         Database::on(self.port).await
+    }
+
+    /// Lets sessions from now on give way to all else on their core.
+    pub fn be_yielding(&self) {
+        // The lowest priority there is. Only the process's main thread is told, and PostgreSQL has no other.
+        let server = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        setpriority_process(server, 19).expect("a child's priority can be lowered");
     }
 
     /// Starts the server again on its port, with its data.

@@ -29,6 +29,7 @@ pub struct Process {
     port: u16,
     starts: u32,
     core: Option<u32>,
+    yields: bool,
     bootstrap_token: Option<&'static str>,
 }
 
@@ -58,6 +59,7 @@ impl Process {
             port: free_port(),
             starts: 0,
             core: None,
+            yields: false,
             bootstrap_token: Some(crate::BOOTSTRAP_TOKEN),
         }
     }
@@ -74,6 +76,12 @@ impl Process {
         self
     }
 
+    /// Gives way to all else on its core, with `nice`.
+    pub fn yielding(mut self) -> Self {
+        self.yields = true;
+        self
+    }
+
     /// Starts the binary, or starts it again with the same settings on the same port.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.binary);
@@ -82,9 +90,10 @@ impl Process {
             let path = self.output.path().join(format!("{}.{stream}", self.starts));
             File::create(path).expect("a file for the output")
         };
-        let mut command = match self.core {
-            Some(core) => pinned(core, self.binary),
-            None => Command::new(path_of(self.binary)),
+        let mut command = match (self.core, self.yields) {
+            (Some(core), _) => pinned(core, self.binary),
+            (None, true) => yielding(self.binary),
+            (None, false) => Command::new(path_of(self.binary)),
         };
         let inherited = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("TOLLGATE"));
         for name in inherited {
@@ -205,6 +214,13 @@ fn tail(text: &str) -> String {
 pub fn pinned(core: u32, binary: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", &core.to_string()]).arg(path_of(binary));
+    command
+}
+
+/// A command that runs a binary of this workspace at the lowest priority.
+fn yielding(binary: &str) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(path_of(binary));
     command
 }
 

@@ -15,6 +15,7 @@ use crate::{
     row::{Id, Row, Work},
     script::Script,
     shapes::Shape,
+    table::grouped,
 };
 
 /// Connections, unless a line says otherwise.
@@ -88,7 +89,7 @@ impl Bench {
         if wants_many {
             let requests = Rc::new(load::requests(&shape.far));
             for connections in [CONNECTIONS, MANY] {
-                let name = format!("Redis: {} subjects, {connections} connections", options.subjects);
+                let name = format!("Redis: {} subjects, {connections} connections", grouped(options.subjects));
                 row(Id::Redis(connections), name, allowed(shape.address(), Rc::clone(&requests), connections));
             }
         }
@@ -113,13 +114,14 @@ impl Bench {
         let baseline = Baseline::connect(&redis.url(0)).await.expect("Redis answers");
         let server = Some(redis.pid());
         for callers in [CONNECTIONS, MANY] {
-            let name = format!("one EVALSHA per check, no HTTP: {} subjects, {callers} callers", options.subjects);
+            let name =
+                format!("one EVALSHA per check, no HTTP: {} subjects, {callers} callers", grouped(options.subjects));
             let work = Work::Script(Script::new(baseline.clone(), options.subjects, callers));
             self.rows.push(Row { redis: server, ..Row::new(Id::Script(callers), name, work) });
         }
         let subjects: Vec<_> = (0..options.subjects).map(|number| format!("{number:032x}")).collect();
         let requests = Rc::new(load::requests(&subjects));
-        let name = format!("bare axum handler and one EVALSHA per check: {} subjects", options.subjects);
+        let name = format!("bare axum handler and one EVALSHA per check: {} subjects", grouped(options.subjects));
         self.bare(Id::Counted, &name, bytes.counted(&redis.url(0)), requests);
         self.rows.last_mut().expect("the line just added").redis = server;
         self.redis = Some(redis);
@@ -134,7 +136,8 @@ impl Bench {
 
     /// All lines take turns.
     pub(crate) async fn measure(&mut self) {
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
+            eprintln!("round {round} of {ROUNDS}");
             for row in &mut self.rows {
                 row.measure(SPAN).await;
             }

@@ -79,8 +79,21 @@ pub(crate) struct Round {
     pub(crate) calls: f64,
     /// Answers that the service gave without Redis.
     pub(crate) degraded: f64,
+    /// Bytes of the journal whose usage was not in the database at the end.
+    pub(crate) unstored: f64,
     /// How busy the server's core and the other one were, of 1.
     pub(crate) busy: [f64; 2],
+}
+
+/// What a service counts since its start.
+#[derive(Default)]
+struct Counts {
+    /// Calls of Redis that decided checks.
+    calls: f64,
+    /// Checks answered without Redis.
+    degraded: f64,
+    /// Bytes of its journal whose usage is not in the database yet.
+    unstored: f64,
 }
 
 impl Row {
@@ -102,8 +115,9 @@ impl Row {
         let counts = self.counts().await;
         let before = (self.cpus(), [busy(SERVER_CORE), busy(REST_CORE)]);
         let seen = self.load(span).await;
-        let (cpus, cores) = (self.cpus(), [busy(SERVER_CORE), busy(REST_CORE)]);
+        let cores = [busy(SERVER_CORE), busy(REST_CORE)];
         let counted = self.counts().await;
+        let cpus = self.cpus();
         assert_eq!(seen.failed, 0, "{}: every answer has the expected status", self.name);
         let per_million = |used: Duration| used.as_secs_f64() * 1e6 / seen.answers as f64;
         let took = seen.answers as f64 / seen.per_second;
@@ -113,8 +127,9 @@ impl Row {
             seen,
             server: per_million(cpus[0] - before.0[0]),
             redis: per_million(cpus[1] - before.0[1]),
-            calls: (counted[0] - counts[0]) / seen.answers as f64,
-            degraded: counted[1] - counts[1],
+            calls: (counted.calls - counts.calls) / seen.answers as f64,
+            degraded: counted.degraded - counts.degraded,
+            unstored: counted.unstored,
             busy: [share(0), share(1)],
         });
     }
@@ -132,17 +147,11 @@ impl Row {
         [self.server, self.redis].map(|pid| pid.map(cpu).unwrap_or_default())
     }
 
-    /// Calls of Redis, and checks answered without it, since the start of the service.
-    async fn counts(&self) -> [f64; 2] {
-        let Some(client) = &self.counts else { return [0.0; 2] };
-        let metrics = client.get("/metrics").await.expect(200).text;
-        let sum = |name: &str, labels: &[&str]| -> f64 {
-            let lines = metrics.lines().filter(|line| line.starts_with(name));
-            let lines = lines.filter(|line| labels.iter().any(|label| line.contains(label)));
-            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-        };
-        let without = ["source=\"local\"", "source=\"open\""];
-        [sum("tollgate_limiter_store_calls{", &["result"]), sum("tollgate_checks_total{", &without)]
+    async fn counts(&self) -> Counts {
+        match &self.counts {
+            Some(client) => Counts::of(&client.get("/metrics").await.expect(200).text),
+            None => Counts::default(),
+        }
     }
 
     /// The middle of the rounds.
@@ -155,5 +164,20 @@ impl Row {
     /// Whether the server had time left while the generator's core had none: requests/s tell of the generator then.
     pub(crate) fn is_bound_by_generator(&self) -> bool {
         self.median(|round| round.busy[1]) > 0.97 && self.median(|round| round.busy[0]) < 0.95
+    }
+}
+
+impl Counts {
+    fn of(metrics: &str) -> Self {
+        let sum = |name: &str, labels: &[&str]| -> f64 {
+            let lines = metrics.lines().filter(|line| line.starts_with(name));
+            let lines = lines.filter(|line| labels.iter().any(|label| line.contains(label)));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        Self {
+            calls: sum("tollgate_limiter_store_calls{", &["result"]),
+            degraded: sum("tollgate_checks_total{", &["source=\"local\"", "source=\"open\""]),
+            unstored: sum("tollgate_journal_lag_bytes{", &["stream=\"usage\""]),
+        }
     }
 }

@@ -18,6 +18,10 @@ pub(crate) const SERVER_CORE: u32 = 0;
 /// Where this process and all else runs.
 pub(crate) const REST_CORE: u32 = 1;
 
+/// A key is read anew after this long, which is longer than a run. Targets take turns: after the default of 30 s every key
+/// would be read anew in every turn, and not once in 30 s of load.
+const REFRESH_SECONDS: &str = "600";
+
 /// A service and its keys. Everything ends with it.
 pub(crate) struct Shape {
     /// The server under load.
@@ -62,6 +66,8 @@ impl Shape {
             return None;
         }
         let (postgres, redis) = (Postgres::start().await, Redis::start());
+        // It and the worker would have machines of their own. Here they catch up while the generator rests.
+        postgres.be_yielding();
         let dir = TempDir::new().expect("a temporary folder");
         let database = postgres.database().await;
         let (database_url, journal) = (database.url(), dir.path().join("journal").display().to_string());
@@ -76,10 +82,11 @@ impl Shape {
             ("worker.in_process", "false"),
             ("log.format", "json"),
             ("cache.max_keys", &held),
+            ("cache.refresh_seconds", REFRESH_SECONDS),
         ];
         let mut api = Process::api(&settings).pinned_to(SERVER_CORE);
         api.start_ready().await;
-        let mut worker = Process::worker(&settings);
+        let mut worker = Process::worker(&settings).yielding();
         worker.start_ready().await;
         keys::plans(&api.admin()).await;
         let over = keys::create(&api.admin(), keys::OVER, 1).await;

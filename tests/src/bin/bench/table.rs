@@ -17,7 +17,7 @@ pub(crate) fn print(bench: &Bench, options: &Options) {
     println!("{}, `make bench`, {}", Clock::System.now().format("%Y-%m-%d"), machine::model());
     println!(
         "{} keys embedded, {CONNECTIONS} connections, server on one core, all else on another; median of {ROUNDS} rounds of {} s\n",
-        options.keys,
+        grouped(options.keys),
         SPAN.as_secs()
     );
     println!(
@@ -40,7 +40,7 @@ fn line(row: &Row, bare: f64) {
     println!(
         "| {} | {}{} | {} | {} | {} | {} | {} | {} | {:.0} %, {:.0} % |",
         row.name,
-        grouped(row.median(|round| round.seen.per_second)),
+        grouped(row.median(|round| round.seen.per_second) as usize),
         if row.is_bound_by_generator() { " *" } else { "" },
         millis(|seen| seen.p50),
         millis(|seen| seen.p99),
@@ -63,8 +63,13 @@ fn notes(bench: &Bench) {
     for row in &bench.rows {
         let degraded: f64 = row.rounds.iter().map(|round| round.degraded).sum();
         if degraded > 0.0 {
-            println!("! {}: {degraded} checks were answered without Redis.", row.name);
+            println!("! {}: {} checks were answered without Redis.", row.name, grouped(degraded as usize));
         }
+    }
+    let unstored =
+        bench.rows.iter().filter_map(|row| row.rounds.last()).map(|round| round.unstored).fold(0.0, f64::max);
+    if unstored > 0.0 {
+        println!("Journal not yet stored in PostgreSQL, which yields to the generator: {:.1} MB", unstored / 1e6);
     }
     for connections in [CONNECTIONS, MANY] {
         if let (Some(ours), Some(script)) = (bench.row(Id::Redis(connections)), bench.row(Id::Script(connections))) {
@@ -93,8 +98,8 @@ fn logging(bench: &Bench) {
     println!(
         "Server CPU with every check logged: {:+.1} % over none; {} lines for {} checks",
         more(every),
-        grouped(written as f64),
-        grouped(every.answers as f64)
+        grouped(written),
+        grouped(every.answers)
     );
 }
 
@@ -111,8 +116,8 @@ fn millis(row: &Row, of: fn(&Seen) -> Duration) -> f64 {
 }
 
 /// A whole number with commas between its thousands.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
