@@ -135,6 +135,11 @@ impl<'a> Check<'a> {
         std::iter::once(&self.first).chain(self.others)
     }
 
+    /// How many limits all parts have together.
+    pub(crate) fn limits(&self) -> usize {
+        self.parts().map(|part| part.limits.len()).sum()
+    }
+
     pub(crate) fn first(&self) -> &Part<'a> {
         &self.first
     }

@@ -1,115 +1,123 @@
 //! One atomic step over all limits of a check: all consume or none does. The stores bring the states and take the changes;
 //! everything else is here, and pure.
-use smallvec::SmallVec;
-
 use crate::algorithm::Rolled;
 use crate::check::{Check, Part, Purpose};
-use crate::decision::{Decision, LimitStatus, Retry, Source};
+use crate::decision::{Decision, LimitStatus, Retry};
 use crate::hold::{self, Hold, HoldId, MAX_HOLDS};
 use crate::limit::{Limit, Mode};
 use crate::state::{Change, StateRef, States};
 use crate::time::Timestamp;
 
-/// Decides `check` at `now`. Limits that are not `counted` let everything through. In two passes, because nothing may be
-/// written before all limits have agreed; to roll a cell twice costs less than to remember how it was.
+/// Decides `check` in `decision`, which is open: a decision is too large to be moved about. Limits that are not `counted`
+/// let everything through. In two passes, because nothing may be written before all limits have agreed; to roll a cell twice
+/// costs less than to remember how it was.
 pub(crate) fn decide(
     check: &Check<'_>,
-    now: i64,
     counted: impl Fn(&Limit) -> bool,
     states: &mut impl States,
-) -> Decision {
-    let (first, others) = (check.first(), check.others());
-    let mut allowed = lets_through(check, first, now, &counted, states.state(0));
-    for (index, part) in others.iter().enumerate() {
-        allowed = allowed && lets_through(check, part, now, &counted, states.state(index + 1));
+    decision: &mut Decision,
+) {
+    decision.limits.reserve_exact(check.limits());
+    for (index, part) in check.parts().enumerate() {
+        ask(check, index, part, &counted, states.state(index), decision);
     }
-    let count = first.limits.len() + others.iter().map(|part| part.limits.len()).sum::<usize>();
-    let mut limits = SmallVec::with_capacity(count);
-    take(check, 0, first, allowed, now, &counted, states, &mut limits);
-    for (index, part) in others.iter().enumerate() {
-        take(check, index + 1, part, allowed, now, &counted, states, &mut limits);
-    }
-    decision(limits, allowed, now)
-}
-
-/// Whether all limits of one subject let the check through.
-fn lets_through(
-    check: &Check<'_>,
-    part: &Part<'_>,
-    now: i64,
-    counted: &impl Fn(&Limit) -> bool,
-    state: StateRef<'_>,
-) -> bool {
-    let mut allowed = true;
-    for (index, limit) in part.limits.iter().enumerate() {
-        if allowed && counted(limit) {
-            let (rolled, _) = prepare(part, index, limit, state, now);
-            allowed =
-                admits(check, limit, used(check, limit, state, &rolled, now)) && has_room(check, part, state, now);
+    let mut statuses = decision.limits.iter_mut();
+    for part in check.parts() {
+        for (limit, status) in part.limits.iter().zip(&mut statuses) {
+            take(check, part, limit, decision.allowed, counted(limit), status, states);
         }
     }
-    allowed
+    refuse(decision);
 }
 
-/// Consumes or holds the price of every limit of one subject if the check is allowed, and says where each stands then.
-#[expect(clippy::too_many_arguments, reason = "the second half of `decide`, for one of several subjects")]
-fn take(
+/// Asks the limits of one subject, and says where they stand before the check.
+#[inline(always)]
+fn ask(
     check: &Check<'_>,
     part_index: usize,
     part: &Part<'_>,
-    allowed: bool,
-    now: i64,
     counted: &impl Fn(&Limit) -> bool,
-    states: &mut impl States,
-    limits: &mut SmallVec<[LimitStatus; 4]>,
+    state: StateRef<'_>,
+    decision: &mut Decision,
 ) {
+    let now = decision.at.as_micros();
     for (index, limit) in part.limits.iter().enumerate() {
-        let state = states.state(part_index);
-        let (mut rolled, mut changed) = prepare(part, index, limit, state, now);
-        let (counted, price) = (counted(limit), limit.price(check.cost()));
-        let mut admitted = allowed || !counted;
-        let mut taken = None;
-        if !admitted {
-            admitted =
-                admits(check, limit, used(check, limit, state, &rolled, now)) && has_room(check, part, state, now);
-        } else if allowed && counted && price > 0 {
-            taken = check.holding(limit).map(|(id, life)| Hold {
-                cell: limit.id(),
-                id: id.number(),
-                amount: price,
-                until: now + life,
-            });
-            if taken.is_none() {
-                limit.quota().rule().consume(&mut rolled, price);
-                changed = true;
-            }
-        }
-        let status = with_hold(status(check, limit, state, &rolled, admitted, now), check, limit, state, taken);
-        limits.push(LimitStatus { part: byte(part_index), index: byte(index), ..status });
-        if changed && counted {
-            states.write(part_index, Change::Cell(limit.cell(&rolled)));
-        }
-        if let Some(hold) = taken {
-            states.write(part_index, Change::Hold(hold));
-        }
+        let (rolled, _) = prepare(part, index, limit, state, now);
+        let used = used(check, limit, state, &rolled, now);
+        let allowed = !counted(limit) || admits(check, limit, used) && has_room(check, part, state, now);
+        decision.allowed &= allowed;
+        decision.limits.push(LimitStatus {
+            limit: limit.quota().rule().limit(),
+            used,
+            at: now,
+            resets_at: now,
+            fits_at: i64::MIN,
+            part: byte(part_index),
+            index: byte(index),
+            allowed,
+        });
     }
 }
 
-/// A status that looked at the state before the check's own hold was there.
-fn with_hold(
-    status: LimitStatus,
+/// Consumes or holds the price of a limit if the check is allowed, and says where the limit stands then.
+#[inline(always)]
+fn take(
     check: &Check<'_>,
+    part: &Part<'_>,
     limit: &Limit,
-    state: StateRef<'_>,
-    taken: Option<Hold>,
-) -> LimitStatus {
-    let Some(Hold { cell, amount, until, .. }) = taken else { return status };
-    let used = status.used + amount;
-    if !limit.quota().rule().only_holds() {
-        return LimitStatus { used, ..status };
+    allowed: bool,
+    counted: bool,
+    status: &mut LimitStatus,
+    states: &mut impl States,
+) {
+    let (state, now, rule) = (states.state(status.part()), status.at, limit.quota().rule());
+    let (mut rolled, mut changed) = prepare(part, status.index(), limit, state, now);
+    let price = limit.price(check.cost());
+    let mut hold = None;
+    if !status.allowed {
+        status.fits_at = fits_at(check, limit, state, rolled, now);
+    } else if allowed && counted && price > 0 {
+        hold = check.holding(limit).map(|(id, life)| Hold {
+            cell: limit.id(),
+            id: id.number(),
+            amount: price,
+            until: now + life,
+        });
+        if hold.is_none() {
+            status.used = status.used.saturating_add(rule.consume(&mut rolled, price));
+            changed = true;
+        }
     }
-    let others = hold::last_end(state.holds, cell, check.purpose().hold(), status.at);
-    LimitStatus { used, resets_at: others.map_or(until, |others| others.max(until)), ..status }
+    status.resets_at = resets_at(limit, state, &rolled, now);
+    if changed && counted {
+        states.write_cell(status.part(), status.index(), &limit.cell(&rolled));
+    }
+    if let Some(hold) = hold {
+        hold_too(check, limit, states.state(status.part()).holds, hold, status);
+        states.write(status.part(), Change::Hold(hold));
+    }
+}
+
+/// The status of a limit that the check is about to hold as well.
+#[cold]
+fn hold_too(check: &Check<'_>, limit: &Limit, holds: &[Hold], hold: Hold, status: &mut LimitStatus) {
+    status.used += hold.amount;
+    if limit.quota().rule().only_holds() {
+        let others = hold::last_end(holds, hold.cell, check.purpose().hold(), status.at);
+        status.resets_at = others.map_or(hold.until, |others| others.max(hold.until));
+    }
+}
+
+/// When to come back, once every limit has said it for itself.
+#[inline]
+fn refuse(decision: &mut Decision) {
+    if !decision.allowed {
+        let (now, latest) = (decision.at.as_micros(), decision.limits.iter().map(|status| status.fits_at).max());
+        decision.retry = Some(match latest {
+            Some(i64::MAX) => Retry::Never,
+            latest => Retry::At(Timestamp::from_micros(latest.unwrap_or(now).max(now))),
+        });
+    }
 }
 
 /// The decision that a store came to, from the states it left behind: rolled here once more to the store's own `now`. Of
@@ -122,20 +130,30 @@ pub(crate) fn explain<'s>(
     state: impl Fn(usize) -> StateRef<'s>,
     unspent: u32,
 ) -> Decision {
-    let mut limits = SmallVec::new();
+    let mut decision = Decision::open(now);
+    decision.allowed = allowed;
     for (part, asked) in check.parts().enumerate() {
         let state = state(part);
         let room = allowed || has_room(check, asked, state, now);
         for (index, limit) in asked.limits.iter().enumerate() {
             let rolled = limit.quota().rule().roll(state.cell(limit.id(), index), now);
-            let admitted = allowed || room && admits(check, limit, used(check, limit, state, &rolled, now));
-            let mut status = status(check, limit, state, &rolled, admitted, now);
+            let used = used(check, limit, state, &rolled, now);
+            let admitted = allowed || room && admits(check, limit, used);
             let own = if allowed { check.holding(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
-            status.used = (status.used + own - limit.price(unspent)).max(0);
-            limits.push(LimitStatus { part: byte(part), index: byte(index), ..status });
+            decision.limits.push(LimitStatus {
+                limit: limit.quota().rule().limit(),
+                used: (used + own - limit.price(unspent)).max(0),
+                at: now,
+                resets_at: resets_at(limit, state, &rolled, now),
+                fits_at: if admitted { i64::MIN } else { fits_at(check, limit, state, rolled, now) },
+                part: byte(part),
+                index: byte(index),
+                allowed: admitted,
+            });
         }
     }
-    decision(limits, allowed, now)
+    refuse(&mut decision);
+    decision
 }
 
 /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
@@ -168,7 +186,7 @@ pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> b
                 states.write(part, change);
             }
             if changed {
-                states.write(part, Change::Cell(limit.cell(&rolled)));
+                states.write_cell(part, index, &limit.cell(&rolled));
             }
         }
     }
@@ -187,20 +205,29 @@ fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, now: i64) -
 }
 
 /// Rolls a limit's cell to `now` and raises it to the part's floors; true beside it when it must be written in any case.
-#[inline]
+/// A rolled cell stays in registers only where nothing that is called hands it over: so the rare ways return numbers.
+#[inline(always)]
 fn prepare(part: &Part<'_>, index: usize, limit: &Limit, state: StateRef<'_>, now: i64) -> (Rolled, bool) {
     let rule = limit.quota().rule();
     let mut rolled = rule.roll(state.cell(limit.id(), index), now);
     let mut changed = rolled.moved;
-    for floor in part.floors.iter().filter(|floor| floor.limit_index == index) {
-        let used = i64::try_from(floor.used).unwrap_or(i64::MAX);
-        changed |= rule.raise(&mut rolled.numbers, floor.period_start.clamped(), used);
+    if !part.floors.is_empty() {
+        let floor = floor(part, index, rolled.numbers.a);
+        changed |= rule.raise(&mut rolled.numbers, floor);
     }
     (rolled, changed)
 }
 
+/// The highest floor of a limit in the period that begins at `start`.
+#[cold]
+fn floor(part: &Part<'_>, index: usize, start: i64) -> i64 {
+    let of_limit = part.floors.iter().filter(|floor| floor.limit_index == index);
+    let floors = of_limit.filter(|floor| floor.period_start.clamped() == start).map(|floor| floor.used);
+    i64::try_from(floors.max().unwrap_or(0)).unwrap_or(i64::MAX)
+}
+
 /// What is consumed and held of a limit by all but the check's own hold.
-#[inline]
+#[inline(always)]
 fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
     let consumed = limit.quota().rule().used(rolled);
     if state.holds.is_empty() {
@@ -209,50 +236,25 @@ fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, 
     consumed.saturating_add(hold::held(state.holds, limit.id(), check.purpose().hold(), now))
 }
 
-#[inline]
+#[inline(always)]
 fn admits(check: &Check<'_>, limit: &Limit, used: i64) -> bool {
     let price = limit.price(check.cost());
     price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= limit.quota().rule().limit()
 }
 
-/// Where a limit stands, from its rolled cell after the check, without the check's own hold.
-#[inline]
-fn status(
-    check: &Check<'_>,
-    limit: &Limit,
-    state: StateRef<'_>,
-    rolled: &Rolled,
-    admitted: bool,
-    now: i64,
-) -> LimitStatus {
-    let (rule, cell, own) = (limit.quota().rule(), limit.id(), check.purpose().hold());
-    let fits_at = || {
-        let rule_fits_at = |price| rule.fits_at(rolled, price);
-        hold::fits_at(state.holds, cell, own, now, rule_fits_at, limit.price(check.cost()))
-    };
-    let held_until = if rule.only_holds() { hold::last_end(state.holds, cell, None, now) } else { None };
-    LimitStatus {
-        limit: rule.limit(),
-        used: used(check, limit, state, rolled, now),
-        at: now,
-        resets_at: held_until.unwrap_or_else(|| rule.resets_at(rolled)),
-        fits_at: if admitted { i64::MIN } else { fits_at() },
-        part: 0,
-        index: 0,
-        allowed: admitted,
-    }
+/// The earliest moment at which a limit that refuses lets the check through.
+#[cold]
+fn fits_at(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: Rolled, now: i64) -> i64 {
+    let rule_fits_at = |price| limit.quota().rule().fits_at(&rolled, price);
+    hold::fits_at(state.holds, limit.id(), check.purpose().hold(), now, rule_fits_at, limit.price(check.cost()))
 }
 
-fn decision(limits: SmallVec<[LimitStatus; 4]>, allowed: bool, now: i64) -> Decision {
-    let latest = || limits.iter().map(|status| status.fits_at).max();
-    let retry = match allowed {
-        true => None,
-        false => match latest() {
-            Some(i64::MAX) => Some(Retry::Never),
-            latest => Some(Retry::At(Timestamp::from_micros(latest.unwrap_or(now).max(now)))),
-        },
-    };
-    Decision { allowed, degraded: false, source: Source::Exact, at: Timestamp::from_micros(now), retry, limits }
+/// When a limit's window ends, its bucket is full or its last slot is free.
+#[inline(always)]
+fn resets_at(limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
+    let rule = limit.quota().rule();
+    let held_until = if rule.only_holds() { hold::last_end(state.holds, limit.id(), None, now) } else { None };
+    held_until.unwrap_or_else(|| rule.resets_at(rolled))
 }
 
 /// At most 8 parts of 32 limits.

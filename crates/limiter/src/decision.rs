@@ -62,6 +62,13 @@ pub struct LimitStatus {
 }
 
 impl Decision {
+    /// Allowed until a limit objects.
+    #[inline]
+    pub(crate) fn open(now: i64) -> Self {
+        let at = Timestamp::from_micros(now);
+        Self { allowed: true, degraded: false, source: Source::Exact, at, retry: None, limits: SmallVec::new() }
+    }
+
     /// How long to wait until the cost fits, exact to the microsecond. None when allowed, or when it never will fit.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.retry? {

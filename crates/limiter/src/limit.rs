@@ -111,7 +111,7 @@ impl Limit {
 
     /// The limit's cell, from what its rule made of it.
     pub(crate) fn cell(&self, rolled: &Rolled) -> Cell {
-        Cell { id: self.id, numbers: rolled.numbers, until: rolled.until }
+        Cell { id: self.id, numbers: rolled.numbers, until: self.quota.rule().until(rolled) }
     }
 
     /// Names the limit's cell within a subject.

@@ -94,6 +94,7 @@ pub struct Stats {
 /// A check as far as it goes without waiting.
 #[derive(Debug)]
 #[must_use]
+#[cfg_attr(not(feature = "redis"), expect(clippy::large_enum_variant, reason = "without Redis everything is decided"))]
 pub enum Begun {
     /// To its end.
     Decided(Result<Decision, Error>),
@@ -162,6 +163,7 @@ impl Limiter {
     }
 
     /// The rest of what [`begin`](Self::begin) left undecided. Takes the same check.
+    #[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "without Redis nothing is left undecided"))]
     pub async fn finish(&self, check: Check<'_>, undecided: Undecided, now: Timestamp) -> Result<Decision, Error> {
         match self {
             Self::Memory(store) => store.check(&check, now),

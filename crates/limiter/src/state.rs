@@ -27,6 +27,8 @@ pub(crate) enum Change {
 pub(crate) trait States {
     fn state(&self, part: usize) -> StateRef<'_>;
     fn write(&mut self, part: usize, change: Change);
+    /// Writes the cell of the part's limit number `index`, which mostly is its place among the cells too.
+    fn write_cell(&mut self, part: usize, index: usize, cell: &Cell);
 }
 
 impl<'s> StateRef<'s> {

@@ -11,7 +11,7 @@ pub(crate) struct Concurrency {
 
 impl Concurrency {
     pub(super) fn roll(now: i64) -> Rolled {
-        Rolled { numbers: Numbers::default(), at: now, until: now, moved: false }
+        Rolled { numbers: Numbers::default(), at: now, end: now, moved: false }
     }
 
     pub(super) fn fits_at(&self, rolled: &Rolled, price: i64) -> i64 {

@@ -1,6 +1,6 @@
 //! Fixed window: a counter that starts anew with every period, of any length or of the calendar.
 //! Cell: `a` start of the period (µs), `b` its count, `c` unused; its `until` is the period's end.
-use super::{Cell, Numbers, Rolled, take_from};
+use super::{Cell, Numbers, Rolled, add_to, take_from};
 use crate::time::Timestamp;
 use crate::window::Window;
 
@@ -19,35 +19,38 @@ impl FixedWindow {
         Self { limit, window }
     }
 
+    #[inline(always)]
     pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
         // A cell that is current says so itself: the calendar is asked only when a period ends.
         if let Some(cell) = cell
             && (cell.numbers.a..cell.until).contains(&now)
         {
-            return Rolled { numbers: cell.numbers, at: now, until: cell.until, moved: false };
+            return Rolled { numbers: cell.numbers, at: now, end: cell.until, moved: false };
         }
         let (start, end) = self.period(now);
         match cell {
             Some(cell) if cell.numbers.a == end => {
-                Rolled { numbers: cell.numbers, at: end, until: self.period(end).1, moved: false }
+                Rolled { numbers: cell.numbers, at: end, end: self.period(end).1, moved: false }
             }
             Some(cell) if cell.numbers.a > start => {
-                Rolled { numbers: Numbers { a: start, ..cell.numbers }, at: now, until: end, moved: true }
+                Rolled { numbers: Numbers { a: start, ..cell.numbers }, at: now, end, moved: true }
             }
-            _ => Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, until: end, moved: false },
+            _ => Rolled { numbers: Numbers { a: start, b: 0, c: 0 }, at: now, end, moved: false },
         }
     }
 
-    pub(super) fn raise(&self, numbers: &mut Numbers, start: i64, used: i64) -> bool {
-        let raised = start == numbers.a && used > numbers.b;
+    #[inline(always)]
+    pub(super) fn raise(&self, numbers: &mut Numbers, used: i64) -> bool {
+        let raised = used > numbers.b;
         if raised {
             numbers.b = used.min(MAX_COUNT);
         }
         raised
     }
 
-    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) {
-        numbers.b = numbers.b.saturating_add(cost).min(MAX_COUNT);
+    #[inline(always)]
+    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) -> i64 {
+        add_to(&mut numbers.b, cost, MAX_COUNT)
     }
 
     pub(super) fn give_back(&self, numbers: &mut Numbers, amount: i64, moment: i64) -> bool {
@@ -58,10 +61,11 @@ impl FixedWindow {
         match self.limit - cost {
             most if most < 0 => i64::MAX,
             most if rolled.numbers.b <= most => rolled.at,
-            _ => rolled.until,
+            _ => rolled.end,
         }
     }
 
+    #[inline(never)]
     fn period(&self, now: i64) -> (i64, i64) {
         let period = self.window.period(Timestamp::from_micros(now));
         (period.start.as_micros(), period.end.as_micros())

@@ -35,8 +35,8 @@ pub(crate) struct Rolled {
     pub(crate) numbers: Numbers,
     /// The moment the rule counts with: now, or the cell's own beginning when the clock stepped back before it.
     pub(crate) at: i64,
-    /// From when on the cell says nothing any more.
-    pub(crate) until: i64,
+    /// The end of the window that `at` is in.
+    pub(crate) end: i64,
     /// The clock went back so far that the cell was moved: it must be written even when nothing is consumed.
     pub(crate) moved: bool,
 }
@@ -52,6 +52,7 @@ pub(crate) enum Rule {
 
 impl Rule {
     /// The most that can be used at once.
+    #[inline(always)]
     pub(crate) fn limit(&self) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.limit,
@@ -81,11 +82,13 @@ impl Rule {
     }
 
     /// Whether nothing is ever consumed of it.
+    #[inline(always)]
     pub(crate) fn only_holds(&self) -> bool {
         matches!(self, Self::Concurrency(_))
     }
 
     /// The cell as of `now`. Time never goes back for a cell, unless by more than a window: then it is moved, count kept.
+    #[inline(always)]
     pub(crate) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
         match self {
             Self::SlidingWindow(rule) => rule.roll(cell, now),
@@ -95,27 +98,31 @@ impl Rule {
         }
     }
 
-    /// Raises the count of the period that starts at `start` to at least `used`; false when that changes nothing.
-    pub(crate) fn raise(&self, numbers: &mut Numbers, start: i64, used: i64) -> bool {
-        if let Self::FixedWindow(rule) = self { rule.raise(numbers, start, used) } else { false }
+    /// Raises the count of the period to at least `used`; false when that changes nothing.
+    #[inline(always)]
+    pub(crate) fn raise(&self, numbers: &mut Numbers, used: i64) -> bool {
+        if let Self::FixedWindow(rule) = self { rule.raise(numbers, used) } else { false }
     }
 
     /// What was consumed; what is held comes on top.
+    #[inline(always)]
     pub(crate) fn used(&self, rolled: &Rolled) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.used(rolled),
             Self::FixedWindow(_) => rolled.numbers.b,
-            Self::TokenBucket(rule) => rule.used(rolled),
+            Self::TokenBucket(rule) => rule.used(&rolled.numbers),
             Self::Concurrency(_) => 0,
         }
     }
 
-    pub(crate) fn consume(&self, rolled: &mut Rolled, price: i64) {
+    /// Consumes; returns by how much that raises what is used.
+    #[inline(always)]
+    pub(crate) fn consume(&self, rolled: &mut Rolled, price: i64) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.consume(&mut rolled.numbers, price),
             Self::FixedWindow(rule) => rule.consume(&mut rolled.numbers, price),
-            Self::TokenBucket(rule) => rule.consume(rolled, price),
-            Self::Concurrency(_) => {}
+            Self::TokenBucket(rule) => rule.consume(&mut rolled.numbers, price),
+            Self::Concurrency(_) => 0,
         }
     }
 
@@ -124,7 +131,7 @@ impl Rule {
         match self {
             Self::SlidingWindow(rule) => rule.give_back(&mut rolled.numbers, amount, moment),
             Self::FixedWindow(rule) => rule.give_back(&mut rolled.numbers, amount, moment),
-            Self::TokenBucket(rule) => rule.give_back(rolled, amount),
+            Self::TokenBucket(rule) => rule.give_back(&mut rolled.numbers, amount),
             Self::Concurrency(_) => false,
         }
     }
@@ -140,10 +147,21 @@ impl Rule {
     }
 
     /// When the window of a rolled cell ends, or its bucket is full.
+    #[inline(always)]
     pub(crate) fn resets_at(&self, rolled: &Rolled) -> i64 {
         match self {
-            Self::SlidingWindow(rule) => rule.resets_at(rolled),
-            Self::FixedWindow(_) | Self::TokenBucket(_) | Self::Concurrency(_) => rolled.until,
+            Self::SlidingWindow(_) | Self::FixedWindow(_) | Self::Concurrency(_) => rolled.end,
+            Self::TokenBucket(rule) => rule.full_at(rolled),
+        }
+    }
+
+    /// From when on a rolled cell says nothing any more.
+    #[inline(always)]
+    pub(crate) fn until(&self, rolled: &Rolled) -> i64 {
+        match self {
+            Self::SlidingWindow(rule) => rolled.end + rule.window,
+            Self::FixedWindow(_) | Self::Concurrency(_) => rolled.end,
+            Self::TokenBucket(rule) => rule.full_at(rolled),
         }
     }
 }
@@ -151,6 +169,14 @@ impl Rule {
 /// For a dividend of 0 or more and a divisor above 0.
 fn ceil_div(dividend: i64, divisor: i64) -> i64 {
     (dividend + divisor - 1) / divisor
+}
+
+/// Raises a count, not above `most`; returns by how much.
+#[inline(always)]
+fn add_to(count: &mut i64, amount: i64, most: i64) -> i64 {
+    let before = *count;
+    *count = before.saturating_add(amount).min(most);
+    *count - before
 }
 
 /// Lowers a count, not below 0; false when it was 0.

@@ -1,6 +1,6 @@
 //! Sliding window: all of the current window plus the part of the previous one that still overlaps, taken as evenly spread.
 //! Cell: `a` start of the current window (µs), `b` count of the previous window, `c` count of the current one.
-use super::{Cell, Numbers, Rolled, ceil_div, take_from};
+use super::{Cell, Numbers, Rolled, add_to, ceil_div, take_from};
 
 /// The window is divided into at most this many ticks: a count below 2^32 times a tick number stays below 2^53.
 const MAX_TICKS: i64 = 1 << 20;
@@ -26,6 +26,7 @@ impl SlidingWindow {
         Self { limit, window, tick, ticks: ceil_div(window, tick) }
     }
 
+    #[inline(always)]
     pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
         // A cell that is current says so itself: dividing costs more than all the rest.
         if let Some(cell) = cell
@@ -45,10 +46,12 @@ impl SlidingWindow {
         }
     }
 
+    #[inline(always)]
     fn rolled(&self, numbers: Numbers, at: i64, moved: bool) -> Rolled {
-        Rolled { numbers, at, until: numbers.a + 2 * self.window, moved }
+        Rolled { numbers, at, end: numbers.a + self.window, moved }
     }
 
+    #[inline(always)]
     pub(super) fn used(&self, rolled: &Rolled) -> i64 {
         let Numbers { a, b, c } = rolled.numbers;
         if b == 0 {
@@ -58,8 +61,9 @@ impl SlidingWindow {
         ceil_div(b * left, self.ticks) + c
     }
 
-    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) {
-        numbers.c = numbers.c.saturating_add(cost).min(MAX_COUNT);
+    #[inline(always)]
+    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) -> i64 {
+        add_to(&mut numbers.c, cost, MAX_COUNT)
     }
 
     pub(super) fn give_back(&self, numbers: &mut Numbers, amount: i64, moment: i64) -> bool {
@@ -91,9 +95,5 @@ impl SlidingWindow {
     fn slid_out(&self, end: i64, count: i64, most: i64) -> i64 {
         let ticks = if count == 0 { self.ticks } else { (most * self.ticks / count).min(self.ticks) };
         end - (ticks * self.tick).min(self.window)
-    }
-
-    pub(super) fn resets_at(&self, rolled: &Rolled) -> i64 {
-        rolled.numbers.a + self.window
     }
 }

@@ -1,6 +1,6 @@
 //! Token bucket, as GCRA: a bucket of `burst` tokens that refills evenly, exact in integers. Cell: `a` when it was last
 //! rolled (µs), `b` what is missing from a full bucket, in parts of a token, `c` how many parts a token has.
-use super::{Cell, Numbers, Rolled, ceil_div};
+use super::{Cell, Numbers, Rolled, ceil_div, take_from};
 
 /// Parts in a full bucket stay below this, so that sums of two stay exact in a Lua double.
 const MAX_PARTS: i128 = 1 << 52;
@@ -35,15 +35,14 @@ impl TokenBucket {
         Self { limit, window, burst, token, flow }
     }
 
+    #[inline(always)]
     pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
         let Some(Cell { numbers: Numbers { a, b, c }, .. }) = cell.copied() else {
             return self.rolled(now, 0, false);
         };
         let missing = self.in_parts(b, c);
         if now >= a {
-            let elapsed = now - a;
-            let missing = if elapsed >= ceil_div(missing, self.flow) { 0 } else { missing - elapsed * self.flow };
-            self.rolled(now, missing, false)
+            self.rolled(now, (missing - (now - a).saturating_mul(self.flow)).max(0), false)
         } else if a - now <= self.window {
             self.rolled(a, missing, false)
         } else {
@@ -63,25 +62,35 @@ impl TokenBucket {
         missing.min(self.burst * self.token)
     }
 
+    #[inline(always)]
     fn rolled(&self, at: i64, missing: i64, moved: bool) -> Rolled {
-        let numbers = Numbers { a: at, b: missing, c: self.token };
-        Rolled { numbers, at, until: at + ceil_div(missing, self.flow), moved }
+        Rolled { numbers: Numbers { a: at, b: missing, c: self.token }, at, end: at, moved }
     }
 
-    pub(super) fn used(&self, rolled: &Rolled) -> i64 {
-        ceil_div(rolled.numbers.b, self.token)
+    /// When nothing is missing any more.
+    pub(super) fn full_at(&self, rolled: &Rolled) -> i64 {
+        rolled.numbers.a + ceil_div(rolled.numbers.b, self.flow)
     }
 
-    pub(super) fn consume(&self, rolled: &mut Rolled, cost: i64) {
-        let missing = rolled.numbers.b + cost.min(self.burst) * self.token;
-        *rolled = self.rolled(rolled.at, missing.min(self.burst * self.token), rolled.moved);
+    #[inline(always)]
+    pub(super) fn used(&self, numbers: &Numbers) -> i64 {
+        ceil_div(numbers.b, self.token)
     }
 
-    pub(super) fn give_back(&self, rolled: &mut Rolled, amount: i64) -> bool {
-        let missing = (rolled.numbers.b - amount.min(self.burst) * self.token).max(0);
-        let changed = missing < rolled.numbers.b;
-        *rolled = self.rolled(rolled.at, missing, rolled.moved);
-        changed
+    /// A bucket with room for it is used by as much more: only what overflows has to be found out.
+    #[inline(always)]
+    pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) -> i64 {
+        let (before, full) = (*numbers, self.burst * self.token);
+        numbers.b = (before.b + cost.min(self.burst) * self.token).min(full);
+        if numbers.b - before.b == cost.saturating_mul(self.token) {
+            cost
+        } else {
+            self.used(numbers) - self.used(&before)
+        }
+    }
+
+    pub(super) fn give_back(&self, numbers: &mut Numbers, amount: i64) -> bool {
+        take_from(&mut numbers.b, amount.min(self.burst) * self.token)
     }
 
     pub(super) fn fits_at(&self, rolled: &Rolled, cost: i64) -> i64 {

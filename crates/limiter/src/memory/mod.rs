@@ -5,13 +5,13 @@ mod snapshot;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
+use crate::algorithm::Cell;
 use crate::check::{Check, Part};
 use crate::decide::{decide, settle};
 use crate::decision::Decision;
 use crate::error::Error;
-#[cfg(feature = "redis")]
 use crate::limit::Limit;
 use crate::limiter::Stats;
 use crate::state::{Change, StateRef, States};
@@ -42,17 +42,18 @@ impl MemoryStore {
     /// Decides and consumes under one shard's lock.
     pub(crate) fn check(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         check.validate()?;
-        Ok(self.on_states(check, now, |now, held| {
-            // Counted under the lock that is held anyway: an atomic of its own would cost a tenth of the check.
-            held.shard.count_check();
-            decide(check, now, |_| true, held)
-        }))
+        let mut decision = Decision::open(now.clamped());
+        self.decide(check, |_| true, &mut decision);
+        Ok(decision)
     }
 
-    /// The same for a valid check, over those limits only that are `counted`.
-    #[cfg(feature = "redis")]
-    pub(crate) fn decide(&self, check: &Check<'_>, now: Timestamp, counted: impl Fn(&Limit) -> bool) -> Decision {
-        self.on_states(check, now, |now, states| decide(check, now, counted, states))
+    /// The same for a valid check, over those limits only that are `counted`, in `decision`, which is open.
+    pub(crate) fn decide(&self, check: &Check<'_>, counted: impl Fn(&Limit) -> bool, decision: &mut Decision) {
+        self.on_states(check, decision.at, |_, held| {
+            // Counted under the lock that is held anyway: an atomic of its own would cost a tenth of the check.
+            held.shard.count_check();
+            decide(check, counted, held, decision);
+        });
     }
 
     /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
@@ -64,12 +65,12 @@ impl MemoryStore {
     /// Runs `step` on the states of the check's subjects, under their shard's lock.
     fn on_states<T>(&self, check: &Check<'_>, now: Timestamp, step: impl FnOnce(i64, &mut Held<'_>) -> T) -> T {
         let now = now.clamped();
-        let mut shard = self.shard(&check.first().subject);
+        let (first, others) = (check.first(), check.others());
+        let mut shard = self.shard(&first.subject);
         let before = shard.len();
-        let find = |part: &Part<'_>| (part.subject.hash(), shard.find(part.subject.hash()));
-        let mut subjects = smallvec![find(check.first())];
-        subjects.extend(check.others().iter().map(find));
-        let mut held = Held { shard: &mut shard, subjects, written: false, now };
+        let mut held = Held { shard: &mut shard, check, places: SmallVec::new(), written: false, now };
+        held.find(first);
+        others.iter().for_each(|part| held.find(part));
         let outcome = step(now, &mut held);
         if held.finish() {
             self.make_room(&mut shard, before, now);
@@ -123,7 +124,8 @@ impl MemoryStore {
 /// The states of a check's subjects, while their shard is locked.
 struct Held<'a> {
     shard: &'a mut Shard,
-    subjects: SmallVec<[([u64; 2], Option<Place>); 2]>,
+    check: &'a Check<'a>,
+    places: SmallVec<[Option<Place>; 2]>,
     written: bool,
     now: i64,
 }
@@ -132,24 +134,48 @@ impl Held<'_> {
     /// Forgets subjects that have no state left. True when anything was written.
     fn finish(self) -> bool {
         if self.written {
-            for (_, place) in &self.subjects {
-                place.map(|place| self.shard.tidy(place));
+            for place in self.places.into_iter().flatten() {
+                self.shard.tidy(place);
             }
         }
         self.written
     }
+
+    /// Looks for the next part's subject.
+    #[inline]
+    fn find(&mut self, part: &Part<'_>) {
+        self.places.push(self.shard.find(part.subject.hash()));
+    }
+
+    /// Where a part's subject is from now on, since something is to be written there.
+    #[inline]
+    fn place(&mut self, part: usize) -> Option<Place> {
+        self.written = true;
+        let place = self.places.get_mut(part)?;
+        if place.is_none() {
+            *place = self.check.parts().nth(part).map(|part| self.shard.insert(part.subject.hash()));
+        }
+        *place
+    }
 }
 
 impl States for Held<'_> {
+    #[inline]
     fn state(&self, part: usize) -> StateRef<'_> {
-        self.shard.state(self.subjects.get(part).and_then(|(_, place)| *place))
+        self.shard.state(self.places.get(part).copied().flatten())
     }
 
     fn write(&mut self, part: usize, change: Change) {
-        let Some((hash, place)) = self.subjects.get_mut(part) else { return };
-        let place = *place.get_or_insert_with(|| self.shard.insert(*hash));
-        self.shard.apply(place, change, self.now);
-        self.written = true;
+        if let Some(place) = self.place(part) {
+            self.shard.apply(place, change, self.now);
+        }
+    }
+
+    #[inline]
+    fn write_cell(&mut self, part: usize, index: usize, cell: &Cell) {
+        if let Some(place) = self.place(part) {
+            self.shard.write(place, index, cell, self.now);
+        }
     }
 }
 

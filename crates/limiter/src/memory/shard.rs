@@ -16,14 +16,11 @@ const NONE: u32 = u32::MAX;
 /// Ids of cells have 52 bits.
 const NO_CELL: Cell = Cell { id: u64::MAX, numbers: Numbers { a: 0, b: 0, c: 0 }, until: i64::MIN };
 
-/// Part of the hash beside the entry's place: a probe that misses does not touch the entry.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    tag: u32,
-    entry: u32,
-}
+/// A slot of the index: as many low bits as the index is long say which entry, the others are the entry's tag's. So it is
+/// small, and a probe that misses seldom touches an entry. No entry has the number of which all bits are set.
+type Slot = u32;
 
-const VACANT: Slot = Slot { tag: 0, entry: NONE };
+const VACANT: Slot = u32::MAX;
 
 /// A subject, in one cache line. It keeps 96 of its 128 bits of hash: a million subjects share any with a probability of
 /// 2^-57.
@@ -31,6 +28,7 @@ const VACANT: Slot = Slot { tag: 0, entry: NONE };
 #[repr(align(64))]
 struct Entry {
     hash: u64,
+    /// Finds the entry in the index.
     tag: u32,
     /// The shard's count of writes when this was written last; a free entry's is the next free one.
     written: u32,
@@ -101,12 +99,23 @@ impl Entry {
         }
     }
 
+    #[inline(never)]
     fn write(&mut self, cell: Cell, now: i64) {
         let rest = self.more.iter_mut().flat_map(|more| &mut more.cells);
         match std::iter::once(&mut self.first).chain(rest).find(|held| held.id == cell.id) {
             Some(held) => *held = cell,
             None => self.append(cell, now),
         }
+    }
+
+    /// The cell called `id`, if it is the one at `guess`.
+    #[inline(always)]
+    fn guessed(&mut self, id: u64, guess: usize) -> Option<&mut Cell> {
+        let cell = match guess.checked_sub(1) {
+            None => &mut self.first,
+            Some(guess) => self.more.as_mut()?.cells.get_mut(guess)?,
+        };
+        (cell.id == id).then_some(cell)
     }
 
     /// Adds a cell. Dead cells go first, and the one that ends first when there are too many.
@@ -144,6 +153,7 @@ impl Shard {
     }
 
     /// A subject's state; an empty one when it is not held.
+    #[inline(always)]
     pub(super) fn state(&self, place: Option<Place>) -> StateRef<'_> {
         place.map_or(StateRef::default(), |Place(entry)| self.entries[entry as usize].state())
     }
@@ -155,27 +165,47 @@ impl Shard {
     }
 
     /// Where a subject is held.
+    #[inline(always)]
     pub(super) fn find(&self, hash: [u64; 2]) -> Option<Place> {
-        let tag = tag(hash);
+        let (tag, mask) = (tag(hash), self.mask());
         let mut at = self.home(tag);
         loop {
             let slot = self.index[at];
-            if slot.entry == NONE {
+            if slot == VACANT {
                 return None;
             }
-            if slot.tag == tag && self.entries[slot.entry as usize].hash == hash[0] {
-                return Some(Place(slot.entry));
+            if (slot ^ tag) & !mask == 0 {
+                let entry = &self.entries[(slot & mask) as usize];
+                if entry.hash == hash[0] && entry.tag == tag {
+                    return Some(Place(slot & mask));
+                }
             }
             at = self.after(at);
         }
     }
 
     /// Changes the state of a subject that was not forgotten since it was found.
-    pub(super) fn apply(&mut self, Place(entry): Place, change: Change, now: i64) {
+    pub(super) fn apply(&mut self, place: Place, change: Change, now: i64) {
+        self.written(place).apply(change, now);
+    }
+
+    /// Writes a cell; it is looked for at `guess` first.
+    #[inline(always)]
+    pub(super) fn write(&mut self, place: Place, guess: usize, cell: &Cell, now: i64) {
+        let entry = self.written(place);
+        match entry.guessed(cell.id, guess) {
+            Some(held) => *held = *cell,
+            None => entry.write(*cell, now),
+        }
+    }
+
+    /// The entry at `place`, as the one that was written last.
+    #[inline(always)]
+    fn written(&mut self, Place(entry): Place) -> &mut Entry {
         self.writes = self.writes.wrapping_add(1);
         let entry = &mut self.entries[entry as usize];
         entry.written = self.writes;
-        entry.apply(change, now);
+        entry
     }
 
     /// Forgets a subject that has no state left.
@@ -248,7 +278,7 @@ impl Shard {
                 free
             }
         };
-        self.place(Slot { tag: tag(hash), entry });
+        self.place(entry);
         self.held += 1;
         Place(entry)
     }
@@ -261,26 +291,29 @@ impl Shard {
         self.held -= 1;
     }
 
-    fn place(&mut self, slot: Slot) {
-        let mut at = self.home(slot.tag);
-        while self.index[at].entry != NONE {
+    /// Puts an entry into the index.
+    fn place(&mut self, entry: u32) {
+        let tag = self.entries[entry as usize].tag;
+        let mut at = self.home(tag);
+        while self.index[at] != VACANT {
             at = self.after(at);
         }
-        self.index[at] = slot;
+        self.index[at] = tag & !self.mask() | entry;
     }
 
     /// Takes an entry out of the index and moves up what was displaced by it, so that no probe ends early.
     fn unplace(&mut self, entry: u32) {
+        let mask = self.mask();
+        let slot = self.entries[entry as usize].tag & !mask | entry;
         let mut hole = self.home(self.entries[entry as usize].tag);
-        while self.index[hole].entry != entry {
+        while self.index[hole] != slot {
             hole = self.after(hole);
         }
         let mut next = self.after(hole);
-        while self.index[next].entry != NONE {
-            let home = self.home(self.index[next].tag);
-            let mask = self.index.len() - 1;
-            let displaced = next.wrapping_sub(home) & mask;
-            if displaced >= (next.wrapping_sub(hole) & mask) {
+        while self.index[next] != VACANT {
+            let home = self.home(self.entries[(self.index[next] & mask) as usize].tag);
+            let displaced = next.wrapping_sub(home) & mask as usize;
+            if displaced >= (next.wrapping_sub(hole) & mask as usize) {
                 self.index[hole] = self.index[next];
                 hole = next;
             }
@@ -290,15 +323,21 @@ impl Shard {
     }
 
     fn grow(&mut self) {
+        let mask = self.mask();
         let old = std::mem::take(&mut self.index);
         self.index = vec![VACANT; old.len() * 2];
-        for slot in old.into_iter().filter(|slot| slot.entry != NONE) {
-            self.place(slot);
+        for slot in old.into_iter().filter(|slot| *slot != VACANT) {
+            self.place(slot & mask);
         }
     }
 
+    /// The bits of a slot that say which entry. The index is far shorter than 2^32: see `insert`.
+    fn mask(&self) -> u32 {
+        (self.index.len() - 1) as u32
+    }
+
     fn home(&self, tag: u32) -> usize {
-        tag as usize & (self.index.len() - 1)
+        (tag & self.mask()) as usize
     }
 
     fn after(&self, at: usize) -> usize {

@@ -217,7 +217,8 @@ impl Shard {
         }
         let cells = check.parts().filter_map(|part| known(&part.subject)).map(|known| known.cells.as_slice());
         let mut states = Unwritten { cells: cells.collect(), changed: false };
-        let decision = decide(check, now, |_| true, &mut states);
+        let mut decision = Decision::open(now);
+        decide(check, |_| true, &mut states, &mut decision);
         // A floor or a step back of the clock would have to be written: the store must hear of it.
         (!decision.allowed && !states.changed).then_some(decision)
     }
@@ -270,6 +271,10 @@ impl crate::state::States for Unwritten<'_> {
     }
 
     fn write(&mut self, _: usize, _: Change) {
+        self.changed = true;
+    }
+
+    fn write_cell(&mut self, _: usize, _: usize, _: &Cell) {
         self.changed = true;
     }
 }

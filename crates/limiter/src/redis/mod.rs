@@ -121,9 +121,10 @@ impl RedisStore {
             return Err(Error::Unavailable { retry_after: TRY_AGAIN });
         }
         self.degraded.fetch_add(1, Ordering::Relaxed);
-        let decision = self.local.decide(check, now, |limit| limit.on_failure() == OnFailure::Local);
         let source = if policies().any(|policy| policy == OnFailure::Local) { Source::Local } else { Source::Open };
-        Ok(Decision { degraded: true, source, ..decision })
+        let mut decision = Decision { degraded: true, source, ..Decision::open(now.clamped()) };
+        self.local.decide(check, |limit| limit.on_failure() == OnFailure::Local, &mut decision);
+        Ok(decision)
     }
 
     pub(crate) async fn reset(&self, subject: Subject) -> Result<(), Error> {
