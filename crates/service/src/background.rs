@@ -112,6 +112,7 @@ async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
     let mut seen = None;
     loop {
         ticks.tick().await;
+        let now = service.clock().micros();
         let looked = match seen {
             None => service.repository().revision().await.inspect(|_| service.cache().forget_all()),
             Some(revision) => service.repository().changes_since(revision).await.map(|changes| {
@@ -126,7 +127,10 @@ async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
             }),
         };
         match looked {
-            Ok(revision) => seen = Some(revision),
+            Ok(revision) => {
+                seen = Some(revision);
+                service.cache().confirm(now);
+            }
             Err(error) => tracing::debug!(%error, "looking for changed keys"),
         }
         let held = i64::try_from(service.cache().len()).unwrap_or(i64::MAX);

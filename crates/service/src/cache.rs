@@ -10,7 +10,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -40,7 +40,7 @@ pub struct Bounds {
     pub max_unknown: usize,
     /// Age from which an entry is read anew.
     pub refresh_after: i64,
-    /// Age up to which an entry is served at all.
+    /// How long an entry is served at all after it was last known to be what the database has.
     pub stale_after: i64,
     /// How long an unknown secret is remembered.
     pub unknown_for: i64,
@@ -82,6 +82,8 @@ pub struct KeyCache {
     /// Moves with every invalidation: what was read before one is served once but not kept.
     generation: AtomicU64,
     len: AtomicUsize,
+    /// When every entry that is still held was last known to be what the database has.
+    confirmed_at: AtomicI64,
 }
 
 impl KeyCache {
@@ -93,6 +95,7 @@ impl KeyCache {
             bounds,
             generation: AtomicU64::new(0),
             len: AtomicUsize::new(0),
+            confirmed_at: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -100,11 +103,13 @@ impl KeyCache {
     pub fn get(&self, lookup: &Lookup, now: i64) -> Cached {
         let mut shard = self.shard(lookup);
         if let Some(known) = shard.known.get_mut(lookup) {
-            let age = now.saturating_sub(known.loaded_at);
-            if age < self.bounds.refresh_after || (known.refreshing && age < self.bounds.stale_after) {
+            let confirmed_at = known.loaded_at.max(self.confirmed_at.load(Ordering::Relaxed));
+            let is_served = now.saturating_sub(confirmed_at) < self.bounds.stale_after;
+            let is_old = now.saturating_sub(known.loaded_at) >= self.bounds.refresh_after;
+            if is_served && (known.refreshing || !is_old) {
                 return Cached::Fresh(known.entry.clone());
             }
-            if age < self.bounds.stale_after {
+            if is_served {
                 known.refreshing = true;
                 return Cached::Stale(known.entry.clone());
             }
@@ -171,6 +176,11 @@ impl KeyCache {
             shard.known.retain(|_, known| !changed(&known.entry));
             self.len.fetch_sub(before - shard.known.len(), Ordering::Relaxed);
         }
+    }
+
+    /// Notes that at `at` nothing else had changed than what was forgotten.
+    pub fn confirm(&self, at: i64) {
+        self.confirmed_at.fetch_max(at, Ordering::Relaxed);
     }
 
     /// Forgets every entry that was read before now: what changed since is not known.
@@ -343,6 +353,9 @@ mod tests {
         assert!(cache.load(lookup(1), 30, async { Err(Error::database_down()) }).await.is_err());
         assert!(matches!(cache.get(&lookup(1), 31), Cached::Stale(_)), "the next caller tries again");
         assert!(matches!(cache.get(&lookup(1), 600), Cached::Miss), "too old to be served at all");
+        cache.confirm(500);
+        assert!(matches!(cache.get(&lookup(1), 1_099), Cached::Fresh(_) | Cached::Stale(_)));
+        assert!(matches!(cache.get(&lookup(1), 1_100), Cached::Miss), "the database has been away for too long");
     }
 
     #[tokio::test]
