@@ -82,9 +82,10 @@ impl Bench {
         let wants_many = options.wants(Group::Redis);
         let Some(shape) = Shape::production(if wants_many { options.subjects } else { 1 }).await else { return };
         let mut row = |id, name: String, load| {
-            let (server, redis) = (Some(shape.api.pid()), shape.redis.as_ref().map(Redis::pid));
+            let server = Some(shape.api.pid());
+            let [redis, queue] = [&shape.redis, &shape.queue].map(|redis| redis.as_ref().map(Redis::pid));
             let counts = Some(shape.api.client());
-            self.rows.push(Row { server, redis, counts, ..Row::new(id, name, Work::Closed(load)) });
+            self.rows.push(Row { server, redis, queue, counts, ..Row::new(id, name, Work::Closed(load)) });
         };
         if wants_many {
             let requests = Rc::new(load::requests(&shape.far));
@@ -151,8 +152,14 @@ impl Bench {
         let bare = self.row(Id::Bytes).expect("the bare handler is always measured");
         let paced = |row: &Row, id, name: &str| {
             let Work::Closed(load) = &row.work else { unreachable!("both are closed loops") };
-            let (server, redis, counts) = (row.server, row.redis, row.counts.clone());
-            Row { server, redis, counts, ..Row::new(id, name, Work::Paced(load.clone(), half)) }
+            let counts = row.counts.clone();
+            Row {
+                server: row.server,
+                redis: row.redis,
+                queue: row.queue,
+                counts,
+                ..Row::new(id, name, Work::Paced(load.clone(), half))
+            }
         };
         let name = format!("{}, at half of its most", redis.name);
         let mut pair =

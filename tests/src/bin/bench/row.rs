@@ -61,6 +61,8 @@ pub(crate) struct Row {
     pub(crate) server: Option<u32>,
     /// The Redis behind it.
     pub(crate) redis: Option<u32>,
+    /// The Redis that carries its jobs.
+    pub(crate) queue: Option<u32>,
     /// The service, where it counts its calls of Redis.
     pub(crate) counts: Option<Client>,
     pub(crate) rounds: Vec<Round>,
@@ -75,6 +77,8 @@ pub(crate) struct Round {
     pub(crate) server: f64,
     /// The same of Redis.
     pub(crate) redis: f64,
+    /// The same of the queue's Redis.
+    pub(crate) queue: f64,
     /// Calls of Redis that decided checks, per answer.
     pub(crate) calls: f64,
     /// Answers that the service gave without Redis.
@@ -98,7 +102,17 @@ struct Counts {
 
 impl Row {
     pub(crate) fn new(id: Id, name: impl Into<String>, work: Work) -> Self {
-        Self { id, name: name.into(), work, server: None, redis: None, counts: None, rounds: Vec::new(), answers: 0 }
+        Self {
+            id,
+            name: name.into(),
+            work,
+            server: None,
+            redis: None,
+            queue: None,
+            counts: None,
+            rounds: Vec::new(),
+            answers: 0,
+        }
     }
 
     /// Touches every subject once, and then loads for a while.
@@ -127,6 +141,7 @@ impl Row {
             seen,
             server: per_million(cpus[0] - before.0[0]),
             redis: per_million(cpus[1] - before.0[1]),
+            queue: per_million(cpus[2] - before.0[2]),
             calls: (counted.calls - counts.calls) / seen.answers as f64,
             degraded: counted.degraded - counts.degraded,
             unstored: counted.unstored,
@@ -143,8 +158,8 @@ impl Row {
         seen.expect("every request is answered")
     }
 
-    fn cpus(&self) -> [Duration; 2] {
-        [self.server, self.redis].map(|pid| pid.map(cpu).unwrap_or_default())
+    fn cpus(&self) -> [Duration; 3] {
+        [self.server, self.redis, self.queue].map(|pid| pid.map(cpu).unwrap_or_default())
     }
 
     async fn counts(&self) -> Counts {
@@ -159,6 +174,11 @@ impl Row {
         let mut values: Vec<_> = self.rounds.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
+    }
+
+    /// Share of the server's core that went to others, the other servers that stay up included.
+    pub(crate) fn taken(&self) -> f64 {
+        self.median(|round| round.busy[0] - round.server * round.seen.per_second / 1e6)
     }
 
     /// Whether the server had time left while the generator's core had none: requests/s tell of the generator then.

@@ -32,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) over: Vec<String>,
     /// Where its counters are.
     pub(crate) redis: Option<Redis>,
+    /// What carries its jobs. A server of its own, so that the counters' cost can be told from the jobs'.
+    pub(crate) queue: Option<Redis>,
     _worker: Option<Process>,
     _database: Option<(Database, Postgres)>,
     _dir: TempDir,
@@ -56,7 +58,7 @@ impl Shape {
         api.start_ready().await;
         keys::plans(&api.admin()).await;
         let far = keys::create(&api.admin(), keys::FAR, count).await;
-        Self { api, far, over: Vec::new(), redis: None, _worker: None, _database: None, _dir: dir }
+        Self { api, far, over: Vec::new(), redis: None, queue: None, _worker: None, _database: None, _dir: dir }
     }
 
     /// PostgreSQL, Redis, a worker of its own. None, said aloud, where PostgreSQL or Redis is not installed.
@@ -65,19 +67,19 @@ impl Shape {
             eprintln!("PostgreSQL or Redis is not installed: the service on Redis is not measured");
             return None;
         }
-        let (postgres, redis) = (Postgres::start().await, Redis::start());
+        let (postgres, redis, queue) = (Postgres::start().await, Redis::start(), Redis::start());
         // It and the worker would have machines of their own. Here they catch up while the generator rests.
         postgres.be_yielding();
         let dir = TempDir::new().expect("a temporary folder");
         let database = postgres.database().await;
         let (database_url, journal) = (database.url(), dir.path().join("journal").display().to_string());
-        let (limiter, queue) = (redis.url(0), redis.url(1));
+        let (limiter_url, queue_url) = (redis.url(0), queue.url(0));
         // Twice the keys: they are not spread quite evenly over the cache's parts.
         let held = (2 * count).max(1_000).to_string();
         let settings = [
             ("database.url", database_url.as_str()),
-            ("limiter.url", &limiter),
-            ("queue.url", &queue),
+            ("limiter.url", &limiter_url),
+            ("queue.url", &queue_url),
             ("journal.dir", &journal),
             ("worker.in_process", "false"),
             ("log.format", "json"),
@@ -91,8 +93,8 @@ impl Shape {
         keys::plans(&api.admin()).await;
         let over = keys::create(&api.admin(), keys::OVER, 1).await;
         let far = keys::copy(&api.admin(), &database_url, keys::FAR, count).await;
-        let (worker, database) = (Some(worker), Some((database, postgres)));
-        Some(Self { api, far, over, redis: Some(redis), _worker: worker, _database: database, _dir: dir })
+        let (redis, queue, _worker, _database) = (Some(redis), Some(queue), Some(worker), Some((database, postgres)));
+        Some(Self { api, far, over, redis, queue, _worker, _database, _dir: dir })
     }
 
     /// Where it listens.

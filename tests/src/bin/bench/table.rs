@@ -12,6 +12,9 @@ use crate::{
     row::{Id, Row},
 };
 
+/// Servers that wait for their turn ship usage, write snapshots and look for changes meanwhile.
+const MOST_TAKEN: f64 = 0.15;
+
 /// Prints all of it.
 pub(crate) fn print(bench: &Bench, options: &Options) {
     println!("{}, `make bench`, {}", Clock::System.now().format("%Y-%m-%d"), machine::model());
@@ -60,6 +63,13 @@ fn notes(bench: &Bench) {
             "* The generator's core was full and the server's was not: a faster generator would have seen more requests/s."
         );
     }
+    let taken = bench.rows.iter().filter(|row| row.server.is_some()).map(Row::taken).fold(0.0, f64::max);
+    if taken > MOST_TAKEN {
+        println!(
+            "! Others took up to {:.0} % of the server's core: only the processor seconds can be relied on.",
+            taken * 100.0
+        );
+    }
     for row in &bench.rows {
         let degraded: f64 = row.rounds.iter().map(|round| round.degraded).sum();
         if degraded > 0.0 {
@@ -80,6 +90,9 @@ fn notes(bench: &Bench) {
     if let (Some(ours), Some(counted)) = (bench.row(Id::Redis(CONNECTIONS)), bench.row(Id::Counted)) {
         let (of_redis, of_server) = (redis(ours) / redis(counted), server(ours) / server(counted));
         println!("A check / a bare handler with one EVALSHA: Redis CPU {of_redis:.2}, server CPU {of_server:.2}");
+    }
+    for row in bench.rows.iter().filter(|row| row.queue.is_some()) {
+        println!("{}: the queue's Redis {:.2} s per million", row.name, row.median(|round| round.queue));
     }
     logging(bench);
     if let (Some(bare), Some(ours)) = (bench.row(Id::PacedBare), bench.row(Id::PacedRedis)) {
