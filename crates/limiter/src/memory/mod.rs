@@ -1,4 +1,5 @@
 //! Counters in this process: 256 shards, one per partition, so that all subjects of a check lie behind one short lock.
+mod entry;
 mod shard;
 mod snapshot;
 

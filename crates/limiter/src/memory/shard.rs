@@ -1,48 +1,20 @@
 //! The subjects of one partition: a slab of entries and an open-addressed index into it.
 #![expect(clippy::indexing_slicing, reason = "every index comes from this shard's own tables, which only grow")]
-use smallvec::SmallVec;
-
-use crate::algorithm::{Cell, Numbers};
-use crate::hold::Hold;
+use crate::algorithm::Cell;
 use crate::state::{Change, StateRef};
 
-/// Most cells of a subject; past it the one that ends first is dropped. The script on Redis does the same.
-const MAX_CELLS: usize = 64;
+use super::entry::Entry;
+
 /// Entries looked at for every new subject, so that the expired are found about as fast as new ones come.
 const SWEEP: usize = 2;
 /// Entries looked at when one has to go: an expired one, or else the one among them that was written longest ago.
 const SEARCH: usize = 32;
 const NONE: u32 = u32::MAX;
-/// Ids of cells have 52 bits.
-const NO_CELL: Cell = Cell { id: u64::MAX, numbers: Numbers { a: 0, b: 0, c: 0 }, until: i64::MIN };
-
 /// A slot of the index: as many low bits as the index is long say which entry, the others are the entry's tag's. So it is
 /// small, and a probe that misses seldom touches an entry. No entry has the number of which all bits are set.
 type Slot = u32;
 
 const VACANT: Slot = u32::MAX;
-
-/// A subject, in one cache line. It keeps 96 of its 128 bits of hash: a million subjects share any with a probability of
-/// 2^-57.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Entry {
-    hash: u64,
-    /// Finds the entry in the index.
-    tag: u32,
-    /// The shard's count of writes when this was written last; a free entry's is the next free one.
-    written: u32,
-    /// Its id is `NO_CELL` when there is none: an `Option` would not fit.
-    first: Cell,
-    more: Option<Box<More>>,
-}
-
-/// What few subjects have: more than one limit, and holds.
-#[derive(Debug, Default)]
-struct More {
-    cells: SmallVec<[Cell; 3]>,
-    holds: Vec<Hold>,
-}
 
 /// Where a subject is, until the next that is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,79 +31,6 @@ pub(super) struct Shard {
     /// Where the next sweep goes on.
     hand: usize,
     checks: u64,
-}
-
-impl Entry {
-    fn state(&self) -> StateRef<'_> {
-        let more = self.more.as_deref();
-        StateRef {
-            first: (self.first.id != NO_CELL.id).then_some(&self.first),
-            rest: more.map_or(&[], |more| &more.cells),
-            holds: more.map_or(&[], |more| &more.holds),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.id == NO_CELL.id && self.more.is_none()
-    }
-
-    fn is_expired(&self, now: i64) -> bool {
-        let state = self.state();
-        state.cells().all(|cell| cell.until <= now) && state.holds.iter().all(|hold| hold.until <= now)
-    }
-
-    fn apply(&mut self, change: Change, now: i64) {
-        match change {
-            Change::Cell(cell) => self.write(cell, now),
-            Change::Hold(hold) => {
-                let holds = &mut self.more.get_or_insert_default().holds;
-                holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
-                holds.push(hold);
-            }
-            Change::EndHold { cell, id } => {
-                if let Some(more) = &mut self.more {
-                    more.holds.retain(|held| held.until > now && (held.cell, held.id) != (cell, id));
-                    if more.holds.is_empty() && more.cells.is_empty() {
-                        self.more = None;
-                    }
-                }
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn write(&mut self, cell: Cell, now: i64) {
-        let rest = self.more.iter_mut().flat_map(|more| &mut more.cells);
-        match std::iter::once(&mut self.first).chain(rest).find(|held| held.id == cell.id) {
-            Some(held) => *held = cell,
-            None => self.append(cell, now),
-        }
-    }
-
-    /// The cell called `id`, if it is the one at `guess`.
-    #[inline(always)]
-    fn guessed(&mut self, id: u64, guess: usize) -> Option<&mut Cell> {
-        let cell = match guess.checked_sub(1) {
-            None => &mut self.first,
-            Some(guess) => self.more.as_mut()?.cells.get_mut(guess)?,
-        };
-        (cell.id == id).then_some(cell)
-    }
-
-    /// Adds a cell. Dead cells go first, and the one that ends first when there are too many.
-    fn append(&mut self, cell: Cell, now: i64) {
-        if self.first.until <= now {
-            self.first = cell;
-            return;
-        }
-        let cells = &mut self.more.get_or_insert_default().cells;
-        cells.retain(|held| held.until > now);
-        if cells.len() + 1 < MAX_CELLS {
-            cells.push(cell);
-        } else if let Some(ends_first) = std::iter::once(&mut self.first).chain(cells).min_by_key(|held| held.until) {
-            *ends_first = cell;
-        }
-    }
 }
 
 impl Shard {
@@ -265,7 +164,7 @@ impl Shard {
         if (self.held + 1) * 4 > self.index.len() * 3 {
             self.grow();
         }
-        let fresh = Entry { hash: hash[0], tag: tag(hash), written: 0, first: NO_CELL, more: None };
+        let fresh = Entry::new(hash[0], tag(hash));
         let entry = match self.free {
             NONE => {
                 self.entries.push(fresh);
@@ -286,7 +185,8 @@ impl Shard {
     fn vacate(&mut self, entry: u32) {
         self.unplace(entry);
         let vacated = &mut self.entries[entry as usize];
-        (vacated.first, vacated.more, vacated.written) = (NO_CELL, None, self.free);
+        vacated.clear();
+        vacated.written = self.free;
         self.free = entry;
         self.held -= 1;
     }
@@ -353,6 +253,9 @@ fn tag(hash: [u64; 2]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algorithm::Numbers;
+    use crate::hold::Hold;
+    use crate::memory::entry::MAX_CELLS;
 
     const END: i64 = 1_000;
 
@@ -381,11 +284,6 @@ mod tests {
 
     fn is_held(shard: &Shard, subject: u64) -> bool {
         shard.state(shard.find(hash(subject))).first.is_some()
-    }
-
-    #[test]
-    fn an_entry_is_a_cache_line() {
-        assert_eq!(size_of::<Entry>(), 64);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 -- Plain checks, then all others, then what is to be written.
 local decide_plain, decide_others
-local function by_rules(key, shape)
+local function by_rules(key, shape, floored, from, least)
   if not decide_plain then decide_plain, decide_others = rules() end
-  decide_plain(key, shape)
+  decide_plain(key, shape, floored, from, least)
 end
 
 -- Shapes with all that does not depend on the subject: per limit a row of id, start of the period and of the one before, end
@@ -33,18 +33,28 @@ while at <= #blob do
   shapes[#shapes + 1] = shape
 end
 
--- Plain checks of several limits whose value has exactly their cells, in their order.
-local function decide_several(key, shape, value)
-  local limits, state = shape.limits, {unpack_from(shape.format, value)}
-  if state[1] ~= shape.header then return by_rules(key, shape) end
+-- Plain checks of several limits, or with a floor, whose value has exactly their cells, in their order, or is missing. The
+-- floor, from a start on at least so much of the limit of this number, is low for nearly every check.
+local function decide_several(key, shape, value, floored, from, least)
+  local limits, state = shape.limits, value and {unpack_from(shape.format, value)} or {shape.header}
+  if state[1] ~= shape.header then return by_rules(key, shape, floored, from, least) end
   local allowed, ended, at = true, 0, 2
   for n = limits + 1, 2 * limits do
     local row = shape[n]
     local start, price, weight = row[2], row[5], row[7]
-    local a, b, c = state[at + 1], state[at + 2], state[at + 3]
-    if state[at] ~= row[1] or a > start then return by_rules(key, shape) end
-    if a ~= start then
-      b, c = weight and a == row[3] and c or 0, 0
+    local a, b, c = start, 0, 0
+    if value then
+      a, b, c = state[at + 1], state[at + 2], state[at + 3]
+      if state[at] ~= row[1] or a > start then return by_rules(key, shape, floored, from, least) end
+      if a ~= start then
+        b, c = weight and a == row[3] and c or 0, 0
+      end
+      if state[at + 4] > ended then ended = state[at + 4] end
+    else
+      state[at] = row[1]
+    end
+    if n == floored and not weight and start == from and least > b then
+      return by_rules(key, shape, floored - limits, from, least)
     end
     if weight then
       if (b > 0 and ceil(b * weight / row[8]) + c or c) + price > row[6] then allowed = false end
@@ -53,7 +63,6 @@ local function decide_several(key, shape, value)
       if b + price > row[6] then allowed = false end
       b = min(b + price, 4503599627370496)
     end
-    if state[at + 4] > ended then ended = state[at + 4] end
     state[at + 1], state[at + 2], state[at + 3], state[at + 4] = start, b, c, row[4]
     at = at + 5
   end
@@ -63,7 +72,7 @@ local function decide_several(key, shape, value)
     values[key] = value
     if not lives[key] then lives[key] = ended == shape.last and KEEP or life_until(shape.last) end
   end
-  push(value)
+  push(value or EMPTY)
 end
 
 -- Plain checks. Most of all checks are of one limit, over a value that such a check left or none: for those everything is a
@@ -103,10 +112,23 @@ for at = 1, #plain, 4 do
       end
     end
     push(value or EMPTY)
-  elseif shape.last ~= huge and value and #value == shape.bytes then
+  elseif shape.last ~= huge and (not value or #value == shape.bytes) then
     decide_several(key, shape, value)
   else
     by_rules(key, shape)
+  end
+end
+
+local with_floors = ARGV[6]
+for at = 1, #with_floors, 21 do
+  local k1, k2, s1, s2, floored = byte(with_floors, at, at + 4)
+  local from, least = unpack_from('<dd', with_floors, at + 5)
+  local key, shape = k1 + k2 * 256, shapes[s1 + s2 * 256]
+  local value = values[key]
+  if shape.last ~= huge and (not value or #value == shape.bytes) then
+    decide_several(key, shape, value, floored, from, least)
+  else
+    by_rules(key, shape, floored, from, least)
   end
 end
 

@@ -8,7 +8,9 @@
 --          per return: amount, the moment it was consumed.
 --          Operations: 0 consume, 1 consume and hold concurrency, 2 hold all, 3 end a hold and consume, 4 prolong a hold
 -- ARGV[5]  the caller's clock in µs, or empty: the server's decides
--- Reply    the clock (8 bytes), then per check, plain ones first, its verdict and its subjects' values. 0 refused (for 3
+-- ARGV[6]  plain checks with a floor, 21 bytes each: key, shape, the floor's limit, start and used
+-- Reply    the clock (8 bytes), then per check, plain ones first, those with a floor next, its verdict and its subjects'
+--          values. 0 refused (for 3
 --          and 4: no such hold), 1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its
 --          size follows, 8 bytes)
 -- A value  version, number of cells, then per cell five doubles: id, a, b, c, until; in version 2 then the number of holds

@@ -290,8 +290,16 @@ local function rules()
     return found
   end
 
+  -- Raises the count of a fixed window to what is known to have been used in it at least.
+  local function raise(n, start, least)
+    local kind = kinds[policy_of[n]]
+    if (kind == EVERY or kind == CALENDAR) and a_of[n] == start and least > b_of[n] then
+      b_of[n], changed_of[n] = least, true
+    end
+  end
+
   -- A plain check by the rules for all: the value has other cells or none, the clock stepped back, or a period is over.
-  local function decide_plain(key, shape)
+  local function decide_plain(key, shape, floored, from, least)
     load(key)
     for n = 1, shape.limits do
       if kinds[shape[n]] == 0 then
@@ -300,6 +308,7 @@ local function rules()
       end
       roll(n, key, shape[n])
     end
+    if floored then raise(floored, from, least) end
     local allowed = decide(shape.limits, shape.cost, 0)
     write(shape.limits, allowed and shape.cost or 0, 0, CONSUME)
     states[key], holds[key] = nil, nil
@@ -339,11 +348,7 @@ local function rules()
         for _ = 1, floors do
           local limit, start, least = unpack_from('<Bdd', checks, at)
           at = at + 17
-          local n = base + limit
-          local kind = kinds[policy_of[n]]
-          if (kind == EVERY or kind == CALENDAR) and a_of[n] == start and least > b_of[n] then
-            b_of[n], changed_of[n] = least, true
-          end
+          raise(base + limit, start, least)
         end
       end
       for _ = 1, returns do
