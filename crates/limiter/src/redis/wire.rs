@@ -64,8 +64,19 @@ pub(super) struct Return {
 struct QuestionPart {
     subject: Subject,
     policies: SmallVec<[Policy; 2]>,
-    floors: SmallVec<[(u8, i64, i64); 1]>,
+    floors: SmallVec<[QuestionFloor; 1]>,
 }
+
+/// How the script is told of a check, and in which order it answers.
+#[derive(Debug, Clone, Copy)]
+enum Way<'a> {
+    Plain(&'a QuestionPart),
+    Floored(&'a QuestionPart, QuestionFloor),
+    Other,
+}
+
+/// The limit's index, the period's start, and what was used in it at least.
+type QuestionFloor = (u8, i64, i64);
 
 /// A limit as the script knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,13 +166,18 @@ impl Question {
         ends.min().flatten()
     }
 
-    /// The only part of a check that the script decides by its shortest way: of windows, and for nothing but its cost.
-    fn plain_part(&self) -> Option<&QuestionPart> {
-        let [part] = self.parts.as_slice() else { return None };
-        let bare =
-            self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty() && part.floors.is_empty();
-        let windows = part.policies.iter().all(|policy| policy.is_window());
-        (bare && windows && !part.policies.is_empty()).then_some(part)
+    /// Plain is a check of one subject and windows only, for nothing but its cost.
+    fn way(&self) -> Way<'_> {
+        let [part] = self.parts.as_slice() else { return Way::Other };
+        let bare = self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty();
+        if !bare || part.policies.is_empty() || !part.policies.iter().all(Policy::is_window) {
+            return Way::Other;
+        }
+        match part.floors.as_slice() {
+            [] => Way::Plain(part),
+            [floor] => Way::Floored(part, *floor),
+            _ => Way::Other,
+        }
     }
 
     /// Whether the answer is a decision: what it refuses stays refused.
@@ -177,6 +193,17 @@ impl Question {
             Purpose::Reserve(id, life) => (2, Some((id, life))),
             Purpose::Settle(id) => (3, Some((id, 0))),
             Purpose::Renew(id, life) => (4, Some((id, life))),
+        }
+    }
+}
+
+impl Way<'_> {
+    /// Its place in the script's order.
+    fn turn(self) -> u8 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Floored(..) => 1,
+            Self::Other => 2,
         }
     }
 }
@@ -268,6 +295,7 @@ struct Call {
     known_shapes: HashMap<SmallVec<[u8; 16]>, u16>,
     shapes: Vec<u8>,
     plain: Vec<u8>,
+    floored: Vec<u8>,
     others: Vec<u8>,
 }
 
@@ -289,7 +317,8 @@ impl Call {
         number.to_le_bytes()
     }
 
-    fn add_plain(&mut self, question: &Question, part: &QuestionPart) {
+    /// The numbers of a plain check's key and shape.
+    fn key_and_shape(&mut self, question: &Question, part: &QuestionPart) -> [u8; 4] {
         let mut shape = SmallVec::<[u8; 16]>::new();
         shape.extend(question.cost.to_le_bytes());
         shape.push(small(part.policies.len()));
@@ -301,9 +330,19 @@ impl Call {
             self.shapes.extend(shape);
             next
         });
-        let key = self.key(part.subject);
-        self.plain.extend(key);
-        self.plain.extend(number.to_le_bytes());
+        let ([k1, k2], [s1, s2]) = (self.key(part.subject), number.to_le_bytes());
+        [k1, k2, s1, s2]
+    }
+
+    fn add_plain(&mut self, question: &Question, part: &QuestionPart) {
+        let key_and_shape = self.key_and_shape(question, part);
+        self.plain.extend(key_and_shape);
+    }
+
+    fn add_floored(&mut self, question: &Question, part: &QuestionPart, floor: QuestionFloor) {
+        let key_and_shape = self.key_and_shape(question, part);
+        self.floored.extend(key_and_shape);
+        write_floor(&mut self.floored, floor);
     }
 
     fn add_other(&mut self, question: &Question) {
@@ -323,11 +362,7 @@ impl Call {
                 let number = self.policy(policy);
                 self.others.extend(number);
             }
-            for (limit, start, used) in &part.floors {
-                self.others.push(limit.saturating_add(1));
-                double(&mut self.others, *start);
-                double(&mut self.others, *used);
-            }
+            part.floors.iter().for_each(|floor| write_floor(&mut self.others, *floor));
         }
         for Return { amount, consumed_at } in &question.returns {
             double(&mut self.others, i64::from(*amount));
@@ -340,9 +375,10 @@ impl Call {
 pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
     let mut call = Call::default();
     for question in questions {
-        match question.plain_part() {
-            Some(part) => call.add_plain(question, part),
-            None => call.add_other(question),
+        match question.way() {
+            Way::Plain(part) => call.add_plain(question, part),
+            Way::Floored(part, floor) => call.add_floored(question, part, floor),
+            Way::Other => call.add_other(question),
         }
     }
     command.arg(call.subjects.len());
@@ -354,15 +390,23 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
         Some(now) => command.arg(now),
         None => command.arg(""),
     };
+    command.arg(call.floored);
+}
+
+/// The script counts limits from 1.
+fn write_floor(out: &mut Vec<u8>, (limit, start, used): QuestionFloor) {
+    out.push(limit.saturating_add(1));
+    double(out, start);
+    double(out, used);
 }
 
 /// The script's answers to `questions`, in their order; None when the reply is not of the expected shape.
 pub(super) fn read_reply(mut reply: &[u8], questions: &[&Question]) -> Option<Vec<Answer>> {
     let now = take_double(&mut reply)?;
     let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
-    for plain in [true, false] {
+    for turn in 0..3 {
         for (answer, question) in answers.iter_mut().zip(questions) {
-            if question.plain_part().is_some() == plain {
+            if question.way().turn() == turn {
                 *answer = Some(read_answer(&mut reply, question, now)?);
             }
         }

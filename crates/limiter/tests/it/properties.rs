@@ -232,6 +232,12 @@ fn the_shortest_way_through_the_script_agrees_too() {
 }
 
 #[test]
+fn so_does_the_shortest_way_with_a_floor() {
+    let bare = without_holds().prop_map(|step| Step { refund: None, floor: step.floor.or(Some((0, 0))), ..step });
+    stores_agree(limits(windowed()), bare, Leases::Off);
+}
+
+#[test]
 fn a_node_with_slices_answers_as_the_rules_in_memory_do() {
     stores_agree(limits(windowed()), without_holds(), Leases::Automatic);
 }

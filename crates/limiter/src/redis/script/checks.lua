@@ -53,8 +53,8 @@ local function decide_several(key, shape, value, floored, from, least)
     else
       state[at] = row[1]
     end
-    if n == floored and not weight and start == from and least > b then
-      return by_rules(key, shape, floored - limits, from, least)
+    if n - limits == floored and not weight and start == from and least > b then
+      return by_rules(key, shape, floored, from, least)
     end
     if weight then
       if (b > 0 and ceil(b * weight / row[8]) + c or c) + price > row[6] then allowed = false end
