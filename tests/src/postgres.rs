@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, setpriority_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tollgate_repository::Repository;
 
@@ -116,9 +115,9 @@ impl Postgres {
 
     /// Lets sessions from now on give way to all else on their core.
     pub fn be_yielding(&self) {
-        // The lowest priority there is. Only the process's main thread is told, and PostgreSQL has no other.
-        let server = self.child.as_ref().and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
-        setpriority_process(server, 19).expect("a child's priority can be lowered");
+        let server = self.child.as_ref().expect("a running server").id().to_string();
+        let told = Command::new("chrt").args(["--idle", "--pid", "0", &server]).status();
+        assert!(told.is_ok_and(|status| status.success()), "chrt (Debian package util-linux) cannot change a child");
     }
 
     /// Starts the server again on its port, with its data.

@@ -76,7 +76,7 @@ impl Process {
         self
     }
 
-    /// Gives way to all else on its core, with `nice`.
+    /// Gives way to all else on its core, with `chrt`.
     pub fn yielding(mut self) -> Self {
         self.yields = true;
         self
@@ -217,10 +217,10 @@ pub fn pinned(core: u32, binary: &str) -> Command {
     command
 }
 
-/// A command that runs a binary of this workspace at the lowest priority.
+/// A command that runs a binary of this workspace while its core has nothing else to do.
 fn yielding(binary: &str) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "19"]).arg(path_of(binary));
+    let mut command = Command::new("chrt");
+    command.args(["--idle", "0"]).arg(path_of(binary));
     command
 }
 

@@ -1,7 +1,7 @@
 //! `make bench`: what a check costs, embedded and on Redis, beside a bare axum handler, in one run on this machine.
 //!
 //! The server under load has core 0; the generator, Redis, PostgreSQL and the worker share core 1 (this process is started
-//! there and they inherit it), PostgreSQL and the worker with the least priority. All servers stay up and take turns, so a
+//! there and they inherit it), PostgreSQL and the worker only while it is idle. All servers stay up and take turns, so a
 //! slow minute of the machine hits all of them.
 //! Reading order: [`options`] → [`shapes`] (services and what they stand on) → [`bare`] → [`row`] (one line of the table:
 //! what is loaded and measured) → [`plan`] (which lines) → [`table`].
