@@ -2,12 +2,13 @@
 //! alone a row, per refusal. A refusal is never billed, so a killed process may lose those since the last look of the shipper.
 
 use std::{
-    collections::HashMap,
+    hash::RandomState,
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{DateTime, Utc};
+use hashbrown::{Equivalent, HashMap};
 use tollgate_domain::{ApiKeyId, TenantId};
 
 use crate::event::{Event, Refusal};
@@ -17,7 +18,8 @@ const MOST_SUMS: usize = 20_000;
 /// Stands for the endpoints beyond the bound.
 const OTHER: &str = "(other)";
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// What refusals of one sum have in common.
+#[derive(PartialEq, Eq, Hash)]
 struct Alike {
     tenant_id: TenantId,
     api_key_id: ApiKeyId,
@@ -25,6 +27,41 @@ struct Alike {
     refusal: Refusal,
     limit_name: Box<str>,
     endpoint: Box<str>,
+}
+
+/// The same, to look for without allocating.
+#[derive(Hash)]
+struct Sought<'a> {
+    tenant_id: TenantId,
+    api_key_id: ApiKeyId,
+    minute: i64,
+    refusal: Refusal,
+    limit_name: &'a str,
+    endpoint: &'a str,
+}
+
+impl Equivalent<Alike> for Sought<'_> {
+    fn equivalent(&self, alike: &Alike) -> bool {
+        self.api_key_id == alike.api_key_id
+            && self.tenant_id == alike.tenant_id
+            && self.minute == alike.minute
+            && self.refusal == alike.refusal
+            && *self.limit_name == *alike.limit_name
+            && *self.endpoint == *alike.endpoint
+    }
+}
+
+impl From<&Sought<'_>> for Alike {
+    fn from(sought: &Sought<'_>) -> Self {
+        Self {
+            tenant_id: sought.tenant_id,
+            api_key_id: sought.api_key_id,
+            minute: sought.minute,
+            refusal: sought.refusal,
+            limit_name: sought.limit_name.into(),
+            endpoint: sought.endpoint.into(),
+        }
+    }
 }
 
 struct Sum {
@@ -47,21 +84,27 @@ pub(crate) struct Refused<'a> {
 
 /// The sums of one node since they were last taken.
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<HashMap<Alike, Sum>>);
+pub(crate) struct Refusals(Mutex<Sums>);
+
+type Sums = HashMap<Alike, Sum, RandomState>;
 
 impl Refusals {
     pub(crate) fn add(&self, refused: &Refused<'_>) {
         let mut sums = self.lock();
         let crowded = sums.len() >= MOST_SUMS;
-        let alike = Alike {
+        let sought = Sought {
             tenant_id: refused.tenant_id,
             api_key_id: refused.api_key_id,
             minute: refused.at.timestamp().div_euclid(60),
             refusal: refused.refusal,
-            limit_name: refused.limit_name.into(),
-            endpoint: if crowded { OTHER.into() } else { refused.endpoint.into() },
+            limit_name: refused.limit_name,
+            endpoint: if crowded { OTHER } else { refused.endpoint },
         };
-        let sum = sums.entry(alike).or_insert(Sum { first_at: refused.at, last_at: refused.at, count: 0, ip: None });
+        let fresh = Sum { first_at: refused.at, last_at: refused.at, count: 0, ip: None };
+        let sum = match sums.get_mut(&sought) {
+            Some(sum) => sum,
+            None => sums.entry(Alike::from(&sought)).or_insert(fresh),
+        };
         sum.count = sum.count.saturating_add(1);
         sum.first_at = sum.first_at.min(refused.at);
         sum.last_at = sum.last_at.max(refused.at);
@@ -96,7 +139,7 @@ impl Refusals {
         result
     }
 
-    fn put_back(&self, kept: HashMap<Alike, Sum>) {
+    fn put_back(&self, kept: Sums) {
         let mut sums = self.lock();
         for (alike, old) in kept {
             sums.entry(alike)
@@ -108,7 +151,7 @@ impl Refusals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Alike, Sum>> {
+    fn lock(&self) -> MutexGuard<'_, Sums> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

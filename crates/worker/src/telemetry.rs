@@ -1,8 +1,19 @@
 //! Log lines, for both binaries: to standard error, through a writer that never makes a request wait.
 
+use std::{
+    io::{self, Write},
+    thread,
+    time::Duration,
+};
+
 use tollgate_service::config::{Log, LogFormat};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+
+use crate::json_lines::JsonLines;
+
+/// Lines gather so long between two writes. The first one after a rest is written at once.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// `log.level` is neither a level nor a list of directives.
 #[derive(Debug, thiserror::Error)]
@@ -19,14 +30,39 @@ pub struct BadLevel {
 /// When `log.level` cannot be read.
 pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
     let filter = EnvFilter::try_new(&log.level).map_err(|_| BadLevel { level: log.level.clone() })?;
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (writer, guard) = tracing_appender::non_blocking(Gathered { sink: io::stderr(), lines: Vec::new() });
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let set = match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
-        LogFormat::Pretty => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => lines.event_format(JsonLines).try_init(),
+        LogFormat::Pretty => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
     };
     if set.is_err() {
         tracing::debug!("a process that has a log already keeps it");
     }
     Ok(guard)
+}
+
+/// Writes what has gathered in one call, then pauses: for one line at a time, to wake the thread that writes would cost as
+/// much as the line.
+struct Gathered<W> {
+    sink: W,
+    lines: Vec<u8>,
+}
+
+impl<W: Write> Write for Gathered<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lines.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// The appender calls it when no line waits.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let written = self.sink.write_all(&self.lines).and_then(|()| self.sink.flush());
+        self.lines.clear();
+        thread::sleep(GATHER);
+        written
+    }
 }
