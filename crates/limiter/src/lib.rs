@@ -68,14 +68,17 @@
 //! | Redis, two limits | 4.5 or 3.7 µs of the server | |
 //! | Redis, one hot subject, or one over its limit | none of the server, 0.2 to 0.7 µs here | |
 //!
-//! With a million subjects in random order nearly all of that is the wait for memory: a subject of one limit is a line of
-//! cache and a slot of an index, where `governor` keeps 16 bytes; eight limits are eight lines more.
+//! These are the thread's own time on a machine that others used too. With a million subjects in random order most of it is
+//! the wait for memory: a subject of one limit is a line of cache and a slot of an index, where `governor` keeps 16 bytes;
+//! further limits lie in one or two other places. Eight limits there cost several times what `governor` takes for one.
 //!
 //! A subject takes 75 bytes in memory with one limit, 233 with two to four, 497 with eight; on Redis 198, 245 with two, 533
-//! with eight. No check in memory pauses for a millisecond: among a million subjects the longest took 0.14 ms while they
-//! came, 0.16 ms while as many pushed them out; a snapshot holds up one of 256 shards at a time, for 0.3 ms.
-//! The memory store holds a bounded number of them, [`Options::max_subjects`]: the expired make room first, then
-//! of 32 looked at the one that consumed longest ago; [`Stats::evicted`] counts those.
+//! with eight. Of a million checks the longest took 0.14 ms of the thread's own time while as many subjects came and 0.16 ms
+//! while as many pushed them out, in the best of five runs (`--bench pauses`); the others took up to 0.7 ms, and one in ten
+//! over 2 ms. A snapshot holds up one of 256 shards at a time, for 0.3 ms.
+//!
+//! The memory store holds a bounded number of subjects, [`Options::max_subjects`]: the expired make room first, then of 32
+//! looked at the one that consumed longest ago; [`Stats::evicted`] counts those.
 //!
 //! # Units
 //!
