@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 pub use self::connection::requests;
 use self::{connection::Connection, pace::Pace};
@@ -30,6 +30,18 @@ pub struct Load {
     pub connections: usize,
     /// The status that every answer should have.
     pub status: u16,
+    /// What the generator does when no answer is there.
+    pub idle: Idle,
+}
+
+/// What the generator does while it waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// It polls. It needs a core of its own, and then a server pays nothing for waking it: an interrupt of another core at
+    /// nearly every answer, which on a virtual machine is a quarter of a check, and which the slower server pays more often.
+    Polls,
+    /// It sleeps, and leaves its core to a store.
+    Sleeps,
 }
 
 /// What one span of load saw.
@@ -108,6 +120,9 @@ impl Load {
             })
         };
         let running: Vec<_> = (0..self.connections).map(one).collect();
+        if self.idle == Idle::Polls {
+            tasks.run_until(polling(&running)).await;
+        }
         tasks.await;
         let elapsed = started.elapsed();
         let (mut micros, mut failed) = (Vec::new(), 0);
@@ -117,6 +132,13 @@ impl Load {
             failed += failed_of_one;
         }
         Ok(Seen::of(micros, failed, elapsed))
+    }
+}
+
+/// Keeps the thread from sleeping until all are done.
+async fn polling<T>(running: &[JoinHandle<T>]) {
+    while !running.iter().all(JoinHandle::is_finished) {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, rc::Rc};
 
 use tollgate_tests::{
     baseline::Baseline,
-    load::{self, Load},
+    load::{self, Idle, Load},
     redis::Redis,
 };
 
@@ -45,6 +45,9 @@ impl Bench {
         let requests = Rc::new(load::requests(&embedded.far));
         bench.bare(Id::Bytes, "bare axum handler, same body and headers", bytes.all(), Rc::clone(&requests));
         bench.bare(Id::Body, "bare axum handler, same body only", bytes.body(), requests);
+        for row in &mut bench.rows {
+            row.poll();
+        }
         if options.wants(Group::Embedded) {
             let name = "embedded: SQLite, memory; every 100th check logged (default)";
             bench.rows.push(embedded_row(Id::Embedded, name, &embedded));
@@ -53,6 +56,7 @@ impl Bench {
         if options.wants(Group::Log) {
             bench.log(options).await;
         }
+        bench.rest();
         let on_redis = [Group::Redis, Group::Hot, Group::Over];
         if on_redis.into_iter().any(|group| options.wants(group)) {
             bench.production(options).await;
@@ -67,6 +71,16 @@ impl Bench {
         let work = Work::Closed(allowed(bare.address, requests, CONNECTIONS));
         self.rows.push(Row { server: Some(bare.pid()), ..Row::new(id, name, work) });
         self.bares.push(bare);
+    }
+
+    /// The bare handler once more, for the rows whose generator leaves its core to Redis.
+    fn rest(&mut self) {
+        let Some(bare) = self.row(Id::Bytes) else { return };
+        let Work::Closed(load) = &bare.work else { return };
+        let work = Work::Closed(Load { idle: Idle::Sleeps, ..load.clone() });
+        let name = "bare axum handler, same body and headers, generator sleeps";
+        let row = Row { server: bare.server, ..Row::new(Id::Resting, name, work) };
+        self.rows.push(row);
     }
 
     async fn log(&mut self, options: &Options) {
@@ -99,12 +113,12 @@ impl Bench {
             row(
                 Id::Hot,
                 "Redis: one subject far from its limit".into(),
-                allowed(shape.address(), requests, CONNECTIONS),
+                Load { idle: Idle::Polls, ..allowed(shape.address(), requests, CONNECTIONS) },
             );
         }
         if options.wants(Group::Over) {
             let requests = Rc::new(load::requests(&shape.over));
-            let load = Load { status: 429, ..allowed(shape.address(), requests, CONNECTIONS) };
+            let load = Load { status: 429, idle: Idle::Polls, ..allowed(shape.address(), requests, CONNECTIONS) };
             row(Id::Over, "Redis: one subject over its limit (429)".into(), load);
         }
         self.shapes.push(shape);
@@ -149,7 +163,7 @@ impl Bench {
     pub(crate) async fn measure_paced(&mut self) {
         let Some(redis) = self.row(Id::Redis(CONNECTIONS)).filter(|_| self.paced) else { return };
         let half = redis.median(|round| round.seen.per_second) / 2.0;
-        let bare = self.row(Id::Bytes).expect("the bare handler is always measured");
+        let bare = self.row(Id::Resting).expect("the bare handler is always measured");
         let paced = |row: &Row, id, name: &str| {
             let Work::Closed(load) = &row.work else { unreachable!("both are closed loops") };
             let counts = row.counts.clone();
@@ -180,9 +194,11 @@ impl Bench {
 
 fn embedded_row(id: Id, name: &str, shape: &Shape) -> Row {
     let load = allowed(shape.address(), Rc::new(load::requests(&shape.far)), CONNECTIONS);
-    Row { server: Some(shape.api.pid()), ..Row::new(id, name, Work::Closed(load)) }
+    let mut row = Row { server: Some(shape.api.pid()), ..Row::new(id, name, Work::Closed(load)) };
+    row.poll();
+    row
 }
 
 fn allowed(address: SocketAddr, requests: Rc<Vec<Vec<u8>>>, connections: usize) -> Load {
-    Load { address, requests, connections, status: 200 }
+    Load { address, requests, connections, status: 200, idle: Idle::Sleeps }
 }

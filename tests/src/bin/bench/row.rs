@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate_tests::{
     answer::Client,
-    load::{Load, Seen},
+    load::{Idle, Load, Seen},
     machine::{busy, cpu},
 };
 
@@ -20,6 +20,8 @@ pub(crate) enum Id {
     Bytes,
     /// The bare handler with the body only.
     Body,
+    /// The bare handler as the rows on Redis are loaded.
+    Resting,
     /// Embedded, as by default.
     Embedded,
     /// Embedded, no log line for a success.
@@ -113,6 +115,18 @@ impl Row {
             rounds: Vec::new(),
             answers: 0,
         }
+    }
+
+    /// From now on the generator polls.
+    pub(crate) fn poll(&mut self) {
+        if let Work::Closed(load) = &mut self.work {
+            load.idle = Idle::Polls;
+        }
+    }
+
+    /// Whether the generator polls.
+    pub(crate) fn polls(&self) -> bool {
+        matches!(&self.work, Work::Closed(Load { idle: Idle::Polls, .. }))
     }
 
     /// Touches every subject once, and then loads for a while.

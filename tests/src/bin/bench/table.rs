@@ -28,9 +28,10 @@ pub(crate) fn print(bench: &Bench, options: &Options) {
          | Redis calls per check | cores busy: server's, other |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
-    let bare = server(bench.row(Id::Bytes).expect("the bare handler is always measured"));
+    let [polled, resting] =
+        [Id::Bytes, Id::Resting].map(|id| server(bench.row(id).expect("the bare handler is always measured")));
     for row in &bench.rows {
-        line(row, bare);
+        line(row, if row.polls() { polled } else { resting });
     }
     println!();
     notes(bench);
