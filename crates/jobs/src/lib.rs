@@ -28,5 +28,5 @@ pub mod violation_record;
 
 pub use error::Error;
 pub use job::{Job, Priority};
-pub use queue::{DeadJob, Depth, Options, Push, Pushed, Queue};
+pub use queue::{DeadJob, Depth, Encoded, Options, Push, Pushed, Queue};
 pub use run::{Concurrency, JobContext, Outcome, run};

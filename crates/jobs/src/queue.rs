@@ -108,6 +108,13 @@ pub struct Depth {
     pub oldest_waiting: Option<Duration>,
 }
 
+/// A job as it is stored, to be pushed.
+#[derive(Debug)]
+pub struct Encoded {
+    priority: Priority,
+    new: NewJob,
+}
+
 /// A queue in memory or in Redis. Clones are the same queue.
 #[derive(Clone)]
 pub struct Queue {
@@ -149,8 +156,24 @@ impl Queue {
     /// # Errors
     /// When Redis did not confirm it. It may have been added all the same: push again with the same id.
     pub async fn push(&self, job: &Job, push: Push) -> Result<Pushed, Error> {
-        let new = self.new_job(job, push)?;
-        let pushed = self.store.push(job.priority(), vec![new]).await?;
+        self.push_encoded(self.encode(job, push)?).await
+    }
+
+    /// The first half of [`Queue::push`]: it waits for nothing, and takes milliseconds where a job has thousands of rows, so
+    /// that a caller may want a thread for it.
+    ///
+    /// # Errors
+    /// When the job cannot be written as JSON.
+    pub fn encode(&self, job: &Job, push: Push) -> Result<Encoded, Error> {
+        Ok(Encoded { priority: job.priority(), new: self.new_job(job, push)? })
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// As for [`Queue::push`].
+    pub async fn push_encoded(&self, Encoded { priority, new }: Encoded) -> Result<Pushed, Error> {
+        let pushed = self.store.push(priority, vec![new]).await?;
         Ok(pushed.first().copied().unwrap_or(Pushed::AlreadyThere))
     }
 

@@ -38,21 +38,19 @@ pub struct Floor {
 pub struct Raise<'a> {
     /// Whose counter.
     pub subject: Subject,
-    /// Of a fixed window.
-    pub limit: &'a Limit,
+    /// All that the subject's checks count: a store finds its counters soonest in the order it knows.
+    pub limits: &'a [Limit],
+    /// Which of them, a fixed window.
+    pub limit_index: usize,
     /// The start of the period as [`Window::period`](crate::Window::period) gives it.
     pub period_start: Timestamp,
     /// The total.
     pub used: u64,
 }
 
-impl<'a> Raise<'a> {
-    pub(crate) fn limits(&self) -> &'a [Limit] {
-        std::slice::from_ref(self.limit)
-    }
-
+impl Raise<'_> {
     pub(crate) fn floors(&self) -> [Floor; 1] {
-        [Floor { limit_index: 0, period_start: self.period_start, used: self.used }]
+        [Floor { limit_index: self.limit_index, period_start: self.period_start, used: self.used }]
     }
 }
 

@@ -244,7 +244,7 @@ impl Limiter {
             Self::Memory(store) => {
                 for raise in raises {
                     store.check(
-                        &Check::new(raise.subject, raise.limits()).with_cost(0).with_floors(&raise.floors()),
+                        &Check::new(raise.subject, raise.limits).with_cost(0).with_floors(&raise.floors()),
                         now,
                     )?;
                 }

@@ -5,7 +5,7 @@ use tollgate_domain::{
     BillingPeriod,
     usage::{UsageBatch, ViolationBatch},
 };
-use tollgate_limiter::{Raise, Timestamp};
+use tollgate_limiter::Timestamp;
 use tollgate_repository::{Applied, Retention};
 
 use crate::{Error, Service, entry, sums::floor};
@@ -58,18 +58,13 @@ impl Service {
         let mut known = Vec::with_capacity(totals.len());
         for (tenant_id, id, used) in totals {
             match self.entry(tenant_id, id).await {
-                Ok(entry) => known.push((entry, u64::try_from(used).unwrap_or(0))),
+                Ok(entry) => known.push((entry, used)),
                 Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         let period_start = entry::timestamp(period.start);
-        let raises: Vec<_> = known
-            .iter()
-            .filter_map(|(entry, used)| {
-                Some(Raise { subject: entry.subject, limit: entry.quota()?, period_start, used: *used })
-            })
-            .collect();
+        let raises: Vec<_> = known.iter().filter_map(|(entry, used)| entry.raise(period_start, *used)).collect();
         self.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?;
         Ok(raises.len())
     }

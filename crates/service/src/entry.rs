@@ -7,8 +7,8 @@ use std::{
 
 use tollgate_domain::{Algorithm, ApiKey, BillingPeriod, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan};
 use tollgate_limiter::{
-    Calendar, CalendarUnit, Check, Floor, HashKey, InvalidQuota, Limit, Mode, Part, Quota, Subject, Timestamp, Tz,
-    Window,
+    Calendar, CalendarUnit, Check, Floor, HashKey, InvalidQuota, Limit, Mode, Part, Quota, Raise, Subject, Timestamp,
+    Tz, Window,
 };
 use tollgate_repository::KeyAndPlan;
 
@@ -94,9 +94,10 @@ impl Entry {
         self.plan.quota.as_ref().map(|_| self.own.len().saturating_sub(1))
     }
 
-    /// The quota, if the plan has one.
-    pub(crate) fn quota(&self) -> Option<&Limit> {
-        self.own.get(self.quota_index()?)
+    /// That at least `used` of the quota is used in the period that begins at `period_start`; None without a quota.
+    pub(crate) fn raise(&self, period_start: Timestamp, used: i64) -> Option<Raise<'_>> {
+        let used = u64::try_from(used).unwrap_or(0);
+        Some(Raise { subject: self.subject, limits: &self.own, limit_index: self.quota_index()?, period_start, used })
     }
 
     /// What the limiter is asked: all limits, of the key and of its owner, in one step.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, LimitSpec, TenantId, usage::ViolationRow};
-use tollgate_limiter::{Raise, Timestamp};
 use tollgate_repository::ViolationCursor;
 
 use crate::{CheckRequest, Checked, Entry, Error, Service, api_keys::KeyDetail};
@@ -82,17 +81,12 @@ impl Service {
     pub async fn reset_limits(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<Checked, Error> {
         let entry = self.entry(tenant_id, id).await?;
         self.limiter().reset(entry.subject).await?;
-        if let Some(quota) = entry.quota() {
-            let now = self.clock().now();
-            let period = BillingPeriod::containing(now);
+        let now = self.clock().now();
+        let period = BillingPeriod::containing(now);
+        if entry.quota_index().is_some() {
             let used = self.repository().period_usage(tenant_id, id, period.start).await?.allowed;
-            let raise = Raise {
-                subject: entry.subject,
-                limit: quota,
-                period_start: crate::entry::timestamp(period.start),
-                used: u64::try_from(used).unwrap_or(0),
-            };
-            self.limiter().raise(&[raise], Timestamp::from_micros(now.timestamp_micros())).await?;
+            let raise = entry.raise(crate::entry::timestamp(period.start), used);
+            self.limiter().raise(raise.as_slice(), crate::entry::timestamp(now)).await?;
         }
         self.look(entry).await
     }

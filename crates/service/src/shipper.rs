@@ -7,7 +7,7 @@ use tollgate_domain::{
     BootId,
     usage::{JournalSpan, JournalStream},
 };
-use tollgate_jobs::{Job, Push};
+use tollgate_jobs::Push;
 use tollgate_journal::{Position, Stream};
 use uuid::Uuid;
 
@@ -17,8 +17,8 @@ use crate::{Error, Service, event::MAX_RECORD, sums::Sums};
 const MOST_ROWS: usize = 5_000;
 /// Bytes of journal one batch may cover, so that one look stays short.
 const MOST_BYTES: u64 = 16 << 20;
-/// Read between two looks at the number of rows.
-const STEP_BYTES: u64 = 256 << 10;
+/// Read between two looks at the number of rows, and before checks may go on: some hundred microseconds.
+const STEP_BYTES: u64 = 64 << 10;
 /// Journal without rows for a stream that is passed over before its cursor moves all the same, so that segments can go.
 const SILENT_BYTES: u64 = 4 << 20;
 /// A batch that was not confirmed by then is sent again; the wait doubles up to the second figure, so that a worker that is
@@ -68,10 +68,15 @@ impl Shipper {
             let end = self.stream.end().get();
             let lag = i64::try_from(end.saturating_sub(cursor)).unwrap_or(i64::MAX);
             self.service.metrics().journal_lag.with_label_values(&[stream.as_str()]).set(lag);
-            let Some((job, full)) = self.gather(stream, cursor)? else { continue };
+            let Some((span, sums, full)) = self.gather(stream, cursor).await? else { continue };
             step = if full || step == Step::Full { Step::Full } else { Step::Sent };
             // No id of its own: a copy that died must not keep the next one out, and a copy too many changes nothing.
-            self.service.queue().push(&job, Push::default()).await?;
+            let queue = self.service.queue().clone();
+            let encode = move || queue.encode(&sums.into_job(stream, span), Push::default());
+            // Milliseconds for a full batch: checks would wait.
+            let encoded =
+                tokio::task::spawn_blocking(encode).await.map_err(|error| Error::Internal(error.to_string()))?;
+            self.service.queue().push_encoded(encoded?).await?;
             under_way.push((stream, cursor));
         }
         self.let_go(confirmed)?;
@@ -90,8 +95,8 @@ impl Shipper {
         Ok(self.stream.remove()?)
     }
 
-    /// Sums from `cursor` on as a job, and whether it is full. None when there is nothing worth one.
-    fn gather(&mut self, stream: JournalStream, cursor: u64) -> Result<Option<(Job, bool)>, Error> {
+    /// Sums from `cursor` on, for a job, and whether it is full. None when there is nothing worth one.
+    async fn gather(&mut self, stream: JournalStream, cursor: u64) -> Result<Option<(JournalSpan, Sums, bool)>, Error> {
         let mut sums = Sums::default();
         let mut at = self.silent.get(&stream).copied().unwrap_or(cursor).max(cursor);
         let start = at;
@@ -104,6 +109,7 @@ impl Shipper {
             if sums.rows() >= MOST_ROWS || at - start >= MOST_BYTES {
                 break true;
             }
+            tokio::task::yield_now().await;
         };
         if sums.rows() == 0 && at - cursor < SILENT_BYTES {
             self.silent.insert(stream, at);
@@ -111,7 +117,7 @@ impl Shipper {
         }
         self.silent.remove(&stream);
         let span = JournalSpan { boot: self.boot, from: cursor, to: at };
-        Ok(Some((sums.into_job(stream, span), full)))
+        Ok(Some((span, sums, full)))
     }
 
     /// Waits until the cursor has left `from`, moved by this batch or by an earlier copy; false when that takes too long.

@@ -155,7 +155,7 @@ impl RedisStore {
         for some in raises.chunks(RAISES_AT_ONCE) {
             let asked = some.iter().map(|raise| async {
                 let floors = raise.floors();
-                let look = Check::new(raise.subject, raise.limits()).with_cost(0).with_floors(&floors);
+                let look = Check::new(raise.subject, raise.limits).with_cost(0).with_floors(&floors);
                 self.ask(&look, Terms::default(), now).await.map(drop).ok_or_else(unavailable)
             });
             try_join_all(asked).await?;

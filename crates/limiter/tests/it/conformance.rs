@@ -216,8 +216,13 @@ async fn a_floor_of_another_period_does_nothing(store: &Store) {
 
 async fn a_raise_never_lowers(store: &Store) {
     let limit = fixed("quota", 100, seconds(3600));
-    let raise =
-        |used| Raise { subject: subject("a"), limit: &limit, period_start: Timestamp::from_micros(NEW_YEAR), used };
+    let raise = |used| Raise {
+        subject: subject("a"),
+        limits: std::slice::from_ref(&limit),
+        limit_index: 0,
+        period_start: Timestamp::from_micros(NEW_YEAR),
+        used,
+    };
     store.limiter.raise(&[raise(40), raise(50)], store.now()).await.unwrap();
     store.limiter.raise(&[raise(20)], store.now()).await.unwrap();
     assert_eq!(store.check(subject("a"), std::slice::from_ref(&limit), 1).await.limits[0].used(), 51);
