@@ -75,6 +75,46 @@ local function decide_several(key, shape, value, floored, from, least)
   push(value or EMPTY)
 end
 
+-- The same for two limits, such as a rate and a quota, whose value is there: in locals only, half the time.
+local function decide_pair(key, shape, value, floored, from, least)
+  local header, i1, a1, b1, c1, u1, i2, a2, b2, c2, u2 = unpack_from('<Hdddddddddd', value)
+  local one, two = shape[3], shape[4]
+  local s1, s2, w1, w2 = one[2], two[2], one[7], two[7]
+  if header ~= 513 or i1 ~= one[1] or i2 ~= two[1] or a1 > s1 or a2 > s2 then
+    return by_rules(key, shape, floored, from, least)
+  end
+  if a1 ~= s1 then
+    b1, c1 = w1 and a1 == one[3] and c1 or 0, 0
+  end
+  if a2 ~= s2 then
+    b2, c2 = w2 and a2 == two[3] and c2 or 0, 0
+  end
+  if floored == 1 and not w1 and s1 == from and least > b1 or floored == 2 and not w2 and s2 == from and least > b2 then
+    return by_rules(key, shape, floored, from, least)
+  end
+  local p1, p2, t1, t2 = one[5], two[5], b1, b2
+  if w1 then t1 = b1 > 0 and ceil(b1 * w1 / one[8]) + c1 or c1 end
+  if w2 then t2 = b2 > 0 and ceil(b2 * w2 / two[8]) + c2 or c2 end
+  if t1 + p1 > one[6] or t2 + p2 > two[6] then
+    push('\0')
+  else
+    push('\1')
+    if p1 > 0 then
+      if w1 then c1 = min(c1 + p1, 4294967296) else b1 = min(b1 + p1, 4503599627370496) end
+      if w2 then c2 = min(c2 + p2, 4294967296) else b2 = min(b2 + p2, 4503599627370496) end
+      value = pack('<Hdddddddddd', 513, i1, s1, b1, c1, one[4], i2, s2, b2, c2, two[4])
+      values[key] = value
+      if not lives[key] then lives[key] = max(u1, u2) == shape.last and KEEP or life_until(shape.last) end
+    end
+  end
+  push(value)
+end
+
+local function decide_shaped(key, shape, value, floored, from, least)
+  if value and shape.limits == 2 then return decide_pair(key, shape, value, floored, from, least) end
+  return decide_several(key, shape, value, floored, from, least)
+end
+
 -- Plain checks. Most of all checks are of one limit, over a value that such a check left or none: for those everything is a
 -- local here, looked up once for as many as have the same shape in a row.
 local plain, number_of, shape = {byte(ARGV[3], 1, #ARGV[3])}
@@ -113,7 +153,7 @@ for at = 1, #plain, 4 do
     end
     push(value or EMPTY)
   elseif shape.last ~= huge and (not value or #value == shape.bytes) then
-    decide_several(key, shape, value)
+    decide_shaped(key, shape, value)
   else
     by_rules(key, shape)
   end
@@ -126,7 +166,7 @@ for at = 1, #with_floors, 21 do
   local key, shape = k1 + k2 * 256, shapes[s1 + s2 * 256]
   local value = values[key]
   if shape.last ~= huge and (not value or #value == shape.bytes) then
-    decide_several(key, shape, value, floored, from, least)
+    decide_shaped(key, shape, value, floored, from, least)
   else
     by_rules(key, shape, floored, from, least)
   end
