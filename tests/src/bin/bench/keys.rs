@@ -1,6 +1,6 @@
 //! The keys that a benchmark checks, and the plans that they are on.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tollgate_domain::{Clock, Environment, secret::KeySecret};
 use tollgate_tests::answer::{Answer, Client};
@@ -8,18 +8,26 @@ use uuid::Uuid;
 
 /// A plan that refuses nothing within a benchmark: its keys are far from their limit.
 pub(crate) const FAR: &str = "bench";
+/// The same without a quota: a check is one limit, as the baseline's is.
+pub(crate) const PLAIN: &str = "bench-plain";
 /// A plan whose keys are over their limit from the second check on.
 pub(crate) const OVER: &str = "bench-one";
 /// Keys copied in one statement.
 const BATCH: usize = 10_000;
 
-/// Makes both plans.
+/// Makes the plans.
 pub(crate) async fn plans(admin: &Client) {
-    for (name, limit, window) in [(FAR, 1_000_000_000_u64, 3_600), (OVER, 1, 30 * 86_400)] {
+    let quota = json!({"limit": 1_000_000_000_000_u64, "overage": "bill"});
+    let plans = [
+        (FAR, 1_000_000_000_u64, 3_600, &quota),
+        (PLAIN, 1_000_000_000, 3_600, &Value::Null),
+        (OVER, 1, 30 * 86_400, &quota),
+    ];
+    for (name, limit, window, quota) in plans {
         let plan = json!({
             "name": name,
             "limits": [{"name": "per-window", "limit": limit, "window": window}],
-            "quota": {"limit": 1_000_000_000_000_u64, "overage": "bill"},
+            "quota": quota,
             "prices": {"currency": "USD", "base": "0", "overage_unit": "0"},
         });
         admin.post("/api/v1/plans", &plan).await.expect(201);

@@ -102,11 +102,14 @@ impl Bench {
             self.rows.push(Row { server, redis, queue, counts, ..Row::new(id, name, Work::Closed(load)) });
         };
         if wants_many {
-            let requests = Rc::new(load::requests(&shape.far));
+            let requests = Rc::new(load::requests(&shape.plain));
             for connections in [CONNECTIONS, MANY] {
                 let name = format!("Redis: {} subjects, {connections} connections", grouped(options.subjects));
                 row(Id::Redis(connections), name, allowed(shape.address(), Rc::clone(&requests), connections));
             }
+            let requests = Rc::new(load::requests(&shape.far));
+            let name = format!("the same with a quota, {CONNECTIONS} connections");
+            row(Id::Quota, name, allowed(shape.address(), requests, CONNECTIONS));
         }
         if options.wants(Group::Hot) {
             let requests = Rc::new(load::requests(&shape.far[..1]));

@@ -30,6 +30,8 @@ pub(crate) enum Id {
     EveryLine,
     /// Many subjects on Redis, over so many connections.
     Redis(usize),
+    /// The same with a quota beside the limit.
+    Quota,
     /// So many callers of the baseline's script.
     Script(usize),
     /// The bare handler that calls the baseline's script.

@@ -26,8 +26,10 @@ const REFRESH_SECONDS: &str = "600";
 pub(crate) struct Shape {
     /// The server under load.
     pub(crate) api: Process,
-    /// Keys far from their limit.
+    /// Keys far from their limit and their quota.
     pub(crate) far: Vec<String>,
+    /// Keys far from their limit, without a quota.
+    pub(crate) plain: Vec<String>,
     /// Keys over their limit.
     pub(crate) over: Vec<String>,
     /// Where its counters are.
@@ -58,7 +60,17 @@ impl Shape {
         api.start_ready().await;
         keys::plans(&api.admin()).await;
         let far = keys::create(&api.admin(), keys::FAR, count).await;
-        Self { api, far, over: Vec::new(), redis: None, queue: None, _worker: None, _database: None, _dir: dir }
+        Self {
+            api,
+            far,
+            plain: Vec::new(),
+            over: Vec::new(),
+            redis: None,
+            queue: None,
+            _worker: None,
+            _database: None,
+            _dir: dir,
+        }
     }
 
     /// PostgreSQL, Redis, a worker of its own. None, said aloud, where PostgreSQL or Redis is not installed.
@@ -74,8 +86,8 @@ impl Shape {
         let database = postgres.database().await;
         let (database_url, journal) = (database.url(), dir.path().join("journal").display().to_string());
         let (limiter_url, queue_url) = (redis.url(0), queue.url(0));
-        // Twice the keys: they are not spread quite evenly over the cache's parts.
-        let held = (2 * count).max(1_000).to_string();
+        // Twice the keys of both plans: they are not spread quite evenly over the cache's parts.
+        let held = (4 * count).max(1_000).to_string();
         let settings = [
             ("database.url", database_url.as_str()),
             ("limiter.url", &limiter_url),
@@ -93,8 +105,9 @@ impl Shape {
         keys::plans(&api.admin()).await;
         let over = keys::create(&api.admin(), keys::OVER, 1).await;
         let far = keys::copy(&api.admin(), &database_url, keys::FAR, count).await;
+        let plain = keys::copy(&api.admin(), &database_url, keys::PLAIN, count).await;
         let (redis, queue, _worker, _database) = (Some(redis), Some(queue), Some(worker), Some((database, postgres)));
-        Some(Self { api, far, over, redis, queue, _worker, _database, _dir: dir })
+        Some(Self { api, far, plain, over, redis, queue, _worker, _database, _dir: dir })
     }
 
     /// Where it listens.
