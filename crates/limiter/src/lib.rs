@@ -64,9 +64,9 @@
 //! | in memory, eight limits of three algorithms, one subject | 0.17 µs | |
 //! | in memory, one limit, a million subjects in random order | 0.28 µs | `governor`, keyed: 0.16 to 0.23 µs |
 //! | in memory, eight limits of three algorithms, the same million | 1.1 µs | |
-//! | Redis, one limit, 100,000 subjects, 64 or 256 callers | 2.8 or 2.5 µs of the server, 2.3 or 1.5 here | a minimal script call for each: 5.8 or 5.2, and 3.1 or 2.8 |
-//! | Redis, two limits | 4.5 or 3.7 µs of the server | |
-//! | Redis, one hot subject, or one over its limit | none of the server, 0.2 to 0.7 µs here | |
+//! | Redis, one limit, 100,000 subjects, 64 or 256 callers | 2.9 or 2.4 µs of the server, 2.4 or 1.6 here | a minimal script call for each: 5.5 or 5.1, and 2.9 or 2.8 |
+//! | Redis, two limits | 4.4 or 3.2 µs of the server | |
+//! | Redis, one hot subject, or one over its limit | none of the server, 0.7 µs here | |
 //!
 //! These are the thread's own time on a machine that others used too. With a million subjects in random order most of it is
 //! the wait for memory: a subject of one limit is a line of cache and a slot of an index, where `governor` keeps 16 bytes;
