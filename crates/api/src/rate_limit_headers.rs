@@ -6,7 +6,7 @@ use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue, RETRY_AFTER},
 };
-use tollgate_service::{Checked, LimitStatus, check::whole_seconds, config::HeaderStyle};
+use tollgate_service::{Checked, LimitStatus, checked::whole_seconds, config::HeaderStyle};
 
 use crate::decided::{Texts, header, number};
 

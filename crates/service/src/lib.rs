@@ -1,15 +1,16 @@
 //! Configuration and use cases: the only crate that sees keys, limits, journal, database and queue at once.
 //!
 //! Reading order: [`config`] → [`service`] (what is opened, once, from which URL) → [`check`] (one check, from key to
-//! journal) with [`entry`] and [`cache`] (what is known of a key) → [`event`], [`refusals`], [`shipper`] (from the journal
-//! to a job) → [`apply`] (what the jobs do) → one file per resource: [`api_keys`], [`plans`], [`rate_limit`], [`usage`],
-//! [`jobs`], [`tokens`], [`idempotency`], [`health`].
+//! journal) with [`entry`] and [`cache`] (what is known of a key) and [`checked`] (what came of it) → `event`, `refusals`,
+//! `shipper`, `sums` (from the journal to a job) → [`apply`] (what the jobs do) → one file per resource: [`api_keys`],
+//! [`plans`], [`rate_limit`], [`usage`], [`jobs`], [`tokens`], [`idempotency`], [`health`].
 
 pub mod api_keys;
 pub mod apply;
 mod background;
 pub mod cache;
 pub mod check;
+pub mod checked;
 pub mod config;
 pub mod entry;
 mod error;
@@ -29,7 +30,8 @@ mod sums;
 pub mod tokens;
 pub mod usage;
 
-pub use check::{Attempt, CheckRequest, Checked};
+pub use check::{Attempt, CheckRequest};
+pub use checked::Checked;
 pub use config::Config;
 pub use entry::Entry;
 pub use error::{Error, StartError};

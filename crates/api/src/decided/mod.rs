@@ -13,7 +13,7 @@ use hyper::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tollgate_domain::{Algorithm, ApiKey, ApiKeyId, KeyStatus, LimitSpec};
-use tollgate_service::{Checked, LimitStatus, check::whole_seconds, config::HeaderStyle};
+use tollgate_service::{Checked, LimitStatus, checked::whole_seconds, config::HeaderStyle};
 use utoipa::ToSchema;
 
 use crate::{

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use chrono::DateTime;
 use hyper::header::HeaderValue;
 use serde::Serialize;
-use tollgate_service::{Checked, Entry, LimitStatus, check::whole_seconds};
+use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds};
 
 use super::{KeySummary, TITLE, TYPE, why};
 use crate::rate_limit_headers::reset_unix;

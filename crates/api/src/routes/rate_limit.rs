@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
-use tollgate_service::{Caller, Checked, LimitStatus, ViolationCursor, check::whole_seconds};
+use tollgate_service::{Caller, Checked, LimitStatus, ViolationCursor, checked::whole_seconds};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{

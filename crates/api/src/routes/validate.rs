@@ -5,11 +5,11 @@
 
 use std::{convert::identity, time::Instant};
 
-use axum::http::request::Parts;
 use axum::{
     BoxError,
     body::{Body, Bytes},
     extract::{Request, State},
+    http::request::Parts,
     response::Response,
 };
 use http_body_util::Full;
