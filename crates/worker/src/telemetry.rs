@@ -1,7 +1,7 @@
 //! Log lines, for both binaries: to standard error, through a writer that never makes a request wait.
 
 use std::{
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     thread,
     time::Duration,
 };
@@ -12,8 +12,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::json_lines::JsonLines;
 
-/// Lines gather so long between two writes. The first one after a rest is written at once.
+/// Lines gather so long between two writes, or until there are so many bytes of them. The first one after a rest is written
+/// at once.
 const GATHER: Duration = Duration::from_millis(10);
+const GATHER_BYTES: usize = 64 * 1024;
 
 /// `log.level` is neither a level nor a list of directives.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +32,8 @@ pub struct BadLevel {
 /// When `log.level` cannot be read.
 pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
     let filter = EnvFilter::try_new(&log.level).map_err(|_| BadLevel { level: log.level.clone() })?;
-    let (writer, guard) = tracing_appender::non_blocking(Gathered { sink: io::stderr(), lines: Vec::new() });
+    let (writer, guard) =
+        tracing_appender::non_blocking(Gathered(BufWriter::with_capacity(GATHER_BYTES, io::stderr())));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let set = match log.format {
         LogFormat::Json => lines.event_format(JsonLines).try_init(),
@@ -44,25 +47,20 @@ pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
 
 /// Writes what has gathered in one call, then pauses: for one line at a time, to wake the thread that writes would cost as
 /// much as the line.
-struct Gathered<W> {
-    sink: W,
-    lines: Vec<u8>,
-}
+struct Gathered<W: Write>(BufWriter<W>);
 
 impl<W: Write> Write for Gathered<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.lines.extend_from_slice(bytes);
-        Ok(bytes.len())
+        self.0.write(bytes)
     }
 
     /// The appender calls it when no line waits.
     fn flush(&mut self) -> io::Result<()> {
-        if self.lines.is_empty() {
-            return Ok(());
+        let gathered = !self.0.buffer().is_empty();
+        let written = self.0.flush();
+        if gathered {
+            thread::sleep(GATHER);
         }
-        let written = self.sink.write_all(&self.lines).and_then(|()| self.sink.flush());
-        self.lines.clear();
-        thread::sleep(GATHER);
         written
     }
 }
