@@ -68,7 +68,7 @@ fn memory(criterion: &mut Criterion) {
                 now = now.saturating_add(Duration::from_micros(1));
                 // As `governor` does, from the name.
                 let subject = Subject::new(&key, &[name.to_le_bytes().as_slice()]);
-                black_box(&limiter.check_now(&Check::new(subject, &limits), now));
+                black_box(&limiter.begin(&Check::new(subject, &limits), now));
             };
             (0..count).for_each(&mut check);
             group.bench_function(BenchmarkId::new(name, count), |bencher| {

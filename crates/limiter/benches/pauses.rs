@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use tollgate_limiter::{Check, HashKey, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
+use tollgate_limiter::{Begun, Check, HashKey, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
 
 const SUBJECTS: usize = 1_000_000;
 const RUNS: usize = 5;
@@ -45,7 +45,7 @@ fn checked(limiter: &Limiter, limits: &[Limit], names: impl Iterator<Item = usiz
     for name in names {
         let subject = Subject::new(&key, &[name.to_le_bytes().as_slice()]);
         let (wall, own) = (Instant::now(), own_time());
-        limiter.check_now(&Check::new(subject, limits), NOW).expect("memory").expect("a decision");
+        assert!(matches!(limiter.begin(&Check::new(subject, limits), NOW), Begun::Decided(Ok(_))));
         times.own.push(own_time() - own);
         times.wall.push(u64::try_from(wall.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }

@@ -172,15 +172,6 @@ impl Limiter {
         }
     }
 
-    /// The same in memory, without a future. None on a shared store: use [`check`](Self::check).
-    pub fn check_now(&self, check: &Check<'_>, now: Timestamp) -> Option<Result<Decision, Error>> {
-        match self {
-            Self::Memory(store) => Some(store.check(check, now)),
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => None,
-        }
-    }
-
     /// Gives the cost of `check` back to each of its limits, as far as the window it was consumed in still counts. `moment`
     /// is [`Decision::at`] of the decision that consumed it. May be more than was consumed: a counter never goes below 0.
     pub async fn refund(&self, check: Check<'_>, moment: Timestamp, now: Timestamp) -> Result<(), Error> {

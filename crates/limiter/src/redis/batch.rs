@@ -88,8 +88,9 @@ impl Batcher {
         }
     }
 
-    /// What goes with the next call: up to 64 checks of one moment, and of one partition in a cluster. None ends the caller's turn, in the same step in which
-    /// too little was found waiting, so that whoever comes next starts a turn of its own.
+    /// What goes with the next call: up to 64 checks of one moment, and of one partition in a cluster. None ends the
+    /// caller's turn, in the same step in which too little was found waiting, so that whoever comes next starts a turn of
+    /// its own.
     fn load(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue();
         let enough = if queue.calls > self.calls_at_once().0 { MOST_CHECKS } else { 1 };
