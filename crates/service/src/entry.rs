@@ -1,9 +1,6 @@
 //! What a node knows of a key: the record and its plan, with everything a check needs worked out beforehand.
 
-use std::{
-    any::Any,
-    sync::{Arc, OnceLock},
-};
+use std::{any::Any, sync::OnceLock};
 
 use tollgate_domain::{Algorithm, ApiKey, BillingPeriod, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan};
 use tollgate_limiter::{
@@ -23,8 +20,6 @@ pub struct Entry {
     pub plan: Plan,
     /// The limits in force, first those counted per key, then those the owner's keys share; without the quota.
     pub specs: Vec<LimitSpec>,
-    /// `limit` and `window` of each of `specs` as the `RateLimit-Policy` field states them.
-    pub policy: Arc<str>,
     /// For the limiter: those counted per key, then the quota if the plan has one.
     own: Vec<Limit>,
     /// Those that the owner's keys share.
@@ -63,7 +58,6 @@ impl Entry {
         let owner = owner_subject(hash_key, &key);
         let alone = Subject::new(hash_key, &[b"key", key.tenant_id.0.as_bytes(), key.id.0.as_bytes()]);
         Ok(Self {
-            policy: policy_field(&specs).into(),
             // One atomic step needs one partition.
             subject: if shared.is_empty() { alone } else { alone.in_partition_of(&owner) },
             owner,
@@ -165,12 +159,6 @@ fn calendar_window(spec: &CalendarSpec) -> Result<Window, InvalidQuota> {
         Some(day) => calendar.anchored_on_day(day)?,
         None => calendar,
     }))
-}
-
-/// `"per-hour";q=1000;w=3600`, comma separated (draft-ietf-httpapi-ratelimit-headers-10). Names hold no quotes.
-fn policy_field(specs: &[LimitSpec]) -> String {
-    let one = |spec: &LimitSpec| format!("\"{}\";q={};w={}", spec.name, spec.limit, spec.window_seconds());
-    specs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn timestamp(at: chrono::DateTime<chrono::Utc>) -> Timestamp {

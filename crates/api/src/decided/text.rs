@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use chrono::DateTime;
 use hyper::header::HeaderValue;
 use serde::Serialize;
+use tollgate_domain::LimitSpec;
 use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds};
 
 use super::{KeySummary, TITLE, TYPE, why};
@@ -28,7 +29,7 @@ pub(crate) struct Texts {
 
 impl Texts {
     pub(crate) fn of(entry: &Entry) -> Self {
-        let limit = |spec: &tollgate_domain::LimitSpec| {
+        let limit = |spec: &LimitSpec| {
             format!(
                 r#"{{"name":{},"algorithm":{},"limit":{},"window":{},"remaining":"#,
                 json(&spec.name),
@@ -38,13 +39,19 @@ impl Texts {
             )
         };
         Self {
-            policy: HeaderValue::from_str(&entry.policy).ok(),
+            policy: HeaderValue::try_from(policy_field(&entry.specs)).ok(),
             states: entry.specs.iter().map(|spec| format!("\"{}\";r=", spec.name)).collect(),
             // Whoever is answered has a key that may be used.
             key: format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(&entry.key))),
             limits: entry.specs.iter().map(limit).collect(),
         }
     }
+}
+
+/// `"per-hour";q=1000;w=3600`, comma separated (draft-ietf-httpapi-ratelimit-headers-10). Names hold no quotes.
+fn policy_field(specs: &[LimitSpec]) -> String {
+    let one = |spec: &LimitSpec| format!("\"{}\";q={};w={}", spec.name, spec.limit, spec.window_seconds());
+    specs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn json(value: &impl Serialize) -> String {
