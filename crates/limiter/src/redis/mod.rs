@@ -6,6 +6,7 @@ mod fault;
 mod front;
 mod lease;
 mod link;
+mod raise;
 mod target;
 mod wire;
 
@@ -16,10 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::check::{Check, Purpose, Raise};
+use crate::check::{Check, Purpose};
 use crate::decide::explain;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
@@ -39,8 +39,6 @@ use wire::{Answer, Question, Return, State, Verdict};
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
 const ATTEMPTS: usize = 3;
-/// Totals pushed at once: a few calls' worth, so that checks still find a place between them.
-const RAISES_AT_ONCE: usize = 256;
 /// How often slices are looked over: so long, and a call, the rest of one may be missing after its end.
 const GIVE_BACK_EVERY: Duration = Duration::from_millis(25);
 /// When to try again after a check that could not be decided: by then the breaker has probed.
@@ -149,18 +147,6 @@ impl RedisStore {
         }
         let answer = self.ask(&check, terms, now).await.ok_or_else(unavailable)?;
         Ok(answer.verdict != Verdict::Refused)
-    }
-
-    pub(crate) async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
-        for some in raises.chunks(RAISES_AT_ONCE) {
-            let asked = some.iter().map(|raise| async {
-                let floors = raise.floors();
-                let look = Check::new(raise.subject, raise.limits).with_cost(0).with_floors(&floors);
-                self.ask(&look, Terms::default(), now).await.map(drop).ok_or_else(unavailable)
-            });
-            try_join_all(asked).await?;
-        }
-        Ok(())
     }
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {

@@ -425,6 +425,11 @@ fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answe
     Some(Answer { now, verdict, states, unspent: 0 })
 }
 
+/// A subject's state from its value; None when something else lies there.
+pub(super) fn read_value(mut value: &[u8]) -> Option<State> {
+    read_state(&mut value).filter(|_| value.is_empty())
+}
+
 fn read_state(reply: &mut &[u8]) -> Option<State> {
     let [version, cells] = take(reply)?;
     let cells = (0..cells).map(|_| {

@@ -18,6 +18,8 @@ mod properties;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod raises;
+#[cfg(test)]
 mod topology;
 #[cfg(test)]
 #[cfg(feature = "tower")]

@@ -127,7 +127,7 @@ async fn wait_for(server: &RedisServer, line: &str) {
 }
 
 /// Three nodes that share the slots.
-async fn cluster() -> Vec<RedisServer> {
+pub(crate) async fn cluster() -> Vec<RedisServer> {
     let mut nodes = Vec::new();
     for (first, last) in [(0, 5_460), (5_461, 10_922), (10_923, 16_383)] {
         let mut node = RedisServer::launch(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
