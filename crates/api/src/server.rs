@@ -112,6 +112,8 @@ async fn serve_connection(
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
     let answer = service_fn(move |request| answer(request, peer, Arc::clone(&routes), Arc::clone(&connection)));
     let served = http1::Builder::new()
+        // Nearly every answer is small: to copy it behind its head costs less than a second buffer costs the kernel.
+        .writev(false)
         // The sweeper's phases replace hyper's timer, which is allocated anew for every request.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
