@@ -1,13 +1,12 @@
 //! The state of one subject, as both stores hold it: a cell per limit, and what is held.
-use crate::algorithm::Cell;
+use crate::algorithm::{Cell, NO_CELL};
 use crate::hold::Hold;
 
 /// A subject's state, looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StateRef<'s> {
-    /// In two pieces: the memory store keeps the first cell apart.
-    pub(crate) first: Option<&'s Cell>,
-    pub(crate) rest: &'s [Cell],
+    /// With room for more: some may be `NO_CELL`.
+    pub(crate) cells: &'s [Cell],
     pub(crate) holds: &'s [Hold],
 }
 
@@ -26,6 +25,8 @@ pub(crate) enum Change {
 /// The states of a check's subjects, by the index of their part.
 pub(crate) trait States {
     fn state(&self, part: usize) -> StateRef<'_>;
+    /// The cells of a part, to be written in place; none unless they stand in the order of its limits and nothing is held.
+    fn cells_in_order(&mut self, part: usize) -> Option<&mut [Cell]>;
     fn write(&mut self, part: usize, change: Change);
     /// Writes the cell of the part's limit number `index`, which mostly is its place among the cells too.
     fn write_cell(&mut self, part: usize, index: usize, cell: &Cell);
@@ -35,11 +36,11 @@ impl<'s> StateRef<'s> {
     /// The cell called `id`; a subject's cells mostly stand in the order of its limits.
     #[inline]
     pub(crate) fn cell(&self, id: u64, guess: usize) -> Option<&'s Cell> {
-        let guessed = if guess == 0 { self.first } else { self.rest.get(guess - 1) };
-        guessed.filter(|cell| cell.id == id).or_else(|| self.cells().find(|cell| cell.id == id))
+        let guessed = self.cells.get(guess).filter(|cell| cell.id == id);
+        guessed.or_else(|| self.cells.iter().find(|cell| cell.id == id))
     }
 
     pub(crate) fn cells(&self) -> impl Iterator<Item = &'s Cell> + use<'s> {
-        self.first.into_iter().chain(self.rest)
+        self.cells.iter().filter(|cell| cell.id != NO_CELL.id)
     }
 }

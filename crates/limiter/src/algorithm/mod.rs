@@ -29,6 +29,9 @@ pub(crate) struct Cell {
     pub(crate) until: i64,
 }
 
+/// In the place of a cell that is not there, and expired like one. Ids of cells have 52 bits.
+pub(crate) const NO_CELL: Cell = Cell { id: u64::MAX, numbers: Numbers { a: 0, b: 0, c: 0 }, until: i64::MIN };
+
 /// A cell brought to `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rolled {
@@ -123,6 +126,45 @@ impl Rule {
             Self::FixedWindow(rule) => rule.consume(&mut rolled.numbers, price),
             Self::TokenBucket(rule) => rule.consume(&mut rolled.numbers, price),
             Self::Concurrency(_) => 0,
+        }
+    }
+
+    /// What is used of how much: `roll`, `used` and `limit` in one, for the many checks of which nothing else is asked.
+    #[inline(always)]
+    pub(crate) fn look(&self, cell: Option<&Cell>, now: i64) -> (i64, i64) {
+        match self {
+            Self::SlidingWindow(rule) => (rule.used(&rule.roll(cell, now)), rule.limit),
+            Self::FixedWindow(rule) => (rule.roll(cell, now).numbers.b, rule.limit),
+            Self::TokenBucket(rule) => (rule.used(&rule.roll(cell, now).numbers), rule.burst),
+            Self::Concurrency(rule) => (0, rule.limit),
+        }
+    }
+
+    /// `roll`, `consume`, `until` and `resets_at` in one, in the cell itself. Returns by how much more is used, and when
+    /// that resets.
+    #[inline(always)]
+    pub(crate) fn spend(&self, cell: &mut Cell, price: i64, now: i64) -> (i64, i64) {
+        match self {
+            Self::SlidingWindow(rule) => {
+                let mut rolled = rule.roll(Some(cell), now);
+                let more = rule.consume(&mut rolled.numbers, price);
+                (cell.numbers, cell.until) = (rolled.numbers, rolled.end + rule.window);
+                (more, rolled.end)
+            }
+            Self::FixedWindow(rule) => {
+                let mut rolled = rule.roll(Some(cell), now);
+                let more = rule.consume(&mut rolled.numbers, price);
+                (cell.numbers, cell.until) = (rolled.numbers, rolled.end);
+                (more, rolled.end)
+            }
+            Self::TokenBucket(rule) => {
+                let mut rolled = rule.roll(Some(cell), now);
+                let more = rule.consume(&mut rolled.numbers, price);
+                let full_at = rule.full_at(&rolled);
+                (cell.numbers, cell.until) = (rolled.numbers, full_at);
+                (more, full_at)
+            }
+            Self::Concurrency(_) => (0, now),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Counters in this process: 256 shards, one per partition, so that all subjects of a check lie behind one short lock.
-mod entry;
 mod shard;
 mod snapshot;
+mod table;
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::algorithm::Cell;
 use crate::check::{Check, Part};
@@ -69,7 +70,7 @@ impl MemoryStore {
         let (first, others) = (check.first(), check.others());
         let mut shard = self.shard(&first.subject);
         let before = shard.len();
-        let mut held = Held { shard: &mut shard, check, places: SmallVec::new(), written: false, now };
+        let mut held = Held { shard: &mut shard, check, found: SmallVec::new(), written: false, now };
         held.find(first);
         others.iter().for_each(|part| held.find(part));
         let outcome = step(now, &mut held);
@@ -93,11 +94,12 @@ impl MemoryStore {
 
     /// Takes over how the number of subjects in one shard changed, while its lock is held.
     fn account(&self, before: usize, after: usize) {
-        if after >= before {
-            self.held.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.held.fetch_sub(before - after, Ordering::Relaxed);
-        }
+        match after.cmp(&before) {
+            Greater => self.held.fetch_add(after - before, Ordering::Relaxed),
+            Less => self.held.fetch_sub(before - after, Ordering::Relaxed),
+            // As after most checks, which all would write to the same line.
+            Equal => return,
+        };
     }
 
     pub(crate) fn reset(&self, subject: Subject) {
@@ -122,60 +124,102 @@ impl MemoryStore {
     }
 }
 
+/// Where a part's subject is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    place: Option<Place>,
+    /// Its cells stand in the order of the part's limits.
+    in_order: bool,
+}
+
 /// The states of a check's subjects, while their shard is locked.
 struct Held<'a> {
     shard: &'a mut Shard,
     check: &'a Check<'a>,
-    places: SmallVec<[Option<Place>; 2]>,
+    found: SmallVec<[Found; 2]>,
     written: bool,
     now: i64,
 }
 
 impl Held<'_> {
-    /// Forgets subjects that have no state left. True when anything was written.
+    /// Notes what was written, and forgets subjects that have no state left. True when anything was written.
     fn finish(self) -> bool {
         if self.written {
-            for place in self.places.into_iter().flatten() {
-                self.shard.tidy(place);
+            let stateless =
+                self.found.iter().filter_map(|found| found.place).filter(|place| !self.shard.mark(*place)).count();
+            if stateless > 0 {
+                self.check.parts().for_each(|part| self.shard.tidy(part.subject.hash()));
             }
         }
         self.written
     }
 
-    /// Looks for the next part's subject.
+    /// Looks for the next part's subject, and at all its cells: so their lines of cache are fetched together, and not each
+    /// when its limit's turn comes.
     #[inline]
     fn find(&mut self, part: &Part<'_>) {
-        self.places.push(self.shard.find(part.subject.hash()));
+        let place = self.shard.find(part.subject.hash(), part.limits.len());
+        let cells = self.shard.state(place).cells;
+        let in_order = part.limits.len() <= cells.len()
+            && part.limits.iter().zip(cells).all(|(limit, cell)| limit.id() == cell.id);
+        self.found.push(Found { place, in_order });
+    }
+
+    /// Looks for all subjects again, since some were moved.
+    #[cold]
+    fn find_again(&mut self) {
+        self.found.clear();
+        self.check.parts().for_each(|part| self.find(part));
     }
 
     /// Where a part's subject is from now on, since something is to be written there.
     #[inline]
     fn place(&mut self, part: usize) -> Option<Place> {
         self.written = true;
-        let place = self.places.get_mut(part)?;
-        if place.is_none() {
-            *place = self.check.parts().nth(part).map(|part| self.shard.insert(part.subject.hash()));
+        self.found.get(part)?.place.or_else(|| self.insert(part))
+    }
+
+    #[inline(never)]
+    fn insert(&mut self, part: usize) -> Option<Place> {
+        let inserted = self.check.parts().nth(part)?;
+        let place = self.shard.insert(inserted.subject.hash(), inserted.limits.len());
+        if self.found.len() > 1 {
+            self.find_again();
+        } else {
+            self.found = smallvec![Found { place: Some(place), in_order: false }];
         }
-        *place
+        Some(place)
     }
 }
 
 impl States for Held<'_> {
     #[inline]
     fn state(&self, part: usize) -> StateRef<'_> {
-        self.shard.state(self.places.get(part).copied().flatten())
+        self.shard.state(self.found.get(part).and_then(|found| found.place))
+    }
+
+    #[inline]
+    fn cells_in_order(&mut self, part: usize) -> Option<&mut [Cell]> {
+        let (found, asked) = (self.found.get(part)?, self.check.parts().nth(part)?);
+        let place = found.place.filter(|_| found.in_order)?;
+        self.written = true;
+        self.shard.cells_mut(place, asked.limits.len())
     }
 
     fn write(&mut self, part: usize, change: Change) {
-        if let Some(place) = self.place(part) {
-            self.shard.apply(place, change, self.now);
+        if let Some(place) = self.place(part)
+            && self.shard.apply(place, change, self.now)
+        {
+            self.find_again();
         }
     }
 
     #[inline]
     fn write_cell(&mut self, part: usize, index: usize, cell: &Cell) {
-        if let Some(place) = self.place(part) {
-            self.shard.write(place, index, cell, self.now);
+        if let Some(place) = self.place(part)
+            && self.shard.write(place, index, cell, self.now)
+        {
+            self.find_again();
         }
     }
 }

@@ -1,41 +1,42 @@
-//! The subjects of one partition: a slab of entries and an open-addressed index into it.
-#![expect(clippy::indexing_slicing, reason = "every index comes from this shard's own tables, which only grow")]
+//! The subjects of one partition, in tables by how many cells they may have.
+#![expect(clippy::indexing_slicing, reason = "places are made here, and good until subjects move")]
+use std::num::NonZeroU32;
+
 use crate::algorithm::Cell;
 use crate::state::{Change, StateRef};
 
-use super::entry::Entry;
+use super::table::{Head, Table};
 
-/// Entries looked at for every new subject, so that the expired are found about as fast as new ones come.
-const SWEEP: usize = 2;
-/// Entries looked at when one has to go: an expired one, or else the one among them that was written longest ago.
+/// Widths 1, 2, 4 to 64, which is the most cells of a subject; past it the one that ends first is dropped. The script on
+/// Redis does the same.
+const TABLES: usize = 7;
+/// Places looked at for every new subject, of which more than half are taken: so the expired are found faster than new ones
+/// come.
+const SWEEP: usize = 4;
+/// Subjects looked at when one has to go: an expired one, or else the one among them that was written longest ago.
 const SEARCH: usize = 32;
-const NONE: u32 = u32::MAX;
-/// A slot of the index: as many low bits as the index is long say which entry, the others are the entry's tag's. So it is
-/// small, and a probe that misses seldom touches an entry. No entry has the number of which all bits are set.
-type Slot = u32;
 
-const VACANT: Slot = u32::MAX;
-
-/// Where a subject is, until the next that is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(u32);
+/// Where a subject is, until any is taken in, widened or forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    table: u32,
+    at: u32,
+}
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// A power of two long, at most three quarters full.
-    index: Vec<Slot>,
-    entries: Vec<Entry>,
+    tables: [Table; TABLES],
     held: usize,
-    writes: u32,
-    free: u32,
-    /// Where the next sweep goes on.
-    hand: usize,
+    writes: NonZeroU32,
+    /// The table of the next sweep, and how many of its places it has yet to pass.
+    hand: (usize, usize),
     checks: u64,
 }
 
 impl Shard {
     pub(super) fn new() -> Self {
-        Self { index: vec![VACANT; 8], entries: Vec::new(), held: 0, writes: 0, free: NONE, hand: 0, checks: 0 }
+        let tables = std::array::from_fn(|power| Table::new(1 << power));
+        Self { tables, held: 0, writes: NonZeroU32::MIN, hand: (0, 0), checks: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -54,200 +55,173 @@ impl Shard {
     /// A subject's state; an empty one when it is not held.
     #[inline(always)]
     pub(super) fn state(&self, place: Option<Place>) -> StateRef<'_> {
-        place.map_or(StateRef::default(), |Place(entry)| self.entries[entry as usize].state())
+        place.map_or(StateRef::default(), |place| self.tables[place.table as usize].state(place.at as usize))
+    }
+
+    /// The first `count` cells of a subject that holds nothing, to be written in place.
+    #[inline(always)]
+    pub(super) fn cells_mut(&mut self, place: Place, count: usize) -> Option<&mut [Cell]> {
+        self.tables[place.table as usize].cells_mut(place.at as usize, count)
     }
 
     /// Every subject held, for a snapshot.
     pub(super) fn subjects(&self) -> impl Iterator<Item = ([u64; 2], StateRef<'_>)> {
-        let held = self.entries.iter().filter(|entry| !entry.is_empty());
-        held.map(|entry| ([entry.hash, u64::from(entry.tag)], entry.state()))
+        self.tables.iter().flat_map(Table::subjects).map(|(head, state)| (head.hash(), state))
     }
 
-    /// Where a subject is held.
+    /// Where a subject is held; it is looked for among those of so many cells first.
     #[inline(always)]
-    pub(super) fn find(&self, hash: [u64; 2]) -> Option<Place> {
-        let (tag, mask) = (tag(hash), self.mask());
-        let mut at = self.home(tag);
-        loop {
-            let slot = self.index[at];
-            if slot == VACANT {
-                return None;
-            }
-            if (slot ^ tag) & !mask == 0 {
-                let entry = &self.entries[(slot & mask) as usize];
-                if entry.hash == hash[0] && entry.tag == tag {
-                    return Some(Place(slot & mask));
-                }
-            }
-            at = self.after(at);
+    pub(super) fn find(&self, hash: [u64; 2], cells: usize) -> Option<Place> {
+        let likely = table_of(cells);
+        self.tables[likely].find(hash).map(|at| Place::new(likely, at)).or_else(|| self.find_elsewhere(hash, likely))
+    }
+
+    #[inline(never)]
+    fn find_elsewhere(&self, hash: [u64; 2], unlikely: usize) -> Option<Place> {
+        let mut others = self.tables.iter().enumerate().filter(|(table, _)| *table != unlikely);
+        others.find_map(|(table, others)| Some(Place::new(table, others.find(hash)?)))
+    }
+
+    /// A place for a subject that is not held, with room for so many cells. Something has to be written there, or it has to
+    /// be tidied.
+    pub(super) fn insert(&mut self, hash: [u64; 2], cells: usize) -> Place {
+        self.held += 1;
+        let table = table_of(cells);
+        Place::new(table, self.tables[table].insert(Head::new(hash)))
+    }
+
+    /// Changes the state of a subject. True when subjects moved.
+    pub(super) fn apply(&mut self, place: Place, change: Change, now: i64) -> bool {
+        if let Change::Cell(cell) = change {
+            return self.write(place, 0, &cell, now);
         }
+        self.tables[place.table as usize].hold(place.at as usize, change, now);
+        false
     }
 
-    /// Changes the state of a subject that was not forgotten since it was found.
-    pub(super) fn apply(&mut self, place: Place, change: Change, now: i64) {
-        self.written(place).apply(change, now);
-    }
-
-    /// Writes a cell; it is looked for at `guess` first.
+    /// Writes a cell, which is looked for at `guess` first. True when subjects moved.
     #[inline(always)]
-    pub(super) fn write(&mut self, place: Place, guess: usize, cell: &Cell, now: i64) {
-        let entry = self.written(place);
-        match entry.guessed(cell.id, guess) {
-            Some(held) => *held = *cell,
-            None => entry.write(*cell, now),
+    pub(super) fn write(&mut self, place: Place, guess: usize, cell: &Cell, now: i64) -> bool {
+        !self.tables[place.table as usize].write(place.at as usize, guess, cell, now) && self.widen(place, cell)
+    }
+
+    /// Moves a subject whose cells all count to where there is room for another. False when it has as many as it may.
+    #[inline(never)]
+    fn widen(&mut self, Place { table, at }: Place, cell: &Cell) -> bool {
+        let (table, at) = (table as usize, at as usize);
+        let [from, to] = [table, table + 1];
+        if to == TABLES {
+            self.tables[from].overwrite(at, cell);
+            return false;
         }
+        let cells: Vec<Cell> = self.tables[from].state(at).cells().copied().collect();
+        if let Some(head) = self.tables[from].remove(at) {
+            let at = self.tables[to].insert(head);
+            for cell in cells.iter().chain([cell]) {
+                self.tables[to].write(at, 0, cell, i64::MIN);
+            }
+        }
+        true
     }
 
-    /// The entry at `place`, as the one that was written last.
-    #[inline(always)]
-    fn written(&mut self, Place(entry): Place) -> &mut Entry {
-        self.writes = self.writes.wrapping_add(1);
-        let entry = &mut self.entries[entry as usize];
-        entry.written = self.writes;
-        entry
+    /// Notes that a subject was written. False when it has no state left.
+    #[inline]
+    pub(super) fn mark(&mut self, place: Place) -> bool {
+        self.writes = self.writes.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let (table, at) = (&mut self.tables[place.table as usize], place.at as usize);
+        table.mark(at, self.writes);
+        !is_empty(table.state(at))
     }
 
     /// Forgets a subject that has no state left.
-    pub(super) fn tidy(&mut self, Place(entry): Place) {
-        if self.entries[entry as usize].is_empty() {
-            self.vacate(entry);
+    pub(super) fn tidy(&mut self, hash: [u64; 2]) {
+        if let Some(place) = self.find(hash, 0)
+            && is_empty(self.state(Some(place)))
+        {
+            self.forget(place);
         }
     }
 
     /// Forgets a subject.
     pub(super) fn remove(&mut self, hash: [u64; 2]) {
-        if let Some(Place(entry)) = self.find(hash) {
-            self.vacate(entry);
+        if let Some(place) = self.find(hash, 0) {
+            self.forget(place);
         }
+    }
+
+    fn forget(&mut self, place: Place) {
+        self.tables[place.table as usize].remove(place.at as usize);
+        self.held -= 1;
     }
 
     /// Makes room for one subject. True when one that still counted had to go.
     pub(super) fn evict(&mut self, now: i64) -> bool {
-        let (writes, mut oldest) = (self.writes, None);
-        for _ in 0..SEARCH.min(self.entries.len()) {
-            let (at, entry) = self.next();
-            if entry.is_empty() {
-                continue;
-            }
-            if entry.is_expired(now) {
-                self.vacate(at);
+        let mut oldest = None;
+        let mut seen = 0;
+        while seen < SEARCH.min(self.held) {
+            let Some((place, written)) = self.next() else { continue };
+            if is_expired(self.state(Some(place)), now) {
+                self.forget(place);
                 return false;
             }
-            let age = writes.wrapping_sub(entry.written);
-            oldest = oldest.max(Some((age, at)));
+            let age = self.writes.get().wrapping_sub(written.get());
+            oldest = oldest.max(Some((age, place)));
+            seen += 1;
         }
-        if let Some((_, at)) = oldest {
-            self.vacate(at);
+        if let Some((_, place)) = oldest {
+            self.forget(place);
         }
         oldest.is_some()
     }
 
     /// Drops expired subjects as the hand passes them, about as many as one that came.
     pub(super) fn sweep(&mut self, now: i64) {
-        for _ in 0..SWEEP.min(self.entries.len()) {
-            let (at, entry) = self.next();
-            if !entry.is_empty() && entry.is_expired(now) {
-                self.vacate(at);
+        for _ in 0..SWEEP {
+            if let Some((place, _)) = self.next()
+                && is_expired(self.state(Some(place)), now)
+            {
+                self.forget(place);
             }
         }
     }
 
-    /// Moves the hand on by one entry.
-    fn next(&mut self) -> (u32, &Entry) {
-        self.hand = (self.hand + 1) % self.entries.len();
-        // The slab is far shorter than 2^32: see `insert`.
-        (self.hand as u32, &self.entries[self.hand])
-    }
-
-    /// A place for a subject that is not held. Something has to be written there, or it has to be tidied.
-    pub(super) fn insert(&mut self, hash: [u64; 2]) -> Place {
-        if (self.held + 1) * 4 > self.index.len() * 3 {
-            self.grow();
-        }
-        let fresh = Entry::new(hash[0], tag(hash));
-        let entry = match self.free {
-            NONE => {
-                self.entries.push(fresh);
-                // 2^32 entries of 64 bytes are more than any shard's memory.
-                (self.entries.len() - 1) as u32
+    /// Moves the hand on by one place, downwards: what moves when a subject is forgotten comes to places passed already.
+    /// The subject there, and when it was written.
+    fn next(&mut self) -> Option<(Place, NonZeroU32)> {
+        let (mut table, mut left) = self.hand;
+        // Most tables of most shards have no places.
+        for _ in 0..TABLES {
+            if left == 0 {
+                table = (table + 1) % TABLES;
+                left = self.tables[table].len();
             }
-            free => {
-                self.free = self.entries[free as usize].written;
-                self.entries[free as usize] = fresh;
-                free
-            }
-        };
-        self.place(entry);
-        self.held += 1;
-        Place(entry)
-    }
-
-    fn vacate(&mut self, entry: u32) {
-        self.unplace(entry);
-        let vacated = &mut self.entries[entry as usize];
-        vacated.clear();
-        vacated.written = self.free;
-        self.free = entry;
-        self.held -= 1;
-    }
-
-    /// Puts an entry into the index.
-    fn place(&mut self, entry: u32) {
-        let tag = self.entries[entry as usize].tag;
-        let mut at = self.home(tag);
-        while self.index[at] != VACANT {
-            at = self.after(at);
         }
-        self.index[at] = tag & !self.mask() | entry;
-    }
-
-    /// Takes an entry out of the index and moves up what was displaced by it, so that no probe ends early.
-    fn unplace(&mut self, entry: u32) {
-        let mask = self.mask();
-        let slot = self.entries[entry as usize].tag & !mask | entry;
-        let mut hole = self.home(self.entries[entry as usize].tag);
-        while self.index[hole] != slot {
-            hole = self.after(hole);
-        }
-        let mut next = self.after(hole);
-        while self.index[next] != VACANT {
-            let home = self.home(self.entries[(self.index[next] & mask) as usize].tag);
-            let displaced = next.wrapping_sub(home) & mask as usize;
-            if displaced >= (next.wrapping_sub(hole) & mask as usize) {
-                self.index[hole] = self.index[next];
-                hole = next;
-            }
-            next = self.after(next);
-        }
-        self.index[hole] = VACANT;
-    }
-
-    fn grow(&mut self) {
-        let mask = self.mask();
-        let old = std::mem::take(&mut self.index);
-        self.index = vec![VACANT; old.len() * 2];
-        for slot in old.into_iter().filter(|slot| *slot != VACANT) {
-            self.place(slot & mask);
-        }
-    }
-
-    /// The bits of a slot that say which entry. The index is far shorter than 2^32: see `insert`.
-    fn mask(&self) -> u32 {
-        (self.index.len() - 1) as u32
-    }
-
-    fn home(&self, tag: u32) -> usize {
-        (tag & self.mask()) as usize
-    }
-
-    fn after(&self, at: usize) -> usize {
-        (at + 1) & (self.index.len() - 1)
+        let at = left.min(self.tables[table].len()).checked_sub(1)?;
+        self.hand = (table, at);
+        Some((Place::new(table, at), self.tables[table].head(at)?.written))
     }
 }
 
-/// The hash is random and keyed: any 32 bits of it spread.
-fn tag(hash: [u64; 2]) -> u32 {
-    hash[1] as u32
+impl Place {
+    /// 2^32 subjects are more than any shard's memory.
+    #[inline(always)]
+    fn new(table: usize, at: usize) -> Self {
+        Self { table: table as u32, at: at as u32 }
+    }
+}
+
+/// The narrowest with room for so many cells.
+#[inline(always)]
+fn table_of(cells: usize) -> usize {
+    (cells.max(1).next_power_of_two().trailing_zeros() as usize).min(TABLES - 1)
+}
+
+fn is_empty(state: StateRef<'_>) -> bool {
+    state.holds.is_empty() && state.cells().next().is_none()
+}
+
+fn is_expired(state: StateRef<'_>, now: i64) -> bool {
+    state.cells.iter().all(|cell| cell.until <= now) && state.holds.iter().all(|hold| hold.until <= now)
 }
 
 #[cfg(test)]
@@ -255,23 +229,23 @@ mod tests {
     use super::*;
     use crate::algorithm::Numbers;
     use crate::hold::Hold;
-    use crate::memory::entry::MAX_CELLS;
 
     const END: i64 = 1_000;
 
     fn write(shard: &mut Shard, subject: u64, change: Change) {
-        let place = shard.find(hash(subject)).unwrap_or_else(|| shard.insert(hash(subject)));
-        shard.apply(place, change, 0);
-        shard.tidy(place);
+        let place = shard.find(hash(subject), 1).unwrap_or_else(|| shard.insert(hash(subject), 1));
+        if shard.apply(place, change, 0) || !shard.mark(place) {
+            shard.tidy(hash(subject));
+        }
     }
 
     fn cell(until: i64) -> Change {
         Change::Cell(Cell { id: 1, numbers: Numbers::default(), until })
     }
 
-    /// Hashes that collide in the index: eight subjects per tag.
+    /// Hashes that collide: eight subjects per home.
     fn hash(subject: u64) -> [u64; 2] {
-        [subject, subject / 8]
+        [subject, (subject / 8).wrapping_mul(0x9e37_79b9)]
     }
 
     fn filled(subjects: u64) -> Shard {
@@ -283,7 +257,7 @@ mod tests {
     }
 
     fn is_held(shard: &Shard, subject: u64) -> bool {
-        shard.state(shard.find(hash(subject))).first.is_some()
+        shard.find(hash(subject), 1).is_some()
     }
 
     #[test]
@@ -299,15 +273,16 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_entry_is_used_again() {
+    fn a_freed_place_is_used_again() {
         let mut shard = filled(100);
+        let places = shard.tables[0].len();
         for subject in 0..50 {
             shard.remove(hash(subject));
         }
         for subject in 100..150 {
             write(&mut shard, subject, cell(END));
         }
-        assert_eq!((shard.len(), shard.entries.len()), (100, 100));
+        assert_eq!((shard.len(), shard.tables[0].len()), (100, places));
     }
 
     #[test]
@@ -342,7 +317,7 @@ mod tests {
         let mut shard = Shard::new();
         let hold = Hold { cell: 1, id: 7, amount: 1, until: END };
         write(&mut shard, 1, Change::Hold(hold));
-        assert_eq!(shard.state(shard.find(hash(1))).holds, [hold]);
+        assert_eq!(shard.state(shard.find(hash(1), 1)).holds, [hold]);
         write(&mut shard, 1, Change::EndHold { cell: 1, id: 7 });
         assert_eq!(shard.len(), 0);
     }
@@ -353,8 +328,8 @@ mod tests {
         for id in 0..100 {
             write(&mut shard, 1, Change::Cell(Cell { id, numbers: Numbers::default(), until: 1 + id.cast_signed() }));
         }
-        let ids: Vec<u64> = shard.state(shard.find(hash(1))).cells().map(|cell| cell.id).collect();
-        assert_eq!(ids.len(), MAX_CELLS);
+        let ids: Vec<u64> = shard.state(shard.find(hash(1), 1)).cells().map(|cell| cell.id).collect();
+        assert_eq!(ids.len(), 64);
         assert!(ids.iter().all(|id| *id >= 36), "{ids:?}");
     }
 }

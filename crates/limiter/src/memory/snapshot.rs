@@ -54,8 +54,9 @@ impl MemoryStore {
             while !rest.is_empty() {
                 let (hash, changes) =
                     read_subject(&mut rest).ok_or_else(|| damaged("a block ends within a subject"))?;
+                let cells = changes.iter().filter(|change| matches!(change, Change::Cell(_))).count();
                 for change in changes.into_iter().filter(|change| is_live(change, now)) {
-                    let place = shard.find(hash).unwrap_or_else(|| shard.insert(hash));
+                    let place = shard.find(hash, cells).unwrap_or_else(|| shard.insert(hash, cells));
                     shard.apply(place, change, now);
                 }
             }

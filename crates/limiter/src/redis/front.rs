@@ -266,8 +266,11 @@ struct Unwritten<'a> {
 
 impl crate::state::States for Unwritten<'_> {
     fn state(&self, part: usize) -> StateRef<'_> {
-        let split = self.cells.get(part).and_then(|cells| cells.split_first());
-        split.map_or(StateRef::default(), |(first, rest)| StateRef { first: Some(first), rest, holds: &[] })
+        self.cells.get(part).map_or(StateRef::default(), |cells| StateRef { cells, holds: &[] })
+    }
+
+    fn cells_in_order(&mut self, _: usize) -> Option<&mut [Cell]> {
+        None
     }
 
     fn write(&mut self, _: usize, _: Change) {

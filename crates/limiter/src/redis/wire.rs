@@ -29,8 +29,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn as_ref(&self) -> StateRef<'_> {
-        let (first, rest) = self.cells.split_first().map_or((None, &[][..]), |(first, rest)| (Some(first), rest));
-        StateRef { first, rest, holds: &self.holds }
+        StateRef { cells: &self.cells, holds: &self.holds }
     }
 }
 

@@ -1,0 +1,230 @@
+//! The subjects of a shard that have at most so many cells, open-addressed by their hash. Heads and cells lie in two arrays
+//! at the same place, which follows from the hash alone: so a check waits for both at once, and for nothing before them.
+#![expect(clippy::indexing_slicing, reason = "every place is below the length of both arrays")]
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::algorithm::{Cell, NO_CELL};
+use crate::hold::Hold;
+use crate::state::{Change, StateRef};
+
+/// Places of the smallest table that has any.
+const SMALLEST: usize = 8;
+
+/// A subject. It keeps 96 of its 128 bits of hash: a million subjects share any with a probability of 2^-57.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) hash: u64,
+    /// Says where the subject is at home.
+    pub(super) tag: u32,
+    /// The shard's count of writes when this was written last.
+    pub(super) written: NonZeroU32,
+    /// Few subjects have any.
+    pub(super) holds: Option<Box<SmallVec<[Hold; 1]>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Cells per subject.
+    width: usize,
+    /// At most three quarters are taken.
+    heads: Vec<Option<Head>>,
+    cells: Vec<Cell>,
+    held: usize,
+}
+
+impl Head {
+    pub(super) fn new(hash: [u64; 2]) -> Self {
+        Self { hash: hash[0], tag: tag(hash), written: NonZeroU32::MIN, holds: None }
+    }
+
+    /// As much of the subject's hash as is kept.
+    pub(super) fn hash(&self) -> [u64; 2] {
+        [self.hash, u64::from(self.tag)]
+    }
+
+    fn holds(&self) -> &[Hold] {
+        self.holds.as_ref().map_or(&[], |holds| holds)
+    }
+}
+
+impl Table {
+    pub(super) fn new(width: usize) -> Self {
+        Self { width, heads: Vec::new(), cells: Vec::new(), held: 0 }
+    }
+
+    /// How many places there are.
+    pub(super) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The subject at a place.
+    pub(super) fn head(&self, at: usize) -> Option<&Head> {
+        self.heads[at].as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn state(&self, at: usize) -> StateRef<'_> {
+        StateRef { cells: &self.cells[self.cells_at(at)], holds: self.head(at).map_or(&[], Head::holds) }
+    }
+
+    /// The first `count` cells of a subject that holds nothing.
+    #[inline(always)]
+    pub(super) fn cells_mut(&mut self, at: usize, count: usize) -> Option<&mut [Cell]> {
+        let first = at * self.width;
+        self.head(at)?.holds.is_none().then_some(())?;
+        self.cells.get_mut(first..first + count)
+    }
+
+    /// Every subject held.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = (&Head, StateRef<'_>)> {
+        self.heads.iter().enumerate().filter_map(|(at, head)| Some((head.as_ref()?, self.state(at))))
+    }
+
+    #[inline(always)]
+    pub(super) fn find(&self, hash: [u64; 2]) -> Option<usize> {
+        let mut at = self.home(tag(hash));
+        // Mostly the subject is at home, or next to it: its cells are fetched while its head is.
+        black_box(self.cells.get(at * self.width).map(|cell| cell.id));
+        while let Some(head) = self.heads.get(at)? {
+            if head.hash == hash[0] && head.tag == tag(hash) {
+                return Some(at);
+            }
+            at = self.after(at);
+        }
+        None
+    }
+
+    /// Notes when the subject at a place was written last.
+    #[inline]
+    pub(super) fn mark(&mut self, at: usize, written: NonZeroU32) {
+        if let Some(head) = &mut self.heads[at] {
+            head.written = written;
+        }
+    }
+
+    /// Writes a cell, which is looked for at `guess` first. A new one takes the place of an expired one; false when there
+    /// is none.
+    #[inline(always)]
+    pub(super) fn write(&mut self, at: usize, guess: usize, cell: &Cell, now: i64) -> bool {
+        let range = self.cells_at(at);
+        let cells = &mut self.cells[range];
+        if let Some(held) = cells.get_mut(guess).filter(|held| held.id == cell.id) {
+            *held = *cell;
+            return true;
+        }
+        write_anywhere(cells, cell, now)
+    }
+
+    /// Writes a cell in place of the one that ends first.
+    pub(super) fn overwrite(&mut self, at: usize, cell: &Cell) {
+        let range = self.cells_at(at);
+        if let Some(ends_first) = self.cells[range].iter_mut().min_by_key(|held| held.until) {
+            *ends_first = *cell;
+        }
+    }
+
+    /// Writes or ends a hold.
+    pub(super) fn hold(&mut self, at: usize, change: Change, now: i64) {
+        let Some(head) = &mut self.heads[at] else { return };
+        let holds = head.holds.get_or_insert_default();
+        match change {
+            Change::Hold(hold) => {
+                holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
+                holds.push(hold);
+            }
+            Change::EndHold { cell, id } => holds.retain(|held| held.until > now && (held.cell, held.id) != (cell, id)),
+            Change::Cell(_) => {}
+        }
+        if holds.is_empty() {
+            head.holds = None;
+        }
+    }
+
+    /// Takes in a subject that is not held, with no cells yet. Others may be elsewhere then.
+    pub(super) fn insert(&mut self, head: Head) -> usize {
+        if (self.held + 1) * 4 > self.heads.len() * 3 {
+            self.grow();
+        }
+        self.held += 1;
+        self.place(head)
+    }
+
+    /// Lets a subject go. Those that it displaced move up, so that no search ends early.
+    pub(super) fn remove(&mut self, at: usize) -> Option<Head> {
+        let removed = self.heads[at].take()?;
+        self.held -= 1;
+        let (mut hole, mut next) = (at, self.after(at));
+        while let Some(head) = &self.heads[next] {
+            if self.distance(self.home(head.tag), next) >= self.distance(hole, next) {
+                self.heads.swap(hole, next);
+                let (from, to) = (self.cells_at(next), self.cells_at(hole));
+                self.cells.copy_within(from, to.start);
+                hole = next;
+            }
+            next = self.after(next);
+        }
+        let vacant = self.cells_at(hole);
+        self.cells[vacant].fill(NO_CELL);
+        Some(removed)
+    }
+
+    /// By a quarter: a table that doubled would be half empty. Homes keep their order, so all is copied from front to back.
+    fn grow(&mut self) {
+        let places = (self.len() / 4 * 5).max(self.len() + SMALLEST);
+        let heads = std::mem::replace(&mut self.heads, (0..places).map(|_| None).collect());
+        let cells = std::mem::replace(&mut self.cells, vec![NO_CELL; places * self.width]);
+        for (head, cells) in heads.into_iter().zip(cells.chunks_exact(self.width)) {
+            if let Some(head) = head {
+                let at = self.place(head);
+                let range = self.cells_at(at);
+                self.cells[range].copy_from_slice(cells);
+            }
+        }
+    }
+
+    /// Puts a subject into the first vacant place from its home on.
+    fn place(&mut self, head: Head) -> usize {
+        let mut at = self.home(head.tag);
+        while self.heads[at].is_some() {
+            at = self.after(at);
+        }
+        self.heads[at] = Some(head);
+        at
+    }
+
+    fn cells_at(&self, at: usize) -> Range<usize> {
+        at * self.width..(at + 1) * self.width
+    }
+
+    /// Below the number of places, or 0.
+    fn home(&self, tag: u32) -> usize {
+        ((u64::from(tag) * self.len() as u64) >> 32) as usize
+    }
+
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.len() { 0 } else { at + 1 }
+    }
+
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.len() - from }
+    }
+}
+
+/// The hash is random and keyed: any 32 bits of it spread.
+fn tag(hash: [u64; 2]) -> u32 {
+    hash[1] as u32
+}
+
+#[inline(never)]
+fn write_anywhere(cells: &mut [Cell], cell: &Cell, now: i64) -> bool {
+    let known = cells.iter().position(|held| held.id == cell.id);
+    let at = known.or_else(|| cells.iter().position(|held| held.until <= now));
+    if let Some(held) = at.and_then(|at| cells.get_mut(at)) {
+        *held = *cell;
+    }
+    at.is_some()
+}
