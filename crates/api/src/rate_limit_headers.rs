@@ -8,7 +8,7 @@ use hyper::{
 };
 use tollgate_service::{Checked, LimitStatus, checked::whole_seconds, config::HeaderStyle};
 
-use crate::decided::{Texts, header, number};
+use crate::decided::{TermsTexts, header, number};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -21,7 +21,7 @@ const DEGRADED: HeaderName = HeaderName::from_static("tollgate-degraded");
 pub(crate) fn insert(
     headers: &mut HeaderMap,
     checked: &Checked,
-    texts: &Texts,
+    texts: &TermsTexts,
     style: HeaderStyle,
     buffer: &mut BytesMut,
 ) {
@@ -52,7 +52,7 @@ pub(crate) fn insert(
 
 /// `"per-hour";r=999;t=1800`, comma separated. A limit that refused says when it lets the cost through again if that is
 /// sooner than its window's end, so that `Retry-After` is never earlier than `t`.
-fn state(out: &mut BytesMut, checked: &Checked, texts: &Texts, retry_after: u64) {
+fn state(out: &mut BytesMut, checked: &Checked, texts: &TermsTexts, retry_after: u64) {
     for (at, ((_, status), name)) in checked.rate_limits().zip(&texts.states).enumerate() {
         let reset = whole_seconds(status.reset_after());
         let t = if status.is_allowed() { reset } else { reset.min(retry_after) };

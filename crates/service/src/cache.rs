@@ -255,12 +255,13 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_domain::{ApiKey, Environment, KeyStatus, Plan, PlanId, period::BillingPeriod};
+    use tollgate_domain::{Plan, PlanId, period::BillingPeriod};
     use tollgate_limiter::HashKey;
     use tollgate_repository::KeyAndPlan;
     use uuid::Uuid;
 
     use super::*;
+    use crate::terms::CommonTerms;
 
     const BOUNDS: Bounds =
         Bounds { max_keys: SHARDS * 4, max_unknown: SHARDS * 4, refresh_after: 30, stale_after: 600, unknown_for: 10 };
@@ -275,29 +276,9 @@ mod tests {
         let now = chrono::DateTime::UNIX_EPOCH;
         let tenant_id = TenantId::DEFAULT;
         let plan = Plan::defaults(tenant_id, now, || PlanId(Uuid::nil())).remove(0);
-        let key = ApiKey {
-            id: ApiKeyId(Uuid::from_u128(n)),
-            tenant_id,
-            key_prefix: String::new(),
-            name: "k".into(),
-            description: None,
-            tier: plan.name.clone(),
-            environment: Environment::Live,
-            status: KeyStatus::Active,
-            suspension: None,
-            owner_id: None,
-            tags: vec![],
-            metadata: serde_json::Map::new(),
-            allowed_ips: vec![],
-            allowed_countries: vec![],
-            expires_at: None,
-            limits: vec![],
-            created_at: now,
-            updated_at: now,
-            version: 1,
-        };
+        let key = crate::entry::tests::key(ApiKeyId(Uuid::from_u128(n)), &plan);
         let found = KeyAndPlan { key, plan, secret_expires_at: None, used: 0 };
-        Entry::new(found, &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
+        Entry::new(found, &CommonTerms::default(), &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
     }
 
     #[tokio::test]

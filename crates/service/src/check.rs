@@ -174,7 +174,7 @@ impl Service {
             }
             Outcome::Allowed
         } else if checked.quota_exceeded() {
-            self.refuse(&checked.entry, request, now, Refusal::QuotaExceeded, crate::entry::QUOTA);
+            self.refuse(&checked.entry, request, now, Refusal::QuotaExceeded, crate::terms::QUOTA);
             Outcome::QuotaExceeded
         } else {
             let limit = checked.violated().next().unwrap_or_default();
@@ -282,7 +282,8 @@ impl Service {
                 Lookup::Secret(hash) => self.repository().find_by_secret(hash, now).await?,
                 Lookup::Id(tenant_id, id) => self.repository().key_and_plan(*tenant_id, *id, now).await?,
             };
-            let entry = |found| Entry::new(found, self.hash_key(), BillingPeriod::containing(now));
+            let period = BillingPeriod::containing(now);
+            let entry = |found| Entry::new(found, self.common_terms(), self.hash_key(), period);
             found.map(entry).transpose().map_err(|error| Error::Internal(error.to_string()))
         };
         self.cache().load(lookup, now.timestamp_micros(), look_up).await

@@ -25,20 +25,20 @@ impl Checked {
 
     /// The rate limits, without the quota, each with its specification's index.
     pub fn rate_limits(&self) -> impl Iterator<Item = (&tollgate_domain::LimitSpec, &LimitStatus)> {
-        let quota = self.entry.quota_index();
+        let quota = self.entry.terms.quota_index();
         let statuses = self.decision.limits.iter().enumerate().filter(move |(index, _)| Some(*index) != quota);
-        self.entry.specs.iter().zip(statuses.map(|(_, status)| status))
+        self.entry.terms.specs.iter().zip(statuses.map(|(_, status)| status))
     }
 
     /// Where the quota stands, if the plan has one.
     pub fn quota(&self) -> Option<&LimitStatus> {
-        self.decision.limits.get(self.entry.quota_index()?)
+        self.decision.limits.get(self.entry.terms.quota_index()?)
     }
 
     /// The limit that stands for the whole answer: the one that refused longest, else the one with the least left. A quota
     /// whose overage is billed never is.
     pub fn most_constrained(&self) -> Option<(&str, &LimitStatus)> {
-        let statuses = self.decision.limits.iter().zip(self.entry.limits());
+        let statuses = self.decision.limits.iter().zip(self.entry.terms.limits());
         let enforced = statuses.filter(|(_, limit)| limit.mode() == Mode::Enforce);
         let rank = |status: &LimitStatus| (status.is_allowed(), Reverse(wait(status)), status.remaining());
         enforced.min_by_key(|(status, _)| rank(status)).map(|(status, limit)| (limit.name(), status))
@@ -46,7 +46,7 @@ impl Checked {
 
     /// Names of the limits that refused.
     pub fn violated(&self) -> impl Iterator<Item = &str> {
-        let statuses = self.decision.limits.iter().zip(self.entry.limits());
+        let statuses = self.decision.limits.iter().zip(self.entry.terms.limits());
         statuses.filter(|(status, _)| !status.is_allowed()).map(|(_, limit)| limit.name())
     }
 

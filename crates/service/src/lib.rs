@@ -27,6 +27,7 @@ pub mod seed;
 pub mod service;
 mod shipper;
 mod sums;
+pub mod terms;
 pub mod tokens;
 pub mod usage;
 

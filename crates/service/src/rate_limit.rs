@@ -59,21 +59,21 @@ impl Service {
         request.validate()?;
         let entry = self.entry(tenant_id, id).await?;
         let rejection = crate::check::admissible(&entry, request, self.clock().now()).err();
-        let plan_has = |spec: &&LimitSpec| entry.plan.limits.contains(spec);
-        let quota = entry.quota_index();
-        let rate_limits = entry.limits().enumerate().filter(|(index, _)| Some(*index) != quota);
+        let plan_has = |spec: &&LimitSpec| entry.terms.plan.limits.contains(spec);
+        let quota = entry.terms.quota_index();
+        let rate_limits = entry.terms.limits().enumerate().filter(|(index, _)| Some(*index) != quota);
         let takes_slices = !matches!(self.limiter(), tollgate_limiter::Limiter::Memory(_));
         let reason = |(spec, (_, limit)): (&LimitSpec, (usize, &tollgate_limiter::Limit))| Reason {
             origin: if plan_has(&spec) { Origin::Plan } else { Origin::Key },
             max_overshoot: if takes_slices { limit.max_overshoot() } else { 0 },
         };
-        let reasons = entry.specs.iter().zip(rate_limits).map(reason).collect();
+        let reasons = entry.terms.specs.iter().zip(rate_limits).map(reason).collect();
         let checked = self.look(entry).await?;
         let fits = |(status, limit): (&tollgate_limiter::LimitStatus, &tollgate_limiter::Limit)| {
             limit.mode() == tollgate_limiter::Mode::Count
                 || status.remaining() >= u64::from(request.requests) * u64::from(limit.weight())
         };
-        let allowed = rejection.is_none() && checked.decision.limits.iter().zip(checked.entry.limits()).all(fits);
+        let allowed = rejection.is_none() && checked.decision.limits.iter().zip(checked.entry.terms.limits()).all(fits);
         Ok(Preview { checked, allowed, rejection, reasons })
     }
 
@@ -83,7 +83,7 @@ impl Service {
         self.limiter().reset(entry.subject).await?;
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
-        if entry.quota_index().is_some() {
+        if entry.terms.quota_index().is_some() {
             let used = self.repository().period_usage(tenant_id, id, period.start).await?.allowed;
             let raise = entry.raise(crate::entry::timestamp(period.start), used);
             self.limiter().raise(raise.as_slice(), crate::entry::timestamp(now)).await?;

@@ -23,6 +23,7 @@ use crate::{
     config::SyncMode,
     metrics::Metrics,
     refusals::Refusals,
+    terms::CommonTerms,
 };
 
 /// What a process does with the service.
@@ -47,6 +48,7 @@ struct Inner {
     hash_key: HashKey,
     journal: Option<Journal>,
     cache: KeyCache,
+    common_terms: CommonTerms,
     refusals: Refusals,
     metrics: Metrics,
     prepared: watch::Sender<bool>,
@@ -85,6 +87,7 @@ impl Service {
             hash_key,
             journal,
             cache,
+            common_terms: CommonTerms::default(),
             refusals: Refusals::default(),
             metrics,
             prepared: watch::Sender::new(false),
@@ -216,6 +219,10 @@ impl Service {
 
     pub(crate) fn hash_key(&self) -> &HashKey {
         &self.0.hash_key
+    }
+
+    pub(crate) fn common_terms(&self) -> &CommonTerms {
+        &self.0.common_terms
     }
 
     pub(crate) fn cache(&self) -> &KeyCache {

@@ -21,7 +21,8 @@ use crate::{
     rate_limit_headers, views,
 };
 
-pub(crate) use text::{Texts, header, number};
+use text::Texts;
+pub(crate) use text::{TermsTexts, header, number};
 
 /// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".
 const TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -219,7 +220,7 @@ pub(crate) fn in_batch(checked: &Checked, instance: &str) -> Result<Box<RawValue
 /// 200 or 429 with everything that belongs to it; `instance` is the request's id. All text is written into one buffer, of
 /// which headers and body are parts.
 pub(crate) fn respond(checked: &Checked, style: HeaderStyle, instance: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    let texts = checked.entry.memo(Texts::of).ok_or_else(|| Problem::internal("the entry keeps other texts"))?;
+    let texts = Texts::of(&checked.entry).ok_or_else(|| Problem::internal("the entry keeps other texts"))?;
     let mut buffer = BytesMut::with_capacity(TEXT_BYTES);
     let (status, content_type) = if checked.allowed() {
         (StatusCode::OK, HeaderValue::from_static("application/json"))
@@ -231,7 +232,7 @@ pub(crate) fn respond(checked: &Checked, style: HeaderStyle, instance: &str) -> 
     let headers = response.headers_mut();
     headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
-    rate_limit_headers::insert(headers, checked, texts, style, &mut buffer);
+    rate_limit_headers::insert(headers, checked, texts.terms, style, &mut buffer);
     text::write(&mut buffer, texts, checked, instance);
     *response.body_mut() = Full::new(buffer.freeze());
     Ok(response)

@@ -9,26 +9,46 @@ use bytes::BytesMut;
 use chrono::DateTime;
 use hyper::header::HeaderValue;
 use serde::Serialize;
-use tollgate_domain::LimitSpec;
-use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds};
+use tollgate_domain::{ApiKey, LimitSpec};
+use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds, terms::Terms};
 
 use super::{KeySummary, TITLE, TYPE, why};
 use crate::rate_limit_headers::reset_unix;
 
 /// What of every answer for a key is the same.
-pub(crate) struct Texts {
+#[derive(Clone, Copy)]
+pub(super) struct Texts<'a> {
+    pub(super) terms: &'a TermsTexts,
+    key: &'a KeyText,
+}
+
+/// What of every answer for keys of the same terms is the same.
+pub(crate) struct TermsTexts {
     /// The field `RateLimit-Policy`.
     pub(crate) policy: Option<HeaderValue>,
     /// `"per-hour";r=` for each rate limit.
     pub(crate) states: Vec<String>,
-    /// From `,"key":` to `"limits":[`.
-    key: String,
     /// From `{"name":` to `"remaining":` for each rate limit.
     limits: Vec<String>,
 }
 
-impl Texts {
-    pub(crate) fn of(entry: &Entry) -> Self {
+/// From `,"key":` to `"limits":[`.
+struct KeyText(Box<str>);
+
+impl<'a> Texts<'a> {
+    /// Written once for each entry and its terms; None when something else is kept with them.
+    pub(super) fn of(entry: &'a Entry) -> Option<Self> {
+        Some(Self { terms: TermsTexts::of(&entry.terms)?, key: entry.memo.get_or_make(|| KeyText::new(&entry.key))? })
+    }
+}
+
+impl TermsTexts {
+    /// Written once for these terms; None when something else is kept with them.
+    pub(crate) fn of(terms: &Terms) -> Option<&Self> {
+        terms.memo.get_or_make(|| Self::new(terms))
+    }
+
+    fn new(terms: &Terms) -> Self {
         let limit = |spec: &LimitSpec| {
             format!(
                 r#"{{"name":{},"algorithm":{},"limit":{},"window":{},"remaining":"#,
@@ -39,12 +59,17 @@ impl Texts {
             )
         };
         Self {
-            policy: HeaderValue::try_from(policy_field(&entry.specs)).ok(),
-            states: entry.specs.iter().map(|spec| format!("\"{}\";r=", spec.name)).collect(),
-            // Whoever is answered has a key that may be used.
-            key: format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(&entry.key))),
-            limits: entry.specs.iter().map(limit).collect(),
+            policy: HeaderValue::try_from(policy_field(&terms.specs)).ok(),
+            states: terms.specs.iter().map(|spec| format!("\"{}\";r=", spec.name)).collect(),
+            limits: terms.specs.iter().map(limit).collect(),
         }
+    }
+}
+
+impl KeyText {
+    fn new(key: &ApiKey) -> Self {
+        // Whoever is answered has a key that may be used.
+        Self(format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(key))).into())
     }
 }
 
@@ -60,7 +85,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// Appends the body; `instance` is the request's id.
-pub(super) fn write(out: &mut BytesMut, texts: &Texts, checked: &Checked, instance: &str) {
+pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &Checked, instance: &str) {
     if checked.allowed() {
         text(out, r#"{"allowed":true"#);
     } else {
@@ -68,8 +93,8 @@ pub(super) fn write(out: &mut BytesMut, texts: &Texts, checked: &Checked, instan
         text(out, r#","allowed":false"#);
     }
     top(out, checked);
-    text(out, &texts.key);
-    for (at, ((_, status), fixed)) in checked.rate_limits().zip(&texts.limits).enumerate() {
+    text(out, &texts.key.0);
+    for (at, ((_, status), fixed)) in checked.rate_limits().zip(&texts.terms.limits).enumerate() {
         text(out, if at == 0 { "" } else { "," });
         text(out, fixed);
         number(out, status.remaining());

@@ -206,7 +206,7 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
     let top = checked.most_constrained();
     let status_of_top = top.map(|(_, status)| status);
     let window_end = status_of_top.map_or(now, reset_time);
-    let of_top = top.and_then(|(name, _)| checked.entry.limits().find(|limit| limit.name() == name));
+    let of_top = top.and_then(|(name, _)| checked.entry.terms.limits().find(|limit| limit.name() == name));
     // A bucket has no window; the one it refills in stands for it.
     let start = of_top.map(|limit| limit.quota().window().period(checked.decision.at).start.as_seconds());
     let window_start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or(now);

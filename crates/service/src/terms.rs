@@ -1,0 +1,178 @@
+//! What the keys of a plan have in common: its limits, ready for the limiter. Held once for all of them, so that a check of
+//! one key among very many finds most of what it needs in the processor's cache.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+};
+
+use tollgate_domain::{Algorithm, ApiKey, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan, PlanId};
+use tollgate_limiter::{Calendar, CalendarUnit, InvalidQuota, Limit, Mode, Quota, Tz, Window};
+
+/// Name of the limit that stands for the period's quota.
+pub const QUOTA: &str = "quota";
+
+/// The limits of a key, as its plan and its own record say.
+pub struct Terms {
+    /// The plan.
+    pub plan: Plan,
+    /// The limits in force, first those counted per key, then those the owner's keys share; without the quota.
+    pub specs: Vec<LimitSpec>,
+    /// For the limiter: those counted per key, then the quota if the plan has one.
+    pub(crate) own: Vec<Limit>,
+    /// Those that the owner's keys share.
+    pub(crate) shared: Vec<Limit>,
+    /// What the API works out of these terms.
+    pub memo: Memo,
+}
+
+/// What another crate works out of something that is held here, once, for as long as it is held.
+#[derive(Default)]
+pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
+
+/// The terms that more than one key may have, while any has.
+#[derive(Default)]
+pub(crate) struct CommonTerms(Mutex<HashMap<Common, Weak<Terms>>>);
+
+/// A plan, and whether the key has an owner to share limits with.
+type Common = (PlanId, bool);
+
+impl Terms {
+    fn new(plan: Plan, key: &ApiKey) -> Result<Self, InvalidQuota> {
+        let of_owner = |spec: &LimitSpec| spec.per == Per::Owner && key.owner_id.is_some();
+        let mut specs = key.effective_limits(&plan.limits);
+        specs.sort_by_key(of_owner);
+        let all = specs.iter().map(to_limit).collect::<Result<Vec<_>, _>>()?;
+        let (mut own, mut shared) = (all, Vec::new());
+        shared.extend(own.drain(specs.iter().filter(|spec| !of_owner(spec)).count()..));
+        if let Some(quota) = &plan.quota {
+            let mode = match quota.overage {
+                Overage::Block => Mode::Enforce,
+                Overage::Bill => Mode::Count,
+            };
+            own.push(quota_limit(quota.limit)?.with_mode(mode));
+        }
+        Ok(Self { plan, specs, own, shared, memo: Memo::default() })
+    }
+
+    /// Every limit in the order of a decision's: per key, the quota, the owner's.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.own.iter().chain(&self.shared)
+    }
+
+    /// Index of the quota among [`Terms::limits`], if the plan has one.
+    pub fn quota_index(&self) -> Option<usize> {
+        self.plan.quota.as_ref().map(|_| self.own.len().saturating_sub(1))
+    }
+}
+
+impl Memo {
+    /// What was kept, made if nothing was. None when something of another type was kept before.
+    pub fn get_or_make<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.0.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+}
+
+impl CommonTerms {
+    /// A key's terms: those of its plan, unless the key has limits of its own.
+    pub(crate) fn of(&self, key: &ApiKey, plan: Plan) -> Result<Arc<Terms>, InvalidQuota> {
+        if !key.limits.is_empty() {
+            return Terms::new(plan, key).map(Arc::new);
+        }
+        let common = (plan.id, key.owner_id.is_some());
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A plan that was changed is another: keys that were read before keep the former terms until they are read again.
+        if let Some(terms) = held.get(&common).and_then(Weak::upgrade).filter(|terms| terms.plan == plan) {
+            return Ok(terms);
+        }
+        let terms = Arc::new(Terms::new(plan, key)?);
+        held.retain(|_, terms| terms.strong_count() > 0);
+        held.insert(common, Arc::downgrade(&terms));
+        Ok(terms)
+    }
+}
+
+/// The counter of a billing period: a calendar month in UTC. Its size is not part of its identity.
+pub(crate) fn quota_limit(limit: u64) -> Result<Limit, InvalidQuota> {
+    let month = Window::Calendar(Calendar::new(CalendarUnit::Month, Tz::UTC));
+    Ok(Limit::new(QUOTA, Quota::fixed_window(limit, month)?))
+}
+
+/// A limit of a plan or key as the limiter knows it.
+fn to_limit(spec: &LimitSpec) -> Result<Limit, InvalidQuota> {
+    let length = std::time::Duration::from_secs(spec.window);
+    let quota = match (spec.algorithm, &spec.calendar) {
+        (Algorithm::SlidingWindow, _) => Quota::sliding_window(spec.limit, Window::Every(length))?,
+        (Algorithm::FixedWindow, None) => Quota::fixed_window(spec.limit, Window::Every(length))?,
+        (Algorithm::FixedWindow, Some(calendar)) => Quota::fixed_window(spec.limit, calendar_window(calendar)?)?,
+        (Algorithm::TokenBucket, _) => Quota::token_bucket(spec.limit, length, spec.burst.unwrap_or(spec.limit))?,
+    };
+    let on_failure = match spec.on_failure {
+        OnFailure::Local => tollgate_limiter::OnFailure::Local,
+        OnFailure::Allow => tollgate_limiter::OnFailure::Allow,
+        OnFailure::Deny => tollgate_limiter::OnFailure::Deny,
+    };
+    Ok(Limit::new(spec.name.as_str(), quota).with_on_failure(on_failure).with_weight(spec.cost))
+}
+
+fn calendar_window(spec: &CalendarSpec) -> Result<Window, InvalidQuota> {
+    let unit = match spec.unit {
+        tollgate_domain::CalendarUnit::Minute => CalendarUnit::Minute,
+        tollgate_domain::CalendarUnit::Hour => CalendarUnit::Hour,
+        tollgate_domain::CalendarUnit::Day => CalendarUnit::Day,
+        tollgate_domain::CalendarUnit::Week => CalendarUnit::Week,
+        tollgate_domain::CalendarUnit::Month => CalendarUnit::Month,
+        tollgate_domain::CalendarUnit::Year => CalendarUnit::Year,
+    };
+    // A stored zone was checked when it came in; one that a later zone table lacks counts as UTC.
+    let calendar = Calendar::new(unit, spec.zone().unwrap_or(Tz::UTC));
+    Ok(Window::Calendar(match spec.anchor_day {
+        Some(day) => calendar.anchored_on_day(day)?,
+        None => calendar,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use tollgate_domain::{ApiKeyId, TenantId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::defaults(TenantId::DEFAULT, DateTime::UNIX_EPOCH, || PlanId(Uuid::nil())).remove(0)
+    }
+
+    fn key(change: impl FnOnce(&mut ApiKey)) -> ApiKey {
+        let mut key = crate::entry::tests::key(ApiKeyId(Uuid::nil()), &plan());
+        change(&mut key);
+        key
+    }
+
+    #[test]
+    fn keys_of_a_plan_share_their_terms_unless_they_differ() {
+        let common = CommonTerms::default();
+        let of = |key: &ApiKey, plan: Plan| common.of(key, plan).unwrap();
+        let (plain, owned) = (key(|_| ()), key(|key| key.owner_id = Some("acme".into())));
+        let terms = of(&plain, plan());
+        assert!(Arc::ptr_eq(&terms, &of(&key(|key| key.name = "another".into()), plan())));
+        assert!(!Arc::ptr_eq(&terms, &of(&owned, plan())), "an owner's keys share limits");
+        let own = LimitSpec { limit: 7, ..plan().limits.remove(0) };
+        let with_own = of(&key(|key| key.limits = vec![own.clone()]), plan());
+        assert_eq!(with_own.specs.first(), Some(&own));
+        let changed = Plan { limits: vec![own.clone()], version: 2, ..plan() };
+        assert_eq!(of(&plain, changed).specs, [own]);
+        assert_eq!(of(&plain, plan()).specs, terms.specs);
+    }
+
+    #[test]
+    fn terms_that_no_key_has_any_more_are_not_held() {
+        let common = CommonTerms::default();
+        for n in 0..100 {
+            drop(common.of(&key(|_| ()), Plan { id: PlanId(Uuid::from_u128(n)), ..plan() }).unwrap());
+        }
+        assert!(common.0.lock().unwrap().len() <= 1);
+    }
+}
