@@ -41,7 +41,7 @@
 //! # On Redis
 //!
 //! One packed value per subject holds the cells of all its limits: one read and one write per check, however many limits.
-//! Concurrent checks share calls, up to 64 in each. Two things a node answers by itself, both counted in [`Stats`]:
+//! Concurrent checks share calls, up to 128 in each. Two things a node answers by itself, both counted in [`Stats`]:
 //!
 //! - **Refusals it knows of**: what the store refused is refused here from the same numbers, so the answer is exact. The store
 //!   is asked again after half a second, so that a reset elsewhere is noticed.

@@ -469,7 +469,7 @@ fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
-/// Numbers of keys and policies within a call: at most 64 checks of 8 parts of 32 limits, so below 2^16.
+/// Numbers of keys and policies within a call: at most 128 checks of 8 parts of 32 limits, so below 2^16.
 fn index(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }

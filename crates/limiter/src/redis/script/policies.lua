@@ -1,4 +1,4 @@
--- Decides up to 64 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
+-- Decides up to 128 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
 -- KEYS     the subjects' values, each once
 -- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
 -- ARGV[2]  shapes of plain checks, of one subject and windows only: cost, limits; per limit: policy
