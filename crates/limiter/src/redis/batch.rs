@@ -7,10 +7,12 @@ use redis::{Cmd, Script, Value};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::call::write_call;
 use super::clock::Clock;
 use super::front::Front;
 use super::link::{Fault, Link};
-use super::wire::{Answer, Question, read_reply, write_call};
+use super::question::Question;
+use super::reply::{Answer, read_reply};
 
 /// Three files, one script: what it is told, the rules for all, and the checks by the shortest way each.
 const SCRIPT: &str =

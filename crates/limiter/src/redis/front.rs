@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::lease::{Hot, Spend};
-use super::wire::{Answer, Question, Return, State, States, Verdict};
+use super::question::{Question, Return};
+use super::reply::{Answer, State, States, Verdict};
 use crate::algorithm::Cell;
 use crate::check::{Check, Purpose};
 use crate::decide::{decide, explain};

@@ -3,7 +3,8 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::wire::{Question, Return, States};
+use super::question::{Question, Return};
+use super::reply::States;
 use crate::algorithm::SLICE_LIFE;
 
 /// A slice that could not live this long, µs, because a window ends, is not worth a round trip.

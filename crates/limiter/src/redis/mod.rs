@@ -1,14 +1,16 @@
 //! Counters on Redis: one packed value per subject, one script call for whatever waits, and an answer when Redis is away.
 mod batch;
 mod breaker;
+mod call;
 mod clock;
 mod fault;
 mod front;
 mod lease;
 mod link;
+mod question;
 mod raise;
+mod reply;
 mod target;
-mod wire;
 
 pub use fault::StoreFault;
 pub(crate) use front::{Advice, Terms};
@@ -34,8 +36,9 @@ use batch::Batcher;
 use clock::Clock;
 use front::Front;
 use link::Link;
+use question::{Question, Return};
+use reply::{Answer, State, Verdict};
 use target::Target;
-use wire::{Answer, Question, Return, State, Verdict};
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
 const ATTEMPTS: usize = 3;
@@ -128,7 +131,7 @@ impl RedisStore {
     pub(crate) async fn reset(&self, subject: Subject) -> Result<(), Error> {
         self.local.reset(subject);
         let mut command = redis::cmd("UNLINK");
-        command.arg(wire::key(&subject));
+        command.arg(call::key(&subject));
         let done = self.link.call(&command).await.map(drop).map_err(|_| unavailable());
         // Afterwards, so that no answer from before the reset is taken for news.
         self.front.reset(&subject);

@@ -3,8 +3,9 @@
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Value};
 
+use super::call::key;
 use super::front::Terms;
-use super::wire::{self, State};
+use super::reply::{State, read_value};
 use super::{RedisStore, unavailable};
 use crate::check::{Check, Raise};
 use crate::error::Error;
@@ -34,7 +35,7 @@ impl RedisStore {
     async fn behind<'r>(&self, raises: &'r [&'r Raise<'r>]) -> Result<impl Iterator<Item = &'r Raise<'r>>, Error> {
         let mut command = redis::cmd("MGET");
         for raise in raises {
-            command.arg(wire::key(&raise.subject));
+            command.arg(key(&raise.subject));
         }
         let values = self.link.call(&command).await.map_err(|_| unavailable())?;
         let values = Vec::<Value>::from_redis_value(values).map_err(|_| unavailable())?;
@@ -46,7 +47,7 @@ impl RedisStore {
 /// Whether the total is reached by a counter as Redis holds it.
 fn is_met(raise: &Raise<'_>, value: &Value) -> bool {
     let Value::BulkString(value) = value else { return false };
-    let state = wire::read_value(value).unwrap_or_default();
+    let state = read_value(value).unwrap_or_default();
     let limit = raise.limits.get(raise.limit_index);
     let cell = limit.and_then(|limit| State::as_ref(&state).cell(limit.id(), raise.limit_index));
     cell.is_some_and(|cell| {

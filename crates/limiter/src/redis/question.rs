@@ -1,0 +1,225 @@
+//! What is asked of the script: a check and its limits, as the queue holds them.
+use smallvec::SmallVec;
+
+use super::front::{Knowledge, Terms};
+use super::reply::State;
+use crate::algorithm::{Cell, Concurrency, FixedWindow, Rule, SLICE_LIFE, SlidingWindow, TokenBucket};
+use crate::check::{Check, Part, Purpose};
+use crate::hold::HoldId;
+use crate::limit::{Limit, Mode};
+use crate::subject::Subject;
+use crate::time::Timestamp;
+use crate::window::{Period, Window};
+
+/// Numbers in the script are doubles: integers stay exact below this.
+pub(super) const EXACT: i64 = 1 << 52;
+
+/// A check as the queue holds it: owned, and small.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) cost: u32,
+    pub(super) purpose: Purpose,
+    /// To be taken in advance beside the cost, where the limits can spare it.
+    pub(super) slice: u32,
+    /// Taken in advance earlier and not spent.
+    pub(super) returns: SmallVec<[Return; 1]>,
+    /// The caller's clock, where that decides. Only checks of one moment share a call.
+    pub(super) now: Option<i64>,
+    pub(super) knowledge: Knowledge,
+    pub(super) parts: SmallVec<[QuestionPart; 1]>,
+}
+
+/// An amount that every limit of a question gets back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Return {
+    pub(super) amount: u32,
+    /// When it was consumed, by the deciding clock: its window gets it back.
+    pub(super) consumed_at: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct QuestionPart {
+    pub(super) subject: Subject,
+    pub(super) policies: SmallVec<[Policy; 2]>,
+    pub(super) floors: SmallVec<[QuestionFloor; 1]>,
+}
+
+/// How the script is told of a check, and in which order it answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way<'a> {
+    Plain(&'a QuestionPart),
+    Floored(&'a QuestionPart, QuestionFloor),
+    Other,
+}
+
+/// The limit's index, the period's start, and what was used in it at least.
+pub(super) type QuestionFloor = (u8, i64, i64);
+
+/// A limit as the script knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Policy {
+    pub(super) kind: Kind,
+    pub(super) role: Role,
+    pub(super) id: u64,
+    pub(super) limit: i64,
+    pub(super) parameters: [i64; 4],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Sliding = 1,
+    Every = 2,
+    Calendar = 3,
+    Bucket = 4,
+    Concurrency = 5,
+}
+
+/// What a limit means to the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(super) enum Role {
+    Enforced = 0,
+    Counted = 1,
+    /// Bounds the slices of another limit: pays for slices only.
+    Guard = 2,
+}
+
+impl Question {
+    /// `around` is the best guess at the deciding clock: it picks the calendar periods.
+    pub(super) fn new(check: &Check<'_>, terms: Terms, now: Option<i64>, around: i64) -> Self {
+        let Terms { slice, returns, knowledge } = terms;
+        let mut parts: SmallVec<[QuestionPart; 1]> =
+            check.parts().map(|part| QuestionPart::new(part, around)).collect();
+        if slice > 0 {
+            for (asked, part) in parts.iter_mut().zip(check.parts()) {
+                asked.policies.extend(part.limits.iter().filter_map(Policy::guard));
+            }
+        }
+        Self { cost: check.cost(), purpose: check.purpose(), slice, returns, now, knowledge, parts }
+    }
+
+    /// The subjects' hashes, in the order of the answer's cells.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.parts.iter().map(|part| &part.subject)
+    }
+
+    /// Of all its subjects.
+    pub(super) fn partition(&self) -> Option<u8> {
+        self.subjects().next().map(Subject::partition)
+    }
+
+    /// The same limits, to give back and ask for nothing.
+    pub(super) fn returning(&self, returns: impl Iterator<Item = Return>, now: Option<i64>) -> Self {
+        Self { cost: 0, purpose: Purpose::Consume, slice: 0, returns: returns.collect(), now, ..self.clone() }
+    }
+
+    /// The first moment at which a window of these limits ends, given the states they were left with.
+    pub(super) fn first_end(&self, states: &[State]) -> Option<i64> {
+        let ends = self.parts.iter().zip(states).flat_map(|(part, state)| {
+            part.policies.iter().map(|policy| state.as_ref().cell(policy.id, 0).map(|cell| policy.end(cell)))
+        });
+        ends.min().flatten()
+    }
+
+    /// Plain is a check of one subject and windows only, for nothing but its cost.
+    pub(super) fn way(&self) -> Way<'_> {
+        let [part] = self.parts.as_slice() else { return Way::Other };
+        let bare = self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty();
+        if !bare || part.policies.is_empty() || !part.policies.iter().all(Policy::is_window) {
+            return Way::Other;
+        }
+        match part.floors.as_slice() {
+            [] => Way::Plain(part),
+            [floor] => Way::Floored(part, *floor),
+            _ => Way::Other,
+        }
+    }
+
+    /// Whether the answer is a decision: what it refuses stays refused.
+    pub(super) fn is_decision(&self) -> bool {
+        matches!(self.purpose, Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..))
+    }
+
+    /// What the check is to do, as the script knows it: a number, and the hold's name and life.
+    pub(super) fn operation(&self) -> (u8, Option<(HoldId, i64)>) {
+        match self.purpose {
+            Purpose::Consume | Purpose::GiveBack(_) => (0, None),
+            Purpose::Acquire(id) => (1, Some((id, 0))),
+            Purpose::Reserve(id, life) => (2, Some((id, life))),
+            Purpose::Settle(id) => (3, Some((id, 0))),
+            Purpose::Renew(id, life) => (4, Some((id, life))),
+        }
+    }
+}
+
+impl Way<'_> {
+    /// Its place in the script's order.
+    pub(super) fn turn(self) -> u8 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Floored(..) => 1,
+            Self::Other => 2,
+        }
+    }
+}
+
+impl QuestionPart {
+    fn new(part: &Part<'_>, around: i64) -> Self {
+        let floor = |floor: &crate::check::Floor| {
+            let used = i64::try_from(floor.used).unwrap_or(EXACT).min(EXACT);
+            (floor.limit_index.to_le_bytes()[0], floor.period_start.clamped(), used)
+        };
+        Self {
+            subject: part.subject,
+            policies: part.limits.iter().map(|limit| Policy::new(limit, around)).collect(),
+            floors: part.floors.iter().map(floor).collect(),
+        }
+    }
+}
+impl Policy {
+    fn new(limit: &Limit, around: i64) -> Self {
+        let weight = i64::from(limit.weight());
+        let (kind, parameters) = match limit.quota().rule() {
+            Rule::SlidingWindow(SlidingWindow { window, tick, ticks, .. }) => {
+                (Kind::Sliding, [*window, *tick, *ticks, weight])
+            }
+            Rule::FixedWindow(FixedWindow { window: Window::Every(length), .. }) => {
+                (Kind::Every, [crate::time::micros(*length), 0, 0, weight])
+            }
+            Rule::FixedWindow(FixedWindow { window: Window::Calendar(calendar), .. }) => {
+                let (Period { start, end }, next) = calendar.current_and_next(Timestamp::from_micros(around));
+                (Kind::Calendar, [start.as_micros(), end.as_micros(), next.as_micros(), weight])
+            }
+            Rule::TokenBucket(TokenBucket { window, token, flow, .. }) => {
+                (Kind::Bucket, [*window, *token, *flow, weight])
+            }
+            Rule::Concurrency(Concurrency { life, .. }) => (Kind::Concurrency, [*life, 0, 0, weight]),
+        };
+        let role = if limit.mode() == Mode::Count { Role::Counted } else { Role::Enforced };
+        Self { kind, role, id: limit.id(), limit: limit.quota().rule().limit(), parameters }
+    }
+
+    /// For a limit that slices can overshoot: at most half of that may be taken in any tenth of a second, so no more than
+    /// all of it is out at any moment.
+    fn guard(limit: &Limit) -> Option<Self> {
+        let overshoot = limit.quota().rule().max_overshoot();
+        let parameters = [SLICE_LIFE, 0, 0, i64::from(limit.weight())];
+        let guard = Self { kind: Kind::Every, role: Role::Guard, id: limit.id() ^ 1, limit: overshoot / 2, parameters };
+        (overshoot > 0).then_some(guard)
+    }
+
+    fn is_window(&self) -> bool {
+        matches!(self.kind, Kind::Sliding | Kind::Every | Kind::Calendar) && self.role != Role::Guard
+    }
+
+    /// When the window of a cell that was just written ends.
+    fn end(&self, cell: &Cell) -> i64 {
+        let [length, ..] = self.parameters;
+        match (self.role, self.kind) {
+            (Role::Guard, _) | (_, Kind::Bucket | Kind::Concurrency) => i64::MAX,
+            (_, Kind::Sliding) => cell.until - length,
+            (_, Kind::Every | Kind::Calendar) => cell.until,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The bytes that come back from the script, and that stand in Redis: packed cells. `script/policies.lua` names the layout.
+use smallvec::SmallVec;
+
+use super::question::Question;
+use crate::algorithm::{Cell, Numbers};
+use crate::hold::Hold;
+use crate::state::StateRef;
+
+/// A value with cells only, and one with holds behind them.
+const PLAIN: u8 = 1;
+const WITH_HOLDS: u8 = 2;
+
+/// The state of one subject, as the store left it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) cells: SmallVec<[Cell; 2]>,
+    pub(super) holds: Vec<Hold>,
+}
+
+impl State {
+    pub(super) fn as_ref(&self) -> StateRef<'_> {
+        StateRef { cells: &self.cells, holds: &self.holds }
+    }
+}
+
+/// The states of a question's subjects, in its order.
+pub(super) type States = SmallVec<[State; 1]>;
+/// What the script said about one check.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The clock that decided, µs.
+    pub(super) now: i64,
+    pub(super) verdict: Verdict,
+    pub(super) states: States,
+    /// What this node has taken in advance and not spent: the cells count it as used.
+    pub(super) unspent: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Refused,
+    Allowed,
+    /// Allowed, and this much more was consumed, to be spent without asking.
+    AllowedWithSlice(u32),
+    /// The clock that decides is outside a calendar period the question was asked for: ask again for `now`.
+    Stale,
+}
+/// The script's answers to `questions`, in their order; None when the reply is not of the expected shape.
+pub(super) fn read_reply(mut reply: &[u8], questions: &[&Question]) -> Option<Vec<Answer>> {
+    let now = take_double(&mut reply)?;
+    let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
+    for turn in 0..3 {
+        for (answer, question) in answers.iter_mut().zip(questions) {
+            if question.way().turn() == turn {
+                *answer = Some(read_answer(&mut reply, question, now)?);
+            }
+        }
+    }
+    answers.into_iter().collect()
+}
+
+fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answer> {
+    let verdict = match take(reply)? {
+        [0] => Verdict::Refused,
+        [1] => Verdict::Allowed,
+        [3] => Verdict::AllowedWithSlice(u32::try_from(take_double(reply)?).ok()?),
+        [_] => return Some(Answer { now, verdict: Verdict::Stale, states: States::new(), unspent: 0 }),
+    };
+    let states = question.parts.iter().map(|_| read_state(reply)).collect::<Option<_>>()?;
+    Some(Answer { now, verdict, states, unspent: 0 })
+}
+
+/// A subject's state from its value; None when something else lies there.
+pub(super) fn read_value(mut value: &[u8]) -> Option<State> {
+    read_state(&mut value).filter(|_| value.is_empty())
+}
+
+fn read_state(reply: &mut &[u8]) -> Option<State> {
+    let [version, cells] = take(reply)?;
+    let cells = (0..cells).map(|_| {
+        let id = take_double(reply)?.unsigned_abs();
+        let numbers = Numbers { a: take_double(reply)?, b: take_double(reply)?, c: take_double(reply)? };
+        Some(Cell { id, numbers, until: take_double(reply)? })
+    });
+    let cells = cells.collect::<Option<_>>()?;
+    let holds = match version {
+        PLAIN => 0,
+        WITH_HOLDS => u16::from_le_bytes(take(reply)?),
+        _ => return None,
+    };
+    let holds = (0..holds).map(|_| {
+        let (cell, id) = (take_double(reply)?.unsigned_abs(), take_double(reply)?.unsigned_abs());
+        Some(Hold { cell, id, amount: take_double(reply)?, until: take_double(reply)? })
+    });
+    Some(State { cells, holds: holds.collect::<Option<_>>()? })
+}
+fn take<const N: usize>(reply: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = reply.split_first_chunk::<N>()?;
+    *reply = rest;
+    Some(*head)
+}
+
+fn take_double(reply: &mut &[u8]) -> Option<i64> {
+    // Whole and below 2^53 by the script's construction, so the cast cuts nothing.
+    take::<8>(reply).map(|bytes| f64::from_le_bytes(bytes) as i64)
+}
