@@ -125,13 +125,15 @@ async fn nodes_that_hold_slices_admit_the_whole_limit_together() {
 async fn a_node_that_dies_with_its_slices_costs_no_more_than_those() {
     let server = RedisServer::start().await;
     let (dying, other) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
-    let limits = century(1_000);
+    // So large that it is not used up before the subject is hot, which takes up to 200 ms.
+    let limits = century(100_000);
     let mut spent = 0;
     while dying.stats().leased == 0 {
         spent += 1;
         assert!(check(&dying, &limits, 1).await.allowed);
     }
+    let stats = dying.stats();
     drop(dying);
     let used = check(&other, &limits, 0).await.limits[0].used();
-    assert!(used > spent && used - spent <= 1_000 / 8, "{used} of {spent}");
+    assert!(used > spent && used - spent <= 100_000 / 8, "{used} used, {spent} spent, {stats:?}");
 }
