@@ -109,14 +109,18 @@ impl Shard {
     #[inline(never)]
     fn widen(&mut self, Place { table, at }: Place, cell: &Cell) -> bool {
         let (table, at) = (table as usize, at as usize);
-        let [from, to] = [table, table + 1];
+        let (from, to) = (table, table + 1);
         if to == TABLES {
             self.tables[from].overwrite(at, cell);
             return false;
         }
         let cells: Vec<Cell> = self.tables[from].state(at).cells().copied().collect();
-        if let Some(head) = self.tables[from].remove(at) {
+        if let Some(head) = self.tables[from].head(at).copied() {
+            let holds = self.tables[from].remove(at);
             let at = self.tables[to].insert(head);
+            if holds.is_some() {
+                *self.tables[to].holds_mut(at) = holds;
+            }
             for cell in cells.iter().chain([cell]) {
                 self.tables[to].write(at, 0, cell, i64::MIN);
             }

@@ -14,17 +14,18 @@ use crate::state::{Change, StateRef};
 /// Places of the smallest table that has any.
 const SMALLEST: usize = 8;
 
-/// A subject. It keeps 96 of its 128 bits of hash: a million subjects share any with a probability of 2^-57.
-#[derive(Debug)]
+/// Who is held. It keeps 96 of its 128 bits of hash: a million subjects share any with a probability of 2^-57.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) hash: u64,
     /// Says where the subject is at home.
     pub(super) tag: u32,
     /// The shard's count of writes when this was written last.
     pub(super) written: NonZeroU32,
-    /// Few subjects have any.
-    pub(super) holds: Option<Box<SmallVec<[Hold; 1]>>>,
 }
+
+/// Few subjects have any.
+pub(super) type Holds = Option<Box<SmallVec<[Hold; 1]>>>;
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -33,27 +34,25 @@ pub(super) struct Table {
     /// At most three quarters are taken.
     heads: Vec<Option<Head>>,
     cells: Vec<Cell>,
+    /// Empty until the first of these subjects holds something.
+    holds: Vec<Holds>,
     held: usize,
 }
 
 impl Head {
     pub(super) fn new(hash: [u64; 2]) -> Self {
-        Self { hash: hash[0], tag: tag(hash), written: NonZeroU32::MIN, holds: None }
+        Self { hash: hash[0], tag: tag(hash), written: NonZeroU32::MIN }
     }
 
     /// As much of the subject's hash as is kept.
     pub(super) fn hash(&self) -> [u64; 2] {
         [self.hash, u64::from(self.tag)]
     }
-
-    fn holds(&self) -> &[Hold] {
-        self.holds.as_ref().map_or(&[], |holds| holds)
-    }
 }
 
 impl Table {
     pub(super) fn new(width: usize) -> Self {
-        Self { width, heads: Vec::new(), cells: Vec::new(), held: 0 }
+        Self { width, heads: Vec::new(), cells: Vec::new(), holds: Vec::new(), held: 0 }
     }
 
     /// How many places there are.
@@ -68,15 +67,18 @@ impl Table {
 
     #[inline(always)]
     pub(super) fn state(&self, at: usize) -> StateRef<'_> {
-        StateRef { cells: &self.cells[self.cells_at(at)], holds: self.head(at).map_or(&[], Head::holds) }
+        StateRef { cells: &self.cells[self.cells_at(at)], holds: self.holds(at) }
+    }
+
+    fn holds(&self, at: usize) -> &[Hold] {
+        self.holds.get(at).and_then(|holds| holds.as_deref()).map_or(&[], |holds| holds)
     }
 
     /// The first `count` cells of a subject that holds nothing.
     #[inline(always)]
     pub(super) fn cells_mut(&mut self, at: usize, count: usize) -> Option<&mut [Cell]> {
         let first = at * self.width;
-        self.head(at)?.holds.is_none().then_some(())?;
-        self.cells.get_mut(first..first + count)
+        if self.holds(at).is_empty() { self.cells.get_mut(first..first + count) } else { None }
     }
 
     /// Every subject held.
@@ -129,8 +131,7 @@ impl Table {
 
     /// Writes or ends a hold.
     pub(super) fn hold(&mut self, at: usize, change: Change, now: i64) {
-        let Some(head) = &mut self.heads[at] else { return };
-        let holds = head.holds.get_or_insert_default();
+        let holds = self.holds_mut(at).get_or_insert_default();
         match change {
             Change::Hold(hold) => {
                 holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
@@ -140,8 +141,14 @@ impl Table {
             Change::Cell(_) => {}
         }
         if holds.is_empty() {
-            head.holds = None;
+            *self.holds_mut(at) = None;
         }
+    }
+
+    /// What a subject holds, to be changed.
+    pub(super) fn holds_mut(&mut self, at: usize) -> &mut Holds {
+        self.holds.resize_with(self.heads.len(), Holds::default);
+        &mut self.holds[at]
     }
 
     /// Takes in a subject that is not held, with no cells yet. Others may be elsewhere then.
@@ -153,35 +160,43 @@ impl Table {
         self.place(head)
     }
 
-    /// Lets a subject go. Those that it displaced move up, so that no search ends early.
-    pub(super) fn remove(&mut self, at: usize) -> Option<Head> {
-        let removed = self.heads[at].take()?;
+    /// Lets a subject go. Those that it displaced move up, so that no search ends early. Returns what it holds.
+    pub(super) fn remove(&mut self, at: usize) -> Holds {
+        let held = self.holds.get_mut(at).and_then(Option::take);
         self.held -= 1;
         let (mut hole, mut next) = (at, self.after(at));
+        self.heads[hole] = None;
         while let Some(head) = &self.heads[next] {
             if self.distance(self.home(head.tag), next) >= self.distance(hole, next) {
                 self.heads.swap(hole, next);
                 let (from, to) = (self.cells_at(next), self.cells_at(hole));
                 self.cells.copy_within(from, to.start);
+                if !self.holds.is_empty() {
+                    self.holds.swap(hole, next);
+                }
                 hole = next;
             }
             next = self.after(next);
         }
         let vacant = self.cells_at(hole);
         self.cells[vacant].fill(NO_CELL);
-        Some(removed)
+        held
     }
 
     /// By a quarter: a table that doubled would be half empty. Homes keep their order, so all is copied from front to back.
     fn grow(&mut self) {
         let places = (self.len() / 4 * 5).max(self.len() + SMALLEST);
-        let heads = std::mem::replace(&mut self.heads, (0..places).map(|_| None).collect());
+        let heads = std::mem::replace(&mut self.heads, vec![None; places]);
         let cells = std::mem::replace(&mut self.cells, vec![NO_CELL; places * self.width]);
-        for (head, cells) in heads.into_iter().zip(cells.chunks_exact(self.width)) {
+        let mut holds = std::mem::take(&mut self.holds);
+        for (before, (head, cells)) in heads.into_iter().zip(cells.chunks_exact(self.width)).enumerate() {
             if let Some(head) = head {
                 let at = self.place(head);
                 let range = self.cells_at(at);
                 self.cells[range].copy_from_slice(cells);
+                if let Some(held) = holds.get_mut(before).and_then(Option::take) {
+                    *self.holds_mut(at) = Some(held);
+                }
             }
         }
     }
