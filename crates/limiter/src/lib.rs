@@ -60,22 +60,23 @@
 //!
 //! | check | time or CPU | beside it |
 //! |---|---|---|
-//! | in memory, one limit, one subject | 0.06 µs | `governor`, keyed: 0.04 µs |
-//! | in memory, eight limits of three algorithms, one subject | 0.17 µs | |
-//! | in memory, one limit, a million subjects in random order | 0.28 µs | `governor`, keyed: 0.16 to 0.23 µs |
-//! | in memory, eight limits of three algorithms, the same million | 1.1 µs | |
-//! | Redis, one limit, 100,000 subjects, 64 or 256 callers | 2.9 or 2.4 µs of the server, 2.4 or 1.6 here | a minimal script call for each: 5.5 or 5.1, and 2.9 or 2.8 |
-//! | Redis, two limits | 4.4 or 3.2 µs of the server | |
+//! | in memory, one limit, one subject | 0.06 µs | `governor`, keyed: 0.05 µs |
+//! | in memory, eight limits of three algorithms, one subject | 0.11 µs | |
+//! | in memory, one limit, a million subjects in random order | 0.16 to 0.24 µs | `governor`, keyed: 0.14 µs |
+//! | in memory, two limits, the same million | 0.24 µs | |
+//! | in memory, eight limits of three algorithms, the same million | 0.40 µs | |
+//! | Redis, one limit, 100,000 subjects, 64 or 256 callers | 2.8 or 2.2 µs of the server, 2.4 or 1.7 here | a minimal script call for each: 5.5 or 4.9, and 3.2 or 3.0 |
+//! | Redis, two limits | 4.1 or 3.1 µs of the server | |
 //! | Redis, one hot subject, or one over its limit | none of the server, 0.7 µs here | |
 //!
 //! These are the thread's own time on a machine that others used too. With a million subjects in random order most of it is
-//! the wait for memory: a subject of one limit is a line of cache and a slot of an index, where `governor` keeps 16 bytes;
-//! further limits lie in one or two other places. Eight limits there cost several times what `governor` takes for one.
+//! the wait for memory: a subject of one limit is 56 bytes in two places, fetched at once, where `governor` keeps 16 bytes;
+//! eight limits lie in six lines of cache. They are decided in one step, which takes as long as `governor` does for three.
 //!
-//! A subject takes 75 bytes in memory with one limit, 233 with two to four, 497 with eight; on Redis 198, 245 with two, 533
-//! with eight. Of a million checks the longest took 0.14 ms of the thread's own time while as many subjects came and 0.16 ms
-//! while as many pushed them out, in the best of five runs (`--bench pauses`); the others took up to 0.7 ms, and one in ten
-//! over 2 ms. A snapshot holds up one of 256 shards at a time, for 0.3 ms.
+//! A subject takes 88 bytes in memory with one limit, 138 with two, 513 with eight; on Redis 198, 245 with two, 533 with
+//! eight. Of a million checks the longest took 0.3 to 0.5 ms of the thread's own time while as many subjects came, and 0.1 to
+//! 0.3 ms while as many pushed them out (`--bench pauses`, five runs). A snapshot holds up one of 256 shards at a time, for
+//! 0.07 ms.
 //!
 //! The memory store holds a bounded number of subjects, [`Options::max_subjects`]: the expired make room first, then of 32
 //! looked at the one that consumed longest ago; [`Stats::evicted`] counts those.
