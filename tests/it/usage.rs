@@ -49,7 +49,7 @@ async fn a_history_has_no_gaps_and_adds_up() {
             .await
         };
         // The refused request was made, too.
-        let all = "start_date=2031-05-15&end_date=2031-06-07";
+        let all = "start_date=2031-05-15&end_date=2031-06-06";
         for (granularity, buckets) in [("hourly", 23 * 24), ("daily", 23), ("monthly", 2)] {
             let data = history(&format!("{all}&granularity={granularity}")).await;
             let usage = data["usage"].as_array().unwrap();
@@ -61,6 +61,46 @@ async fn a_history_has_no_gaps_and_adds_up() {
         let daily = history(&format!("{all}&granularity=daily")).await;
         assert_eq!((&daily["usage"][0]["successful"], &daily["usage"][1]["successful"]), (&json!(30), &json!(0)));
         for wrong in ["granularity=weekly", "start_date=soon", "start_date=2031-05-16&end_date=2031-05-15"] {
+            let answer = app.admin.get(&format!("/api/v1/usage/{}/history?{wrong}", key.id)).await;
+            answer.expect_problem(400, "INVALID_REQUEST");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_history_up_to_a_date_includes_that_day_and_up_to_a_time_ends_before_it() {
+    on_every_stack(async |app| {
+        let key = app.key("pro").await;
+        let history = async |query: &str| {
+            let path = format!("/api/v1/usage/{}/history?{query}", key.id);
+            let data = app.admin.get(&path).await.expect(200).data().clone();
+            let ends = ["start", "end"].map(|end| data["period"][end].as_str().unwrap().to_owned());
+            (ends, data["usage"].as_array().unwrap().len())
+        };
+        let of = |start: &str, end: &str, buckets: usize| ([start.to_owned(), end.to_owned()], buckets);
+        let day = |steps| of("2031-05-15T00:00:00Z", "2031-05-16T00:00:00Z", steps);
+        for (end, hours) in [("2031-05-15", 24), ("2031-05-16T00:00:00Z", 24), ("2031-05-15T23:00:00.000001Z", 24)] {
+            assert_eq!(history(&format!("start_date=2031-05-15&end_date={end}&granularity=hourly")).await, day(hours));
+            assert_eq!(history(&format!("start_date=2031-05-15&end_date={end}")).await, day(1));
+        }
+        let until_noon = history("start_date=2031-05-15&end_date=2031-05-15T12:00:00Z&granularity=hourly").await;
+        assert_eq!(until_noon, of("2031-05-15T00:00:00Z", "2031-05-15T12:00:00Z", 12));
+        let offset = history("start_date=2031-05-15T02:00:00%2B02:00&end_date=2031-05-15&granularity=hourly").await;
+        assert_eq!(offset, day(24));
+        let months = history("start_date=2031-04-30&end_date=2031-05-01&granularity=monthly").await;
+        assert_eq!(months, of("2031-04-01T00:00:00Z", "2031-06-01T00:00:00Z", 2));
+        assert_eq!(history("end_date=2031-05-15").await, of("2031-04-16T00:00:00Z", "2031-05-16T00:00:00Z", 30));
+        for wrong in [
+            "start_date=2031-05-16&end_date=2031-05-15",
+            "start_date=2031-05-15&end_date=2031-05-15T00:00:00Z",
+            "start_date=2031-05-15T10:00:00Z&end_date=2031-05-15T10:00:00Z",
+            "start_date=2031-5-15",
+            "start_date=12031-05-15",
+            "end_date=2031-05-15T24:00:00Z",
+            "end_date=2031-06-30T23:59:60Z",
+            "end_date=2031-05-15%2010:00:00Z",
+        ] {
             let answer = app.admin.get(&format!("/api/v1/usage/{}/history?{wrong}", key.id)).await;
             answer.expect_problem(400, "INVALID_REQUEST");
         }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (what a key looks like),
 //! [`limit`] and [`plan`] (what a key may do), [`api_key`], [`usage`] (what it did), [`money`] (what that costs),
-//! [`scope`] and [`token`] (who may manage it), [`invalid`] (how bad input is named).
+//! [`scope`] and [`token`] (who may manage it), [`rfc3339`] (how times are read), [`invalid`] (how bad input is named).
 
 pub mod api_key;
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod limit;
 pub mod money;
 pub mod period;
 pub mod plan;
+pub mod rfc3339;
 pub mod scope;
 pub mod secret;
 pub mod token;
@@ -25,6 +26,7 @@ pub use limit::{Algorithm, CalendarSpec, CalendarUnit, LimitSpec, OnFailure, Per
 pub use money::{Currency, Money};
 pub use period::BillingPeriod;
 pub use plan::{Overage, Plan, Prices, QuotaSpec};
+pub use rfc3339::Rfc3339;
 pub use scope::{Scope, ScopeSet};
 pub use secret::{KeySecret, SecretHash, TokenSecret};
 pub use token::AdminToken;

@@ -1,6 +1,6 @@
 //! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
 
-use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, usage::Counts};
 use tollgate_repository::{Granularity, UsageEvent};
 
@@ -80,11 +80,11 @@ impl Service {
     ) -> Result<History, Error> {
         self.key(tenant_id, id).await?;
         let end = end.unwrap_or_else(|| self.clock().now());
-        let last = bucket_start(end - TimeDelta::microseconds(1), granularity);
-        let start = start.map_or_else(|| back(last, granularity), |at| bucket_start(at, granularity));
-        if start > last {
+        if start.is_some_and(|start| start >= end) {
             return Err(Error::BadRequest("start_date must lie before end_date".into()));
         }
+        let last = bucket_start(end - TimeDelta::microseconds(1), granularity);
+        let start = start.map_or_else(|| back(last, granularity), |at| bucket_start(at, granularity));
         let end = next(last, granularity);
         if !within(start, end, granularity) {
             return Err(Error::BadRequest(format!(
@@ -188,12 +188,4 @@ fn within(start: DateTime<Utc>, end: DateTime<Utc>, granularity: Granularity) ->
         Granularity::Daily => (end - start).num_days() <= most,
         Granularity::Monthly => i64::from(end.year() - start.year()) * 12 <= most,
     }
-}
-
-/// A date (`2026-11-01`, its first moment in UTC) or an RFC 3339 time.
-pub fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
-    let date = || text.parse::<NaiveDate>().ok().map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc());
-    let at = DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(date)?;
-    // Beyond this span sums of time could leave the calendar.
-    (1970..=9998).contains(&at.year()).then_some(at)
 }

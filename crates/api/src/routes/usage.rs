@@ -4,11 +4,12 @@
 use axum::{Json as Answer, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{ApiKeyId, Currency, Money, Overage, Scope, usage::Counts};
-use tollgate_service::{
-    Granularity, UsageEvent,
-    usage::{History, parse_moment},
+use tollgate_domain::{
+    ApiKeyId, Currency, Money, Overage, Rfc3339, Scope,
+    rfc3339::{parse_end, parse_start},
+    usage::Counts,
 };
+use tollgate_service::{Granularity, UsageEvent, usage::History};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -55,9 +56,9 @@ struct Period {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryQuery {
-    /// A date, or a time in RFC 3339. Unless given: 24 hours, 30 days or 12 months before the end.
+    /// The first day, or a time in RFC 3339. Unless given: 24 hours, 30 days or 12 months before the end.
     start_date: Option<String>,
-    /// Unless given: now.
+    /// The last day, which is included; or a time, which is not. Unless given: now.
     end_date: Option<String>,
     #[serde(default)]
     #[param(schema_with = granularity)]
@@ -135,7 +136,8 @@ struct Event {
     #[schema(value_type = uuid::Uuid, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
     api_key_id: ApiKeyId,
     /// Now unless given.
-    timestamp: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    timestamp: Option<Rfc3339>,
     /// 1 unless given.
     #[schema(example = 1, minimum = 1, maximum = 1_000_000)]
     units: Option<i64>,
@@ -196,8 +198,8 @@ pub(crate) async fn history(
     Params(query): Params<HistoryQuery>,
 ) -> Result<Answer<Data<HistoryView>>, Problem> {
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
-    let start = moment("start_date", query.start_date.as_deref())?;
-    let end = moment("end_date", query.end_date.as_deref())?;
+    let start = moment("start_date", query.start_date.as_deref(), parse_start)?;
+    let end = moment("end_date", query.end_date.as_deref(), parse_end)?;
     let granularity = match query.granularity {
         Steps::Hourly => Granularity::Hourly,
         Steps::Daily => Granularity::Daily,
@@ -249,7 +251,7 @@ pub(crate) async fn take_events(
     let event = |event: Event| UsageEvent {
         id: event.id,
         api_key_id: event.api_key_id,
-        at: event.timestamp.unwrap_or(now),
+        at: event.timestamp.map_or(now, |Rfc3339(at)| at),
         units: event.units.unwrap_or(1),
         endpoint: event.endpoint,
     };
@@ -273,9 +275,13 @@ impl From<Counts> for Sums {
     }
 }
 
-fn moment(name: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Problem> {
+fn moment(
+    name: &str,
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Option<DateTime<Utc>>,
+) -> Result<Option<DateTime<Utc>>, Problem> {
     let wrong = || Problem::bad_request(format!("{name} must be a date (2026-11-01) or a time (2026-11-01T12:00:00Z)"));
-    text.map(|text| parse_moment(text).ok_or_else(wrong)).transpose()
+    text.map(|text| parse(text).ok_or_else(wrong)).transpose()
 }
 
 fn granularity() -> utoipa::openapi::ObjectBuilder {
