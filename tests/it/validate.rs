@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use tollgate_tests::{
-    answer::send,
-    app::{App, Key, on_every_stack},
+    answer::{Answer, send},
+    app::{App, Key, on_every_stack, on_every_stack_with},
 };
 
 const VALIDATE: &str = "/api/public/v1/rate-limit/validate";
@@ -186,6 +186,7 @@ async fn a_check_that_is_wrong_is_refused_before_it_counts() {
             (json!({"requests": 1_000_001}), "/requests"),
             (json!({"requests": -1}), "/requests"),
             (json!({"ip_address": "nowhere"}), "/ip_address"),
+            (json!({"country": "Germany"}), "/country"),
             (json!({"surprise": 1}), "/surprise"),
             (json!({"endpoint": 5}), "/endpoint"),
         ] {
@@ -195,6 +196,64 @@ async fn a_check_that_is_wrong_is_refused_before_it_counts() {
         assert_eq!(app.validate(&key).await.expect(200).body["remaining"], 99);
     })
     .await;
+}
+
+/// A check from this machine with a body and perhaps an `X-Forwarded-For`.
+async fn check_from(app: &App, key: &Key, body: serde_json::Value, forwarded: Option<&str>) -> Answer {
+    let request = app.holder(key).request(reqwest::Method::POST, VALIDATE).json(&body);
+    send(match forwarded {
+        Some(hops) => request.header("x-forwarded-for", hops),
+        None => request,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_sender_speaks_for_itself_alone() {
+    on_every_stack(async |app| {
+        let elsewhere = app.key_with(json!({"allowed_ips": ["192.0.2.0/24", "::ffff:198.51.100.0/120"]})).await;
+        for named in ["192.0.2.7", "198.51.100.7", "::ffff:192.0.2.7"] {
+            let body = json!({"ip_address": named});
+            check_from(app, &elsewhere, body.clone(), None).await.expect_problem(403, "IP_NOT_ALLOWED");
+            check_from(app, &elsewhere, body, Some(named)).await.expect_problem(403, "IP_NOT_ALLOWED");
+        }
+        let here = app.key_with(json!({"allowed_ips": ["127.0.0.1"]})).await;
+        check_from(app, &here, json!({"ip_address": "192.0.2.7"}), None).await.expect(200);
+        let at_home = app.key_with(json!({"allowed_countries": ["DE"]})).await;
+        check_from(app, &at_home, json!({"country": "DE"}), None).await.expect_problem(403, "COUNTRY_NOT_ALLOWED");
+        for (key, told) in [(&elsewhere, json!({"ip_address": "192.0.2.7"})), (&at_home, json!({"country": "de"}))] {
+            let mut call = told;
+            call["api_key_id"] = json!(key.id);
+            app.admin.post("/api/v1/rate-limit/check", &call).await.expect(200);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_speaks_for_its_clients_and_they_still_for_themselves_alone() {
+    // Both ways to write this machine's network, and an empty element in the list of hops.
+    for trusted in ["127.0.0.0/8", "::ffff:127.0.0.0/104"] {
+        on_every_stack_with(&[("api.trusted_proxies", trusted)], async |app| {
+            let key = app.key_with(json!({"allowed_ips": ["192.0.2.0/24"], "allowed_countries": ["de"]})).await;
+            assert_eq!(key.record["allowed_countries"], json!(["DE"]));
+            let told = json!({"ip_address": "192.0.2.7", "country": "DE"});
+            check_from(app, &key, told.clone(), None).await.expect(200);
+            check_from(app, &key, told.clone(), Some(", ")).await.expect(200);
+            check_from(app, &key, told.clone(), Some("127.0.0.9,")).await.expect(200);
+            let client = check_from(app, &key, told.clone(), Some("203.0.113.9")).await;
+            client.expect_problem(403, "IP_NOT_ALLOWED");
+            let client = check_from(app, &key, told, Some("192.0.2.7,, 127.0.0.9, ")).await;
+            client.expect_problem(403, "COUNTRY_NOT_ALLOWED");
+            let own = app.key_with(json!({"allowed_ips": ["::ffff:203.0.113.0/120"]})).await;
+            assert_eq!(own.record["allowed_ips"], json!(["203.0.113.0/24"]));
+            check_from(app, &own, json!({}), Some("198.51.100.1, 203.0.113.9, ,127.0.0.9")).await.expect(200);
+            check_from(app, &own, json!({}), Some("203.0.113.9, 198.51.100.1,"))
+                .await
+                .expect_problem(403, "IP_NOT_ALLOWED");
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_tests::{
-    app::{App, Key, USAGE_WITHIN, on_every_stack},
+    app::{App, Key, USAGE_WITHIN, on_every_stack, on_every_stack_with},
     wait::eventually,
 };
 
@@ -22,7 +22,7 @@ async fn total_becomes(app: &App, key: &Key, refusals: u64) -> Vec<Value> {
 
 #[tokio::test]
 async fn an_attack_is_one_row_per_minute_endpoint_and_limit() {
-    on_every_stack(async |app| {
+    on_every_stack_with(&[("api.trusted_proxies", "127.0.0.1")], async |app| {
         let key = app.key_limited("fixed_window", 1, 3_600).await;
         app.validate(&key).await.expect(200);
         for number in 0..30 {

@@ -97,9 +97,14 @@ impl Stack {
 
 /// Tells a story on every stack and then sees that nothing is left behind: no job has died of it.
 pub async fn on_every_stack(story: impl AsyncFn(&App)) {
+    on_every_stack_with(&[], story).await;
+}
+
+/// The same with settings of the story's own.
+pub async fn on_every_stack_with(settings: &[(&str, &str)], story: impl AsyncFn(&App)) {
     for stack in Stack::every().await {
         eprintln!("on {}", stack.name);
-        let app = App::start(Arc::new(stack), &[]).await;
+        let app = App::start(Arc::new(stack), settings).await;
         story(&app).await;
         let dead = app.admin.get("/api/v1/jobs/dead").await.expect(200);
         assert_eq!(dead.body["pagination"]["total"], 0, "jobs have died: {}", dead.text);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, sync::atomic::AtomicU64, time::Duration};
 
-use ipnet::IpNet;
+use tollgate_domain::Network;
 use tollgate_service::{Service, config::HeaderStyle};
 
 use crate::{metrics::HttpMetrics, request_id::RequestIds};
@@ -15,7 +15,7 @@ pub(crate) struct Inner {
     pub(crate) service: Service,
     pub(crate) ids: RequestIds,
     pub(crate) metrics: HttpMetrics,
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) headers: HeaderStyle,
     pub(crate) request_timeout: Duration,
     /// One successful check of so many has a log line; 0: none.

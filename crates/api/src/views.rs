@@ -5,7 +5,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tollgate_domain::{
@@ -254,20 +253,14 @@ impl ApiKeyView {
             owner_id: key.owner_id,
             tags: key.tags,
             metadata: key.metadata,
-            allowed_ips: key.allowed_ips.iter().map(network).collect(),
-            allowed_countries: key.allowed_countries,
+            allowed_ips: key.allowed_ips.iter().map(ToString::to_string).collect(),
+            allowed_countries: key.allowed_countries.iter().map(ToString::to_string).collect(),
             expires_at: key.expires_at,
             created_at: key.created_at,
             updated_at: key.updated_at,
             version: key.version,
         }
     }
-}
-
-/// A network of one address is written as that address.
-fn network(network: &IpNet) -> String {
-    let single = network.prefix_len() == network.max_prefix_len();
-    if single { network.addr().to_string() } else { network.to_string() }
 }
 
 pub(crate) fn environment() -> ObjectBuilder {

@@ -1,11 +1,10 @@
 //! API keys: the record behind a secret, and whether it may be used now.
 
 use chrono::{DateTime, Utc};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ApiKeyId, LimitSpec, TenantId};
+use crate::{ApiKeyId, Country, LimitSpec, Network, TenantId};
 
 /// What a key is for; part of its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,9 +101,9 @@ pub struct ApiKey {
     /// Free members, for the tenant.
     pub metadata: Map<String, Value>,
     /// Empty: any address.
-    pub allowed_ips: Vec<IpNet>,
-    /// ISO 3166-1 alpha-2 codes; empty: any country.
-    pub allowed_countries: Vec<String>,
+    pub allowed_ips: Vec<Network>,
+    /// Empty: any country.
+    pub allowed_countries: Vec<Country>,
     /// When it stops to work, if ever.
     pub expires_at: Option<DateTime<Utc>>,
     /// Override the plan's limits of the same name, or add to them.

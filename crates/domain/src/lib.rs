@@ -2,14 +2,16 @@
 //!
 //! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (what a key looks like),
 //! [`limit`] and [`plan`] (what a key may do), [`api_key`], [`usage`] (what it did), [`money`] (what that costs),
-//! [`scope`] and [`token`] (who may manage it), [`rfc3339`] (how times are read), [`invalid`] (how bad input is named).
+//! [`scope`] and [`token`] (who may manage it), [`network`], [`country`] and [`rfc3339`] (how networks, countries and times are read), [`invalid`] (how bad input is named).
 
 pub mod api_key;
 pub mod clock;
+pub mod country;
 pub mod id;
 pub mod invalid;
 pub mod limit;
 pub mod money;
+pub mod network;
 pub mod period;
 pub mod plan;
 pub mod rfc3339;
@@ -20,10 +22,12 @@ pub mod usage;
 
 pub use api_key::{ApiKey, Environment, KeyStatus, Suspension};
 pub use clock::Clock;
+pub use country::Country;
 pub use id::{ApiKeyId, BootId, PlanId, TenantId, TokenId};
 pub use invalid::{FieldError, Invalid};
 pub use limit::{Algorithm, CalendarSpec, CalendarUnit, LimitSpec, OnFailure, Per};
 pub use money::{Currency, Money};
+pub use network::Network;
 pub use period::BillingPeriod;
 pub use plan::{Overage, Plan, Prices, QuotaSpec};
 pub use rfc3339::Rfc3339;

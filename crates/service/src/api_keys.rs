@@ -1,19 +1,23 @@
 //! Keys: created, listed, changed, rotated, suspended, deleted.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Display, str::FromStr};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use tollgate_domain::{
-    ApiKey, ApiKeyId, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Plan, Suspension, TenantId, usage::Counts,
+    ApiKey, ApiKeyId, Country, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Network, Plan, Suspension,
+    TenantId, usage::Counts,
 };
 use tollgate_repository::{Granularity, KeyFilter, Page, Paged, UsageStats};
 
-use crate::{Error, Service, network, sums::floor};
+use crate::{Error, Service, sums::floor};
 
 const KEY: &str = "API key";
 /// How often a change is tried again when another one came between reading and writing.
 const CHANGE_TRIES: u32 = 8;
+/// Most entries of a key's lists.
+const MOST_NETWORKS: usize = 100;
+const MOST_COUNTRIES: usize = 250;
 /// Longest grace of a rotated secret and longest suspension with an end.
 const MOST_GRACE: TimeDelta = TimeDelta::days(30);
 const MOST_SUSPENSION: TimeDelta = TimeDelta::days(3_660);
@@ -103,7 +107,7 @@ impl Service {
             tags: new.tags,
             metadata: new.metadata,
             allowed_ips: networks(&new.allowed_ips, &mut invalid),
-            allowed_countries: new.allowed_countries,
+            allowed_countries: countries(&new.allowed_countries, &mut invalid),
             expires_at: new.expires_at,
             limits: new.limits,
             created_at: now,
@@ -319,9 +323,12 @@ fn apply(key: &mut ApiKey, change: &ApiKeyChange, invalid: &mut Invalid) {
     macro_rules! set {
         ($($field:ident),+) => { $( if let Some(value) = &change.$field { key.$field.clone_from(value); } )+ };
     }
-    set!(name, description, tier, owner_id, tags, metadata, allowed_countries, expires_at, limits);
+    set!(name, description, tier, owner_id, tags, metadata, expires_at, limits);
     if let Some(allowed) = &change.allowed_ips {
         key.allowed_ips = networks(allowed, invalid);
+    }
+    if let Some(allowed) = &change.allowed_countries {
+        key.allowed_countries = countries(allowed, invalid);
     }
 }
 
@@ -335,16 +342,25 @@ fn set_status(key: &mut ApiKey, status: KeyStatus, suspension: Option<Suspension
     Ok(())
 }
 
-fn networks(texts: &[String], invalid: &mut Invalid) -> Vec<ipnet::IpNet> {
-    invalid.require(texts.len() <= 100, "/allowed_ips", "at most 100");
-    let parse = |(index, text): (usize, &String)| {
-        let network = network::parse(text);
-        if network.is_none() {
-            invalid.push(format!("/allowed_ips/{index}"), "an address or a network such as 192.0.2.0/24");
+fn networks(texts: &[String], invalid: &mut Invalid) -> Vec<Network> {
+    each(texts, MOST_NETWORKS, "/allowed_ips", invalid)
+}
+
+fn countries(texts: &[String], invalid: &mut Invalid) -> Vec<Country> {
+    each(texts, MOST_COUNTRIES, "/allowed_countries", invalid)
+}
+
+/// Every text read, or named where it cannot be; none of a list of more than `most`.
+fn each<T: FromStr<Err: Display>>(texts: &[String], most: usize, pointer: &str, invalid: &mut Invalid) -> Vec<T> {
+    invalid.require(texts.len() <= most, pointer, format_args!("at most {most}"));
+    let mut read = Vec::new();
+    for (index, text) in texts.iter().take(most).enumerate() {
+        match text.parse::<T>() {
+            Ok(item) => read.push(item),
+            Err(wrong) => invalid.push(format!("{pointer}/{index}"), wrong.to_string()),
         }
-        network
-    };
-    texts.iter().take(100).enumerate().filter_map(parse).collect()
+    }
+    read
 }
 
 fn validate(key: &ApiKey, invalid: &mut Invalid) {
@@ -365,10 +381,5 @@ fn validate(key: &ApiKey, invalid: &mut Invalid) {
     let small = |json: String| json.len() <= 8_192 && !json.contains("\\u0000");
     let metadata = key.metadata.len() <= 50 && serde_json::to_string(&key.metadata).is_ok_and(small);
     invalid.require(metadata, "/metadata", "at most 50 members and 8192 bytes of JSON, no NUL");
-    invalid.require(key.allowed_countries.len() <= 250, "/allowed_countries", "at most 250");
-    for (index, code) in key.allowed_countries.iter().enumerate() {
-        let fits = code.len() == 2 && code.bytes().all(|b| b.is_ascii_alphabetic());
-        invalid.require(fits, &format!("/allowed_countries/{index}"), "two letters (ISO 3166-1 alpha-2)");
-    }
     LimitSpec::validate_all(&key.limits, "/limits", invalid);
 }

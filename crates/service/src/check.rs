@@ -3,7 +3,7 @@
 use std::{net::IpAddr, pin::Pin, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, KeySecret, KeyStatus, SecretHash, TenantId};
+use tollgate_domain::{ApiKeyId, BillingPeriod, Country, Invalid, KeySecret, KeyStatus, Network, SecretHash, TenantId};
 use tollgate_journal::Position;
 use tollgate_limiter::{Begun, Decision};
 
@@ -13,7 +13,6 @@ use crate::{
     entry::timestamp,
     event::{Event, MAX_ENDPOINT, MAX_RECORD, Refusal},
     metrics::Outcome,
-    network,
     refusals::Refused,
 };
 
@@ -33,8 +32,8 @@ pub struct CheckRequest {
     pub ip: Option<IpAddr>,
     /// With which software.
     pub user_agent: Option<String>,
-    /// From which country, ISO 3166-1 alpha-2.
-    pub country: Option<String>,
+    /// From which country; None: unknown.
+    pub country: Option<Country>,
 }
 
 /// A check as far as it goes without waiting. Most are answered from this node's memory, and then no future is made: moving
@@ -80,8 +79,6 @@ impl CheckRequest {
             let fits = text.as_ref().is_none_or(|t| t.len() <= most && !t.chars().any(char::is_control));
             invalid.require(fits, pointer, format_args!("at most {most} bytes and no control characters"));
         }
-        let code = self.country.as_ref().is_none_or(|c| c.len() == 2 && c.bytes().all(|b| b.is_ascii_alphabetic()));
-        invalid.require(code, "/country", "two letters (ISO 3166-1 alpha-2)");
         invalid.finish()
     }
 }
@@ -294,8 +291,7 @@ impl Service {
 pub(crate) fn admissible(entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<(), Error> {
     admissible_from(entry, request.ip, now)?;
     let allowed = &entry.key.allowed_countries;
-    let listed = |country: &String| allowed.iter().any(|c| c.eq_ignore_ascii_case(country));
-    if !allowed.is_empty() && !request.country.as_ref().is_some_and(listed) {
+    if !allowed.is_empty() && !request.country.is_some_and(|country| allowed.contains(&country)) {
         return Err(Error::CountryNotAllowed);
     }
     Ok(())
@@ -316,7 +312,7 @@ pub(crate) fn admissible_from(entry: &Entry, ip: Option<IpAddr>, now: DateTime<U
             return Err(Error::KeySuspended { retry_after: until.and_then(|at| (at - now).to_std().ok()) });
         }
     }
-    if !key.allowed_ips.is_empty() && !ip.is_some_and(|ip| network::contains(&key.allowed_ips, ip)) {
+    if !key.allowed_ips.is_empty() && !ip.is_some_and(|ip| Network::any_contains(&key.allowed_ips, ip)) {
         return Err(Error::IpNotAllowed);
     }
     Ok(())

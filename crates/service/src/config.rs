@@ -5,7 +5,6 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 const DEFAULTS: &str = include_str!("../../../configs/default.toml");
@@ -210,14 +209,14 @@ impl<'de> Deserialize<'de> for OptionalAddr {
 
 /// A network in CIDR notation, or one address.
 #[derive(Clone, Copy, Debug)]
-pub struct Network(pub IpNet);
+pub struct Network(pub tollgate_domain::Network);
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        crate::network::parse(&text).map(Self).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))
-        })
+        text.parse()
+            .map(Self)
+            .map_err(|_| de::Error::custom(format!("{text:?} is neither an address nor a network such as 10.0.0.0/8")))
     }
 }
 

@@ -19,7 +19,6 @@ pub mod health;
 pub mod idempotency;
 pub mod jobs;
 pub mod metrics;
-pub mod network;
 pub mod plans;
 pub mod rate_limit;
 mod refusals;

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tollgate_domain::{ApiKeyId, FieldError, TenantId};
+use tollgate_domain::{ApiKeyId, Country, FieldError, TenantId};
 use tollgate_service::{CheckRequest, rate_limit::Origin};
 use utoipa::ToSchema;
 
@@ -36,7 +36,7 @@ pub(crate) struct Call {
     pub(crate) method: Option<String>,
     pub(crate) ip_address: Option<IpAddr>,
     pub(crate) user_agent: Option<String>,
-    pub(crate) country: Option<String>,
+    pub(crate) country: Option<Country>,
 }
 
 impl From<Call> for CheckRequest {
@@ -67,8 +67,8 @@ pub(crate) struct Check {
     ip_address: Option<IpAddr>,
     user_agent: Option<String>,
     /// ISO 3166-1 alpha-2.
-    #[schema(example = "DE")]
-    country: Option<String>,
+    #[schema(value_type = Option<String>, example = "DE")]
+    country: Option<Country>,
     /// Units; 0 looks without consuming. 1 unless given.
     #[schema(example = 1, maximum = 1_000_000)]
     requests: Option<u32>,

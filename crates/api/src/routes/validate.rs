@@ -15,6 +15,7 @@ use axum::{
 use http_body_util::Full;
 use hyper::{HeaderMap, Uri, header::HeaderValue};
 use serde::Deserialize;
+use tollgate_domain::{Country, Network};
 use tollgate_service::{Attempt, CheckRequest, Error, check::Waiting};
 use utoipa::ToSchema;
 
@@ -44,13 +45,13 @@ pub(crate) struct Validate {
     endpoint: Option<String>,
     #[schema(example = "GET")]
     method: Option<String>,
-    /// Whose call it is; the address of this request's sender unless given.
+    /// Whose call it is. Believed from trusted proxies only; of any other sender it is the sender's own address.
     #[schema(value_type = Option<String>, example = "192.0.2.7")]
     ip_address: Option<std::net::IpAddr>,
     user_agent: Option<String>,
-    /// ISO 3166-1 alpha-2.
-    #[schema(example = "DE")]
-    country: Option<String>,
+    /// ISO 3166-1 alpha-2. Believed from trusted proxies only; of any other sender it is unknown.
+    #[schema(value_type = Option<String>, example = "DE")]
+    country: Option<Country>,
 }
 
 /// Check a key and consume from its limits. A refusal is 429 and consumes nothing.
@@ -127,13 +128,15 @@ fn attempt<'a>(
     let body =
         if body.is_empty() { Validate::default() } else { json::parse::<Option<Validate>>(body)?.unwrap_or_default() };
     let secret = credential(headers, body.api_key.as_deref())?.ok_or(Error::InvalidCredential)?;
+    let sender = peer.map(|peer| caller_ip(app, headers, peer));
+    let speaks_for_others = sender.is_some_and(|sender| Network::any_contains(&app.trusted_proxies, sender));
     let call = Call {
         requests: body.requests,
         endpoint: body.endpoint,
         method: body.method,
-        ip_address: body.ip_address.or_else(|| peer.map(|peer| caller_ip(app, headers, peer))),
+        ip_address: body.ip_address.filter(|_| speaks_for_others).or(sender),
         user_agent: body.user_agent,
-        country: body.country,
+        country: body.country.filter(|_| speaks_for_others),
     };
     Ok(app.service.validate(secret, CheckRequest::from(call)))
 }

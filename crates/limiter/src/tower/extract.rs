@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ::http::HeaderName;
 use ::http::request::Parts;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::subject::{HashKey, Subject};
 
@@ -60,18 +60,18 @@ impl<P: Fn(&Parts) -> Option<IpAddr>> Address<P> {
     }
 
     /// A peer in one of these networks is a proxy: the client is the right-most address in `X-Forwarded-For` that is in
-    /// none of them.
+    /// none of them. A network of IPv4 addresses mapped into IPv6 is that of the IPv4 addresses.
     #[must_use]
     pub fn behind(self, trusted: impl Into<Vec<IpNet>>) -> Self {
-        Self { trusted: trusted.into(), ..self }
+        Self { trusted: trusted.into().into_iter().map(unmapped).collect(), ..self }
     }
 
     fn client(&self, request: &Parts) -> Option<IpAddr> {
         let mut client = (self.peer)(request)?.to_canonical();
-        // Lines of one header are one list; an entry that is no address ends what can be trusted.
+        // Lines of one header are one list; an entry that is no address ends what can be trusted, an empty one is none.
         let lines = request.headers.get_all("x-forwarded-for").iter().rev();
         let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-        for hop in hops {
+        for hop in hops.filter(|hop| !hop.trim_ascii().is_empty()) {
             if !self.trusted.iter().any(|network| network.contains(&client)) {
                 break;
             }
@@ -90,6 +90,13 @@ impl<P: Fn(&Parts) -> Option<IpAddr>> Extract for Address<P> {
             IpAddr::V6(address) => Subject::new(key, &[b"address", &network(address)]),
         })
     }
+}
+
+/// `::ffff:192.0.2.0/120` as `192.0.2.0/24`: addresses are compared in their IPv4 form.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
 }
 
 fn network(address: Ipv6Addr) -> [u8; 8] {
@@ -124,7 +131,7 @@ mod tests {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         let peer: IpAddr = peer.parse().unwrap();
-        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let trusted = ["10.0.0.0/8", "fd00::/8", "::ffff:172.16.0.0/108"].map(|network| network.parse().unwrap());
         Address::new(move |_: &Parts| Some(peer)).behind(trusted).extract(&KEY, &head).unwrap()
     }
 
@@ -137,6 +144,8 @@ mod tests {
         assert_eq!(subject_of("10.1.2.3", &["198.51.100.1", "203.0.113.7 , 10.9.9.9"]), client, "past other proxies");
         assert_eq!(subject_of("::ffff:10.1.2.3", &["203.0.113.7"]), client, "a mapped address is the same address");
         assert_eq!(subject_of("fd00::1", &["203.0.113.7"]), client);
+        assert_eq!(subject_of("172.16.0.9", &["203.0.113.7"]), client, "and so is a mapped network");
+        assert_eq!(subject_of("10.1.2.3", &["203.0.113.7,, ,10.9.9.9, ", ""]), client, "an empty entry is none");
         assert_eq!(subject_of("10.1.2.3", &["nonsense"]), subject_of("10.1.2.3", &[]));
     }
 

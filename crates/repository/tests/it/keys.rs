@@ -21,7 +21,7 @@ async fn a_key_reads_back_as_it_was_stored() {
         let metadata = json!({"n": 1.5, "big": u64::MAX, "list": [1, "x", null, {"deep": true}]});
         key.metadata = metadata.as_object().unwrap().clone();
         key.allowed_ips = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::1/128".parse().unwrap()];
-        key.allowed_countries = vec!["DE".to_owned()];
+        key.allowed_countries = vec!["DE".parse().unwrap()];
         key.expires_at = Some(at("2027-01-01T00:00:00.5Z"));
         key.limits = vec![LimitSpec::sliding("per-hour", 1_000_000_000, 3_600)];
         let stored = stack.repository.insert_api_key(TENANT, &key, &hash).await.unwrap();
@@ -38,6 +38,18 @@ async fn times_are_kept_in_whole_microseconds() {
         key.expires_at = Some(at("2026-06-01T00:00:00.123456789Z"));
         let stored = stack.repository.insert_api_key(TENANT, &key, &hash).await.unwrap();
         assert_eq!(stored.expires_at, Some(at("2026-06-01T00:00:00.123456Z")));
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_was_stored_as_mapped_is_read_as_what_it_is() {
+    for stack in Stack::every().await {
+        stack.plan("pro").await;
+        let (key, hash) = stack.key_of(TENANT, "pro", "mapped");
+        stack.repository.insert_api_key(TENANT, &key, &hash).await.unwrap();
+        stack.sql("update api_keys set allowed_ips = '{\"items\": [\"::ffff:192.0.2.0/120\", \"10.0.0.1/32\"]}'").await;
+        let read = stack.repository.api_key(TENANT, key.id).await.unwrap().unwrap();
+        assert_eq!(read.allowed_ips, ["192.0.2.0/24", "10.0.0.1"].map(|network| network.parse().unwrap()));
     }
 }
 

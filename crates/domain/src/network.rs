@@ -1,0 +1,125 @@
+//! Addresses and networks as people write them, in one form whichever way they were written.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// How many leading bits of an IPv6 address say that it is an IPv4 address (`::ffff:0:0/96`).
+const MAPPED_BITS: u8 = 96;
+
+/// A network; one address is a network of its own. IPv4 mapped into IPv6 is IPv4, so that it matches the address as it is
+/// seen, and the bits of the host are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(IpNet);
+
+/// The text is neither an address nor a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be an address or a network such as 192.0.2.0/24")]
+pub struct InvalidNetwork;
+
+impl Network {
+    /// Whether `address` lies in it; an IPv4 address mapped into IPv6 counts as the IPv4 address it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+
+    /// Whether `address` lies in one of `networks`.
+    pub fn any_contains(networks: &[Self], address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        networks.iter().any(|Self(network)| network.contains(&address))
+    }
+
+    /// As the type of the `ipnet` crate.
+    pub fn as_ip_net(self) -> IpNet {
+        self.0
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| InvalidNetwork)?;
+        let mapped = match network {
+            IpNet::V6(v6) => v6.addr().to_ipv4_mapped().map(|address| (address, v6.prefix_len())),
+            IpNet::V4(_) => None,
+        };
+        let Some((address, prefix)) = mapped else { return Ok(Self(network.trunc())) };
+        // A shorter prefix holds more than IPv4: whoever wrote it meant something else.
+        let prefix = prefix.checked_sub(MAPPED_BITS).ok_or(InvalidNetwork)?;
+        let v4 = Ipv4Net::new(address, prefix).map_err(|_| InvalidNetwork)?;
+        Ok(Self(v4.trunc().into()))
+    }
+}
+
+impl fmt::Display for Network {
+    /// A network of one address is written as that address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_one_form_whichever_way_it_is_written() {
+        for (text, form) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7/32", "192.0.2.7"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::FFFF:c000:0207", "192.0.2.7"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("0:0:0:0:0:ffff:192.0.2.9/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("2001:0DB8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), form, "{text}");
+            assert_eq!(form.parse(), Ok(network));
+        }
+        for text in [
+            "",
+            "192.0.2",
+            "192.0.2.0/33",
+            "::/129",
+            "192.0.2.0/-1",
+            "example.com",
+            "192.0.2.1 ",
+            "fe80::1%eth0",
+            "::ffff:192.0.2.0/24",
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(InvalidNetwork), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_network_matches_plain_and_mapped_addresses() {
+        let networks = ["::ffff:192.0.2.0/120".parse().unwrap()];
+        for (address, within) in
+            [("192.0.2.7", true), ("::ffff:192.0.2.7", true), ("192.0.3.7", false), ("::c000:207", false)]
+        {
+            assert_eq!(Network::any_contains(&networks, address.parse().unwrap()), within, "{address}");
+            assert_eq!(networks[0].contains(address.parse().unwrap()), within, "{address}");
+        }
+    }
+}
