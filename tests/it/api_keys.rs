@@ -1,5 +1,7 @@
 //! `/api/v1/api-keys`: made, listed, found, changed, rotated, suspended, deleted.
 
+use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tollgate_tests::{
     answer::send,
@@ -150,13 +152,106 @@ async fn of_two_writers_with_the_same_version_one_is_told() {
     on_every_stack(async |app| {
         let key = app.key("free").await;
         let put = async |version: &str, name: &str| {
-            let request = app.admin.request(reqwest::Method::PUT, &format!("{KEYS}/{}", key.id));
+            let request = app.admin.request(Method::PUT, &format!("{KEYS}/{}", key.id));
             send(request.header("if-match", version).json(&json!({"name": name}))).await
         };
         put("\"1\"", "first").await.expect(200);
         put("\"1\"", "second").await.expect_problem(412, "CONFLICT");
         assert_eq!(record(app, &key.id).await["name"], "first");
         put("\"2\"", "third").await.expect(200);
+    })
+    .await;
+}
+
+/// Every write to a key or plan that honours `If-Match`, each with a body that it takes.
+fn versioned(key: &str, plan: &str) -> Vec<(Method, String, Value)> {
+    let limits = json!([{"name": "per-hour", "limit": 7, "window": 60}]);
+    let terms = json!({"limits": limits, "prices": {"currency": "USD", "base": "1.00", "overage_unit": "0.01"}});
+    vec![
+        (Method::PUT, format!("{KEYS}/{key}"), json!({"name": "other"})),
+        (Method::POST, format!("{KEYS}/{key}/rotate"), json!({})),
+        (Method::POST, format!("{KEYS}/{key}/suspend"), json!({"reason": "test"})),
+        (Method::POST, format!("{KEYS}/{key}/resume"), json!({})),
+        (Method::PUT, format!("/api/v1/rate-limit/{key}"), json!({"new_limit": 9})),
+        (Method::PUT, format!("/api/v1/plans/{plan}"), terms),
+        (Method::DELETE, format!("{KEYS}/{key}"), json!({})),
+        (Method::DELETE, format!("/api/v1/plans/{plan}"), json!({})),
+    ]
+}
+
+#[tokio::test]
+async fn every_write_to_a_key_or_plan_honours_if_match() {
+    on_every_stack(async |app| {
+        let key = app.key("free").await;
+        let plan = app.plan("versioned", json!([{"name": "per-hour", "limit": 5, "window": 60}]), json!(null)).await;
+        let plan = plan["id"].as_str().unwrap();
+        for (method, path, body) in versioned(&key.id, plan) {
+            let kind =
+                if path.contains("/plans/") { format!("/api/v1/plans/{plan}") } else { format!("{KEYS}/{}", key.id) };
+            let version = app.admin.get(&kind).await.expect(200).data()["version"].as_i64().unwrap();
+            let with = async |tags: &[&str]| {
+                let request = app.admin.request(method.clone(), &path).json(&body);
+                send(tags.iter().fold(request, |request, tag| request.header("if-match", *tag))).await
+            };
+            eprintln!("{method} {path}");
+            for other in [version + 1, version - 1, -version] {
+                with(&[&format!("\"{other}\"")]).await.expect_problem(412, "CONFLICT");
+            }
+            for other in [format!("\"+{version}\""), format!("\"0{version}\""), "\"tag\"".into()] {
+                with(&[&other]).await.expect_problem(412, "CONFLICT");
+            }
+            let (bare, quoted) = (version.to_string(), format!("\"{version}\""));
+            let malformed = [&[bare.as_str()][..], &["\"1\", \"2\""], &[&quoted, &quoted], &["W/\"1\""]];
+            for tags in malformed {
+                with(tags).await.expect_problem(400, "INVALID_REQUEST");
+            }
+            let unchanged = app.admin.get(&kind).await.expect(200);
+            assert_eq!(unchanged.data()["version"], version, "{method} {path}");
+            let done = with(&[&quoted]).await;
+            if method == Method::DELETE {
+                done.expect(204);
+            } else {
+                assert_eq!(done.expect(200).header("etag"), format!("\"{}\"", version + 1), "{method} {path}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn parallel_writes_without_if_match_all_happen_and_with_it_one_does() {
+    on_every_stack(async |app| {
+        let plan = app.plan("versioned", json!([{"name": "per-hour", "limit": 5, "window": 60}]), json!(null)).await;
+        let plan = plan["id"].as_str().unwrap();
+        let key = app.key("free").await;
+        let another = app.another_node().await;
+        for (method, path, body) in
+            versioned(&key.id, plan).into_iter().filter(|(method, ..)| *method != Method::DELETE)
+        {
+            let kind =
+                if path.contains("/plans/") { format!("/api/v1/plans/{plan}") } else { format!("{KEYS}/{}", key.id) };
+            let version = async || app.admin.get(&kind).await.expect(200).data()["version"].as_i64().unwrap();
+            let before = version().await;
+            let all = async |tag: Option<&str>| {
+                let one = |number| {
+                    let node = if number % 2 == 0 { &app.admin } else { &another.admin };
+                    let request = node.request(method.clone(), &path).json(&body);
+                    send(match tag {
+                        Some(tag) => request.header("if-match", tag),
+                        None => request,
+                    })
+                };
+                let answers = join_all((0..40).map(one)).await;
+                answers.into_iter().map(|answer| answer.status).collect::<Vec<_>>()
+            };
+            assert_eq!(all(None).await, [200; 40], "{method} {path}");
+            assert_eq!(version().await, before + 40, "{method} {path}");
+            let mut raced = all(Some(&format!("\"{}\"", before + 40))).await;
+            raced.sort_unstable();
+            assert_eq!((raced[0], &raced[1..]), (200, &[412; 39][..]), "{method} {path}");
+            assert_eq!(version().await, before + 41, "{method} {path}");
+        }
+        another.stop().await;
     })
     .await;
 }

@@ -1,21 +1,31 @@
 //! What handlers take from a request beside its body: ids, pages, queries, versions. Each refusal is a problem.
 
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr};
 
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use hyper::header::{ETAG, HeaderValue, IF_MATCH};
+use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
 use serde::de::DeserializeOwned;
 use tollgate_domain::{ApiKeyId, PlanId};
 use tollgate_service::Page;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
 
 use crate::problem::Problem;
 
 /// Items per page unless the client says.
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
+/// `*` or one quoted tag.
+const IF_MATCH_PATTERN: &str = r#"^(\*|"[!#-~]*")$"#;
 
 /// What a path's `{id}` names.
 pub(crate) trait Named: FromStr {
@@ -83,22 +93,52 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
-        let text = value.to_str().unwrap_or_default().trim();
+        let mut values = parts.headers.get_all(IF_MATCH).into_iter();
+        let text = match (values.next(), values.next()) {
+            (None, _) => return Ok(Self(None)),
+            (Some(one), None) => one.to_str().unwrap_or_default().trim(),
+            // Several fields are one list.
+            (Some(_), Some(_)) => "",
+        };
         if text == "*" {
             return Ok(Self(None));
         }
-        let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
+        let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| is_opaque(tag));
         let tag =
             tag.ok_or_else(|| Problem::bad_request("If-Match takes one version in quotes, such as \"3\", or *"))?;
-        // A tag that is no version matches none of them: they count from 1.
-        Ok(Self(Some(tag.parse().unwrap_or(0))))
+        // Tags are compared as texts, so "+3" and "03" are no versions; and what is none matches none: they count from 1.
+        let version = tag.parse::<i64>().ok().filter(|version| version.to_string() == tag);
+        Ok(Self(Some(version.unwrap_or(0))))
+    }
+}
+
+/// Whether `text` may stand between the quotes of an entity tag (RFC 9110, section 8.8.3).
+fn is_opaque(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'~'))
+}
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let tag = ObjectBuilder::new().schema_type(Type::String).pattern(Some(IF_MATCH_PATTERN)).build();
+        let parameter = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .description(Some("The version that must be in force, in quotes, as `ETag` gave it; or `*` for any."))
+            .schema(Some(tag))
+            .example(Some("*".into()))
+            .build();
+        vec![parameter]
     }
 }
 
 /// `ETag` of a version.
-pub(crate) fn etag(version: i64) -> [(hyper::header::HeaderName, HeaderValue); 1] {
+pub(crate) fn etag(version: i64) -> [(HeaderName, HeaderValue); 1] {
     [(ETAG, HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\"")))]
+}
+
+/// `Location` of what was made.
+pub(crate) fn location(list: &'static str, id: &impl Display) -> [(HeaderName, HeaderValue); 1] {
+    [(LOCATION, HeaderValue::from_str(&format!("{list}/{id}")).unwrap_or(HeaderValue::from_static(list)))]
 }
 
 #[cfg(test)]
@@ -117,8 +157,10 @@ mod tests {
     async fn if_match_takes_one_quoted_version_or_a_star() {
         assert_eq!(if_match("\"7\"").await, Ok(Some(7)));
         assert_eq!(if_match("*").await, Ok(None));
-        assert_eq!(if_match("\"of-another-service\"").await, Ok(Some(0)));
-        for bad in ["7", "\"7\", \"8\"", "W/\"7\"", "\""] {
+        for other in ["of-another-service", "+7", "07", "-7", "0x7", "7.0", "99999999999999999999", ""] {
+            assert_eq!(if_match(&format!("\"{other}\"")).await, Ok(Some(0)), "{other}");
+        }
+        for bad in ["", "7", "\"7 \"", "\"7\", \"8\"", "W/\"7\"", "\"", "*, \"7\""] {
             assert_eq!(if_match(bad).await, Err(400), "{bad}");
         }
     }

@@ -26,6 +26,17 @@ pub struct KeyAndPlan {
     pub used: i64,
 }
 
+/// A secret that takes the place of a key's current one.
+#[derive(Clone, Copy)]
+pub struct NewSecret<'a> {
+    /// Of the whole secret.
+    pub hash: &'a SecretHash,
+    /// Its displayable start.
+    pub prefix: &'a str,
+    /// Now.
+    pub made_at: DateTime<Utc>,
+}
+
 #[derive(sqlx::FromRow)]
 struct FoundRow {
     #[sqlx(flatten)]
@@ -108,30 +119,31 @@ impl Repository {
         row.map(KeyAndPlan::try_from).transpose()
     }
 
-    /// Gives the key a new secret if `key.version` is still the stored one; stores `key.key_prefix` and `key.updated_at`.
-    /// The current secret, and any older one that would last longer, ends at `old_expires_at`.
-    /// None when the version moved on or the key is gone; [`Error::Conflict`] when the secret exists.
-    pub async fn rotate_api_key(
+    /// Gives the key a new secret if `check` agrees to the key as it stands. The current secret, and any older one that would
+    /// last longer, ends at `old_expires_at`. None when there is no such key; [`Error::Conflict`] when the secret exists.
+    pub async fn rotate_api_key<E: From<Error>>(
         &self,
         tenant_id: TenantId,
-        key: &ApiKey,
-        new_hash: &SecretHash,
+        id: ApiKeyId,
+        new: &NewSecret<'_>,
         old_expires_at: DateTime<Utc>,
-    ) -> Result<Option<ApiKey>, Error> {
-        self.write(|| async {
+        check: impl Fn(&ApiKey) -> Result<(), E>,
+    ) -> Result<Option<ApiKey>, E> {
+        let rotated = self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
-            let Some(stored) = api_keys::get(&mut tx, tenant_id, key.id).await? else { return Ok(None) };
-            if !set_prefix(&mut tx, tenant_id, key, &stored, revision).await? {
-                return Ok(None);
+            let Some(key) = api_keys::get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
+            if let Err(refused) = check(&key) {
+                return Ok(Err(refused));
             }
-            end_by(&mut tx, tenant_id, key.id, old_expires_at).await?;
-            insert(&mut tx, tenant_id, key.id, new_hash).await?;
-            let rotated = api_keys::get(&mut tx, tenant_id, key.id).await?;
+            set_prefix(&mut tx, tenant_id, &key, new, revision).await?;
+            end_by(&mut tx, tenant_id, id, old_expires_at).await?;
+            insert(&mut tx, tenant_id, id, new.hash).await?;
+            let rotated = api_keys::get(&mut tx, tenant_id, id).await?;
             tx.commit().await?;
-            Ok(rotated)
-        })
-        .await
+            Ok(Ok(rotated))
+        });
+        rotated.await?
     }
 }
 
@@ -139,17 +151,17 @@ async fn set_prefix(
     tx: &mut Tx,
     tenant_id: TenantId,
     key: &ApiKey,
-    stored: &ApiKey,
+    new: &NewSecret<'_>,
     revision: i64,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let text = "
-        update api_keys set key_prefix = $4, search = $5, updated_at = $6, version = version + 1, revision = $7
-        where tenant_id = $1 and id = $2 and version = $3 and deleted_at is null";
-    let updated = on!(tx, t => sqlx::query(text)
-        .bind(tenant_id.0).bind(key.id.0).bind(key.version)
-        .bind(&key.key_prefix).bind(search_text(stored, &key.key_prefix)).bind(micros(key.updated_at)).bind(revision)
-        .execute(&mut **t).await?.rows_affected());
-    Ok(updated > 0)
+        update api_keys set key_prefix = $3, search = $4, updated_at = $5, version = version + 1, revision = $6
+        where tenant_id = $1 and id = $2";
+    on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(key.id.0)
+        .bind(new.prefix).bind(search_text(key, new.prefix)).bind(micros(new.made_at)).bind(revision)
+        .execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
 }
 
 /// Adds the current secret.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeyStatus, SecretHash, Suspension, TenantId};
+use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeyStatus, Plan, SecretHash, Suspension, TenantId};
 use uuid::Uuid;
 
 use crate::{Error, Repository, api_key_secrets, calendar::micros, database::Tx, json, plans, revisions};
@@ -103,7 +103,7 @@ impl Repository {
     /// [`Error::Conflict`] when the id or the secret exists, or no plan has the name in `tier`.
     pub async fn insert_api_key(&self, tenant_id: TenantId, key: &ApiKey, hash: &SecretHash) -> Result<ApiKey, Error> {
         let values = &Values::of(key)?;
-        self.write(|| async {
+        self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
             let plan = plans::named(&mut tx, tenant_id, &key.tier).await?.ok_or(Error::Conflict)?;
@@ -127,46 +127,65 @@ impl Repository {
         row.map(ApiKey::try_from).transpose()
     }
 
-    /// Stores what may be changed (not environment, prefix or age) if `key.version` is still the stored one, and counts
-    /// the version up. None when it moved on or the key is gone, [`Error::Conflict`] when no plan has the name in `tier`.
-    pub async fn update_api_key(&self, tenant_id: TenantId, key: &ApiKey) -> Result<Option<ApiKey>, Error> {
-        let values = &Values::of(key)?;
-        self.write(|| async {
+    /// Changes the key as it stands. `change` gets it with the plan that `tier` names, or the one it is on, inside the
+    /// transaction; no other write to a key or plan comes between, so none is lost and none is refused because of another.
+    /// What cannot be changed (environment, prefix, age) is not stored; the version is counted up.
+    ///
+    /// None when there is no such key, [`Error::Conflict`] when `change` accepts a plan that there is not.
+    pub async fn change_api_key<E: From<Error>>(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        tier: Option<&str>,
+        change: impl Fn(&mut ApiKey, Option<&Plan>) -> Result<(), E>,
+    ) -> Result<Option<(ApiKey, Plan)>, E> {
+        let changed = self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
-            let plan = plans::named(&mut tx, tenant_id, &key.tier).await?.ok_or(Error::Conflict)?;
-            if !update(&mut tx, tenant_id, key, values, plan.id.0, revision).await? {
-                return Ok(None);
+            let Some(mut key) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
+            let plan = plans::named(&mut tx, tenant_id, tier.unwrap_or(&key.tier)).await?;
+            if let Err(refused) = change(&mut key, plan.as_ref()) {
+                return Ok(Err(refused));
             }
-            delete_tags(&mut tx, tenant_id, key.id).await?;
-            insert_tags(&mut tx, tenant_id, key).await?;
-            let stored = get(&mut tx, tenant_id, key.id).await?;
+            let plan = plan.ok_or(Error::Conflict)?;
+            update(&mut tx, tenant_id, &key, plan.id.0, revision).await?;
+            delete_tags(&mut tx, tenant_id, id).await?;
+            insert_tags(&mut tx, tenant_id, &key).await?;
+            let stored = get(&mut tx, tenant_id, id).await?;
             tx.commit().await?;
-            Ok(stored)
-        })
-        .await
+            Ok(Ok(stored.map(|key| (key, plan))))
+        });
+        changed.await?
     }
 
-    /// Revokes and hides the key; all its secrets end. Its usage stays. False when there is none.
-    pub async fn delete_api_key(&self, tenant_id: TenantId, id: ApiKeyId, now: DateTime<Utc>) -> Result<bool, Error> {
+    /// Revokes and hides the key if `check` agrees to it as it stands; all its secrets end. Its usage stays. False when there
+    /// is none.
+    pub async fn delete_api_key<E: From<Error>>(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        now: DateTime<Utc>,
+        check: impl Fn(&ApiKey) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let text = "
             update api_keys set status = 'revoked', deleted_at = $3, updated_at = $3, version = version + 1, revision = $4
             where tenant_id = $1 and id = $2 and deleted_at is null";
-        self.write(|| async {
+        let deleted = self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
-            let deleted = on!(&mut tx, t => sqlx::query(text)
-                .bind(tenant_id.0).bind(id.0).bind(micros(now)).bind(revision)
-                .execute(&mut **t).await?.rows_affected());
-            if deleted == 0 {
-                return Ok(false);
+            let Some(key) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(false)) };
+            if let Err(refused) = check(&key) {
+                return Ok(Err(refused));
             }
+            on!(&mut tx, t => sqlx::query(text)
+                .bind(tenant_id.0).bind(id.0).bind(micros(now)).bind(revision)
+                .execute(&mut **t).await.map(|_| ()))?;
             delete_tags(&mut tx, tenant_id, id).await?;
             api_key_secrets::end_by(&mut tx, tenant_id, id, now).await?;
             tx.commit().await?;
-            Ok(true)
-        })
-        .await
+            Ok(Ok(true))
+        });
+        deleted.await?
     }
 
     /// Keys by plan and stored status, of all tenants: for metrics. May lag; reads every key.
@@ -247,29 +266,22 @@ async fn insert(
     Ok(())
 }
 
-/// False when the stored version is another one or the key is gone.
-async fn update(
-    tx: &mut Tx,
-    tenant_id: TenantId,
-    key: &ApiKey,
-    values: &Values,
-    plan_id: Uuid,
-    revision: i64,
-) -> Result<bool, Error> {
+async fn update(tx: &mut Tx, tenant_id: TenantId, key: &ApiKey, plan_id: Uuid, revision: i64) -> Result<(), Error> {
+    let values = &Values::of(key)?;
     let text = "
-        update api_keys set plan_id = $4, name = $5, description = $6, status = $7, suspended_until = $8,
-            suspension_reason = $9, owner_id = $10, tags = $11, metadata = $12, allowed_ips = $13,
-            allowed_countries = $14, limits = $15, search = $16, expires_at = $17, updated_at = $18,
-            version = version + 1, revision = $19
-        where tenant_id = $1 and id = $2 and version = $3 and deleted_at is null";
-    let updated = on!(tx, t => sqlx::query(text)
-        .bind(tenant_id.0).bind(key.id.0).bind(key.version).bind(plan_id).bind(&key.name).bind(&key.description)
+        update api_keys set plan_id = $3, name = $4, description = $5, status = $6, suspended_until = $7,
+            suspension_reason = $8, owner_id = $9, tags = $10, metadata = $11, allowed_ips = $12,
+            allowed_countries = $13, limits = $14, search = $15, expires_at = $16, updated_at = $17,
+            version = version + 1, revision = $18
+        where tenant_id = $1 and id = $2";
+    on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(key.id.0).bind(plan_id).bind(&key.name).bind(&key.description)
         .bind(key.status.as_str()).bind(values.suspended_until).bind(&values.suspension_reason).bind(&key.owner_id)
         .bind(&values.tags).bind(&values.metadata).bind(&values.allowed_ips).bind(&values.allowed_countries)
         .bind(&values.limits).bind(&values.search).bind(key.expires_at.map(micros)).bind(micros(key.updated_at))
         .bind(revision)
-        .execute(&mut **t).await?.rows_affected());
-    Ok(updated > 0)
+        .execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
 }
 
 async fn insert_tags(tx: &mut Tx, tenant_id: TenantId, key: &ApiKey) -> Result<(), Error> {

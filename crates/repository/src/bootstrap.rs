@@ -14,7 +14,7 @@ impl Repository {
         token: &AdminToken,
         token_hash: &SecretHash,
     ) -> Result<bool, Error> {
-        self.write(|| async {
+        self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             // Locks the counter, so the others look only when this one has committed.
             let revision = revisions::next(&mut tx).await?;

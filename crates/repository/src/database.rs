@@ -73,7 +73,7 @@ pub struct PoolStats {
 pub struct Repository {
     pub(crate) primary: Database,
     pub(crate) replica: Option<Database>,
-    /// SQLite's one writer; see `write`.
+    /// Held by SQLite's one writer, and by whoever takes a revision; see `write`.
     pub(crate) writer: Arc<tokio::sync::Mutex<()>>,
     /// The file whose lock a SQLite migration holds.
     pub(crate) lock_file: Option<PathBuf>,

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`database`] (the engine behind a URL, `on!`), [`retry`] (deadlines, what is tried again), [`error`],
 //! then the resources. Every method takes the tenant whose data it touches, except where the credential names the
-//! tenant or the installation itself asks; look-ups return `Result<Option<T>>`, compare-and-set writes `None` when lost.
+//! tenant or the installation itself asks; look-ups return `Result<Option<T>>`, and a thing is changed by a function of the
+//! caller's that sees it inside the transaction.
 
 #[macro_use]
 mod database;
@@ -31,7 +32,7 @@ mod usage_sums;
 mod violation_cursor;
 mod violations;
 
-pub use api_key_secrets::KeyAndPlan;
+pub use api_key_secrets::{KeyAndPlan, NewSecret};
 pub use api_keys::KeyCount;
 pub use database::{Options, PoolStats, Repository};
 pub use error::Error;

@@ -64,7 +64,7 @@ impl TryFrom<PlanRow> for Plan {
 impl Repository {
     /// [`Error::Conflict`] when the tenant has a plan of that name, or does not exist.
     pub async fn insert_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Plan, Error> {
-        self.write(|| async {
+        self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
             let stored = insert(&mut tx, tenant_id, plan, revision).await?;
@@ -76,11 +76,9 @@ impl Repository {
 
     /// A plan by its id.
     pub async fn plan(&self, tenant_id: TenantId, id: PlanId) -> Result<Option<Plan>, Error> {
-        let text =
-            concat!("select ", plan_columns!(), " from plans p where p.tenant_id = $1 and p.id = $2 and not p.deleted");
         let row: Option<PlanRow> = self
             .read(|db| async move {
-                on!(&db, pool => sqlx::query_as(text).bind(tenant_id.0).bind(id.0).fetch_optional(pool).await)
+                on!(&db, pool => sqlx::query_as(BY_ID).bind(tenant_id.0).bind(id.0).fetch_optional(pool).await)
             })
             .await?;
         row.map(Plan::try_from).transpose()
@@ -118,59 +116,89 @@ impl Repository {
         Ok(Paged { items, total })
     }
 
-    /// Stores everything but the name if `plan.version` is still the stored one, and counts the version up.
-    /// None when it moved on or the plan is gone.
-    pub async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error> {
-        let (limits, features) = (&json::items(&plan.limits)?, &json::items(&plan.features)?);
-        let quota = &plan.quota.as_ref().map(json::object).transpose()?;
-        let text = "
-            update plans set description = $4, limits = $5, quota = $6, currency = $7, base_price = $8,
-                overage_unit_price = $9, features = $10, updated_at = $11, version = version + 1, revision = $12
-            where tenant_id = $1 and id = $2 and version = $3 and not deleted
-            returning name";
-        self.write(|| async {
+    /// Changes the plan as it stands. `change` gets it inside the transaction, as in [`Repository::change_api_key`]; the name
+    /// is not stored, and the version is counted up. None when there is no such plan.
+    pub async fn change_plan<E: From<Error>>(
+        &self,
+        tenant_id: TenantId,
+        id: PlanId,
+        change: impl Fn(&mut Plan) -> Result<(), E>,
+    ) -> Result<Option<Plan>, E> {
+        let changed = self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
-            let updated: Option<String> = on!(&mut tx, t => sqlx::query_scalar(text)
-                .bind(tenant_id.0).bind(plan.id.0).bind(plan.version)
-                .bind(&plan.description).bind(limits).bind(quota)
-                .bind(plan.prices.currency.as_str()).bind(plan.prices.base.0).bind(plan.prices.overage_unit.0)
-                .bind(features).bind(micros(plan.updated_at)).bind(revision)
-                .fetch_optional(&mut **t).await)?;
-            let Some(name) = updated else { return Ok(None) };
-            let stored = named(&mut tx, tenant_id, &name).await?;
+            let Some(mut plan) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
+            if let Err(refused) = change(&mut plan) {
+                return Ok(Err(refused));
+            }
+            update(&mut tx, tenant_id, &plan, revision).await?;
+            let stored = get(&mut tx, tenant_id, id).await?;
             tx.commit().await?;
-            Ok(stored)
-        })
-        .await
+            Ok(Ok(stored))
+        });
+        changed.await?
     }
 
-    /// Hides the plan; its name is free again. False when there is none, [`Error::Conflict`] while keys use it.
-    pub async fn delete_plan(&self, tenant_id: TenantId, id: PlanId) -> Result<bool, Error> {
+    /// Hides the plan if `check` agrees to it as it stands; its name is free again. False when there is none,
+    /// [`Error::Conflict`] while keys use it.
+    pub async fn delete_plan<E: From<Error>>(
+        &self,
+        tenant_id: TenantId,
+        id: PlanId,
+        check: impl Fn(&Plan) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let users = "select count(*) from api_keys where tenant_id = $1 and plan_id = $2 and deleted_at is null";
         let delete = "
             update plans set deleted = $4, version = version + 1, revision = $3
             where tenant_id = $1 and id = $2 and not deleted";
-        self.write(|| async {
+        let deleted = self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             // No key can move to the plan meanwhile: that, too, would need the counter.
             let revision = revisions::next(&mut tx).await?;
+            let Some(plan) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(false)) };
+            if let Err(refused) = check(&plan) {
+                return Ok(Err(refused));
+            }
             let used: i64 = on!(&mut tx, t =>
                 sqlx::query_scalar(users).bind(tenant_id.0).bind(id.0).fetch_one(&mut **t).await)?;
             if used > 0 {
                 return Err(Error::Conflict);
             }
-            let deleted = on!(&mut tx, t => sqlx::query(delete)
-                .bind(tenant_id.0).bind(id.0).bind(revision).bind(true).execute(&mut **t).await?.rows_affected());
+            on!(&mut tx, t => sqlx::query(delete)
+                .bind(tenant_id.0).bind(id.0).bind(revision).bind(true).execute(&mut **t).await.map(|_| ()))?;
             tx.commit().await?;
-            Ok(deleted > 0)
-        })
-        .await
+            Ok(Ok(true))
+        });
+        deleted.await?
     }
 }
 
+const BY_ID: &str =
+    concat!("select ", plan_columns!(), " from plans p where p.tenant_id = $1 and p.id = $2 and not p.deleted");
 const NAMED: &str =
     concat!("select ", plan_columns!(), " from plans p where p.tenant_id = $1 and p.name = $2 and not p.deleted");
+
+/// The live plan, as this transaction sees it.
+async fn get(tx: &mut Tx, tenant_id: TenantId, id: PlanId) -> Result<Option<Plan>, Error> {
+    let row: Option<PlanRow> = on!(tx, t =>
+        sqlx::query_as(BY_ID).bind(tenant_id.0).bind(id.0).fetch_optional(&mut **t).await)?;
+    row.map(Plan::try_from).transpose()
+}
+
+async fn update(tx: &mut Tx, tenant_id: TenantId, plan: &Plan, revision: i64) -> Result<(), Error> {
+    let (limits, features) = (json::items(&plan.limits)?, json::items(&plan.features)?);
+    let quota = plan.quota.as_ref().map(json::object).transpose()?;
+    let text = "
+        update plans set description = $3, limits = $4, quota = $5, currency = $6, base_price = $7,
+            overage_unit_price = $8, features = $9, updated_at = $10, version = version + 1, revision = $11
+        where tenant_id = $1 and id = $2 and not deleted";
+    on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(plan.id.0).bind(&plan.description).bind(limits).bind(quota)
+        .bind(plan.prices.currency.as_str()).bind(plan.prices.base.0).bind(plan.prices.overage_unit.0)
+        .bind(features).bind(micros(plan.updated_at)).bind(revision)
+        .execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
+}
 
 /// The live plan of that name, as this transaction sees it.
 pub(crate) async fn named(tx: &mut Tx, tenant_id: TenantId, name: &str) -> Result<Option<Plan>, Error> {

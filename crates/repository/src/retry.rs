@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use crate::{Error, Repository, database::Database};
 
@@ -49,10 +52,27 @@ impl Repository {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let queue = matches!(self.primary, Database::Sqlite(_)).then_some(&*self.writer);
+        self.write_queued(queue, work).await
+    }
+
+    /// The same for a transaction that takes a revision. Those follow each other in the database whatever the engine, so they
+    /// queue here on either: a burst of them would wait there with all of the pool's connections.
+    pub(crate) async fn write_in_turn<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.write_queued(Some(&self.writer), work).await
+    }
+
+    async fn write_queued<T, F>(&self, queue: Option<&Mutex<()>>, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let in_turn = || async {
-            let _turn = match &self.primary {
-                Database::Sqlite(_) => Some(self.writer.lock().await),
-                Database::Postgres(_) => None,
+            let _turn = match queue {
+                Some(queue) => Some(queue.lock().await),
+                None => None,
             };
             work().await
         };

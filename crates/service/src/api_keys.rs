@@ -6,15 +6,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use tollgate_domain::{
     ApiKey, ApiKeyId, Country, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Network, Plan, Suspension,
-    TenantId, usage::Counts,
+    TenantId, limit::MAX_LIMITS, usage::Counts,
 };
-use tollgate_repository::{Granularity, KeyFilter, Page, Paged, UsageStats};
+use tollgate_repository::{Granularity, KeyFilter, NewSecret, Page, Paged, UsageStats};
 
 use crate::{Error, Service, sums::floor};
 
 const KEY: &str = "API key";
-/// How often a change is tried again when another one came between reading and writing.
-const CHANGE_TRIES: u32 = 8;
+const NO_SUCH_PLAN: &str = "no such plan";
 /// Most entries of a key's lists.
 const MOST_NETWORKS: usize = 100;
 const MOST_COUNTRIES: usize = 250;
@@ -117,8 +116,12 @@ impl Service {
         if key.expires_at.is_some_and(|at| at <= now) {
             invalid.push("/expires_at", "must lie in the future");
         }
-        let plan = self.validated(&key, invalid).await?;
+        let plan = self.repository().plan_named(tenant_id, &key.tier).await?;
+        if let Err(invalid) = validate(&key, plan.as_ref(), invalid) {
+            return Err(self.with_plan_names(tenant_id, invalid.into()).await);
+        }
         let key = self.repository().insert_api_key(tenant_id, &key, &secret.hash()).await?;
+        let plan = plan.ok_or_else(|| Error::Internal("a key was made on no plan".into()))?;
         Ok((KeyDetail { key, plan }, secret))
     }
 
@@ -172,23 +175,24 @@ impl Service {
                 Invalid::field("/status", "\"active\", \"suspended\" or \"revoked\"; set expires_at instead").into()
             );
         }
-        self.change_key(tenant_id, id, expected, |key, invalid| {
+        let changed = self.change_key(tenant_id, id, expected, change.tier.as_deref(), |key, _, invalid| {
             if let Some(status) = change.status {
                 set_status(key, status, None)?;
             }
             apply(key, change, invalid);
             Ok(())
-        })
-        .await
+        });
+        changed.await
     }
 
-    /// Suspends a key, for `seconds` or until it is resumed.
+    /// Suspends a key, for `seconds` or until it is resumed; with `expected`, only if that is its version.
     pub async fn suspend_key(
         &self,
         tenant_id: TenantId,
         id: ApiKeyId,
         seconds: Option<u64>,
         reason: Option<String>,
+        expected: Option<i64>,
     ) -> Result<KeyDetail, Error> {
         let mut invalid = Invalid::none();
         let most = MOST_SUSPENSION.num_seconds().unsigned_abs();
@@ -201,48 +205,58 @@ impl Service {
         invalid.require(short, "/reason", "at most 500 characters");
         invalid.finish()?;
         let until = seconds.map(|s| self.clock().now() + TimeDelta::seconds(i64::try_from(s).unwrap_or(0)));
-        self.change_key(tenant_id, id, None, |key, _| {
+        let changed = self.change_key(tenant_id, id, expected, None, |key, _, _| {
             set_status(key, KeyStatus::Suspended, Some(Suspension { until, reason: reason.clone() }))
-        })
-        .await
+        });
+        changed.await
     }
 
-    /// Ends a suspension.
-    pub async fn resume_key(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<KeyDetail, Error> {
-        self.change_key(tenant_id, id, None, |key, _| set_status(key, KeyStatus::Active, None)).await
+    /// Ends a suspension; with `expected`, only if that is the key's version.
+    pub async fn resume_key(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        expected: Option<i64>,
+    ) -> Result<KeyDetail, Error> {
+        let changed =
+            self.change_key(tenant_id, id, expected, None, |key, _, _| set_status(key, KeyStatus::Active, None));
+        changed.await
     }
 
-    /// A new secret for the same key; the old one works for `grace_seconds` more.
+    /// A new secret for the same key; the old one works for `grace_seconds` more. With `expected`, only if that is the key's
+    /// version.
     pub async fn rotate_key(
         &self,
         tenant_id: TenantId,
         id: ApiKeyId,
         grace_seconds: u64,
+        expected: Option<i64>,
     ) -> Result<(KeyDetail, KeySecret), Error> {
         let most = MOST_GRACE.num_seconds().unsigned_abs();
         let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
         let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
-        for _ in 0..CHANGE_TRIES {
-            let KeyDetail { mut key, plan } = self.key(tenant_id, id).await?;
+        let KeyDetail { key, plan } = self.key(tenant_id, id).await?;
+        let now = self.clock().now();
+        let secret = KeySecret::generate(key.environment)?;
+        let (hash, prefix) = (secret.hash(), secret.prefix());
+        let new = NewSecret { hash: &hash, prefix: &prefix, made_at: now };
+        let ends = now + TimeDelta::seconds(grace);
+        let rotated = self.repository().rotate_api_key(tenant_id, id, &new, ends, |key| {
+            require_version(expected, key.version)?;
             if key.status == KeyStatus::Revoked {
                 return Err(Error::Conflict("a revoked key cannot be rotated".into()));
             }
-            let now = self.clock().now();
-            let secret = KeySecret::generate(key.environment)?;
-            key.key_prefix = secret.prefix();
-            key.updated_at = now;
-            let ends = now + TimeDelta::seconds(grace);
-            if let Some(key) = self.repository().rotate_api_key(tenant_id, &key, &secret.hash(), ends).await? {
-                self.cache().forget(|entry| entry.key.id == id);
-                return Ok((KeyDetail { key, plan }, secret));
-            }
-        }
-        Err(Error::Conflict("the key is being changed by others; try again".into()))
+            Ok(())
+        });
+        let key = rotated.await?.ok_or(Error::NotFound(KEY))?;
+        self.cache().forget(|entry| entry.key.id == id);
+        Ok((KeyDetail { key, plan }, secret))
     }
 
-    /// Revokes a key at once and hides it. Its usage stays.
-    pub async fn delete_key(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<(), Error> {
-        let deleted = self.repository().delete_api_key(tenant_id, id, self.clock().now()).await?;
+    /// Revokes a key at once and hides it; with `expected`, only if that is its version. Its usage stays.
+    pub async fn delete_key(&self, tenant_id: TenantId, id: ApiKeyId, expected: Option<i64>) -> Result<(), Error> {
+        let check = |key: &ApiKey| require_version(expected, key.version);
+        let deleted = self.repository().delete_api_key(tenant_id, id, self.clock().now(), check).await?;
         self.cache().forget(|entry| entry.key.id == id);
         deleted.then_some(()).ok_or(Error::NotFound(KEY))
     }
@@ -272,45 +286,46 @@ impl Service {
         })
     }
 
-    async fn change_key(
+    /// Changes a key as it stands, with the plan it is on afterwards: the one that `tier` names, if it is given.
+    pub(crate) async fn change_key(
         &self,
         tenant_id: TenantId,
         id: ApiKeyId,
         expected: Option<i64>,
-        change: impl Fn(&mut ApiKey, &mut Invalid) -> Result<(), Error>,
+        tier: Option<&str>,
+        change: impl Fn(&mut ApiKey, Option<&Plan>, &mut Invalid) -> Result<(), Error>,
     ) -> Result<KeyDetail, Error> {
-        for _ in 0..CHANGE_TRIES {
-            let mut key = self.repository().api_key(tenant_id, id).await?.ok_or(Error::NotFound(KEY))?;
-            if expected.is_some_and(|expected| expected != key.version) {
-                return Err(Error::VersionMismatch { current: key.version });
-            }
+        let now = self.clock().now();
+        let changed = self.repository().change_api_key(tenant_id, id, tier, |key, plan| {
+            require_version(expected, key.version)?;
             let mut invalid = Invalid::none();
-            change(&mut key, &mut invalid)?;
-            let plan = self.validated(&key, invalid).await?;
-            key.updated_at = self.clock().now();
-            if let Some(key) = self.repository().update_api_key(tenant_id, &key).await? {
-                self.cache().forget(|entry| entry.key.id == id);
-                return Ok(KeyDetail { key, plan });
-            }
-        }
-        Err(Error::Conflict("the key is being changed by others; try again".into()))
+            change(key, plan, &mut invalid)?;
+            validate(key, plan, invalid)?;
+            key.updated_at = now;
+            Ok(())
+        });
+        let changed = match changed.await {
+            Err(error) => return Err(self.with_plan_names(tenant_id, error).await),
+            Ok(changed) => changed,
+        };
+        let (key, plan) = changed.ok_or(Error::NotFound(KEY))?;
+        self.cache().forget(|entry| entry.key.id == id);
+        Ok(KeyDetail { key, plan })
     }
 
-    /// The plan of a key all of whose fields are right; else every wrong one is named.
-    async fn validated(&self, key: &ApiKey, mut invalid: Invalid) -> Result<Plan, Error> {
-        validate(key, &mut invalid);
-        let plan = self.repository().plan_named(key.tenant_id, &key.tier).await?;
-        let Some(plan) = plan else {
-            let known = self.repository().plans(key.tenant_id, Page { page: 1, limit: 100 }).await?;
-            let names: Vec<_> = known.items.iter().map(|plan| plan.name.as_str()).collect();
-            invalid.push("/tier", format!("no such plan; there are {}", names.join(", ")));
-            return Err(invalid.into());
-        };
-        let limits = key.effective_limits(&plan.limits).len();
-        let most = tollgate_domain::limit::MAX_LIMITS;
-        invalid.require(limits <= most, "/limits", format!("at most {most} together with the plan's"));
-        invalid.finish()?;
-        Ok(plan)
+    /// The error, which names the plans that there are where it says that there is none of a name.
+    async fn with_plan_names(&self, tenant_id: TenantId, error: Error) -> Error {
+        let Error::Invalid(mut invalid) = error else { return error };
+        if let Some(of_tier) = invalid.errors.iter_mut().find(|wrong| wrong.detail == NO_SUCH_PLAN) {
+            match self.repository().plans(tenant_id, Page { page: 1, limit: 100 }).await {
+                Ok(known) => {
+                    let names: Vec<_> = known.items.iter().map(|plan| plan.name.as_str()).collect();
+                    of_tier.detail = format!("{NO_SUCH_PLAN}; there are {}", names.join(", "));
+                }
+                Err(error) => return error.into(),
+            }
+        }
+        invalid.into()
     }
 
     async fn plan_of(&self, key: &ApiKey) -> Result<Plan, Error> {
@@ -363,7 +378,16 @@ fn each<T: FromStr<Err: Display>>(texts: &[String], most: usize, pointer: &str, 
     read
 }
 
-fn validate(key: &ApiKey, invalid: &mut Invalid) {
+/// `If-Match`: the version must be the expected one, if one is.
+pub(crate) fn require_version(expected: Option<i64>, current: i64) -> Result<(), Error> {
+    match expected {
+        Some(expected) if expected != current => Err(Error::VersionMismatch { current }),
+        _ => Ok(()),
+    }
+}
+
+/// Names every wrong field of a key that is to be on `plan`.
+fn validate(key: &ApiKey, plan: Option<&Plan>, mut invalid: Invalid) -> Result<(), Invalid> {
     let clean = |text: &str| !text.chars().any(char::is_control);
     let chars = |text: &str| text.chars().count();
     let name = !key.name.trim().is_empty() && chars(&key.name) <= 255 && clean(&key.name);
@@ -381,5 +405,9 @@ fn validate(key: &ApiKey, invalid: &mut Invalid) {
     let small = |json: String| json.len() <= 8_192 && !json.contains("\\u0000");
     let metadata = key.metadata.len() <= 50 && serde_json::to_string(&key.metadata).is_ok_and(small);
     invalid.require(metadata, "/metadata", "at most 50 members and 8192 bytes of JSON, no NUL");
-    LimitSpec::validate_all(&key.limits, "/limits", invalid);
+    LimitSpec::validate_all(&key.limits, "/limits", &mut invalid);
+    invalid.require(plan.is_some(), "/tier", NO_SUCH_PLAN);
+    let limits = plan.map_or(0, |plan| key.effective_limits(&plan.limits).len());
+    invalid.require(limits <= MAX_LIMITS, "/limits", format_args!("at most {MAX_LIMITS} together with the plan's"));
+    invalid.finish()
 }

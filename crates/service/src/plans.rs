@@ -3,7 +3,7 @@
 use tollgate_domain::{LimitSpec, Plan, PlanId, Prices, QuotaSpec, TenantId};
 use tollgate_repository::{Page, Paged};
 
-use crate::{Error, Service};
+use crate::{Error, Service, api_keys::require_version};
 
 const PLAN: &str = "plan";
 
@@ -62,26 +62,26 @@ impl Service {
         terms: PlanTerms,
         expected: Option<i64>,
     ) -> Result<Plan, Error> {
-        let mut plan = self.plan(tenant_id, id).await?;
-        if expected.is_some_and(|expected| expected != plan.version) {
-            return Err(Error::VersionMismatch { current: plan.version });
-        }
-        let PlanTerms { description, limits, quota, prices, features } = terms;
-        plan = Plan { description, limits, quota, prices, features, updated_at: self.clock().now(), ..plan };
-        plan.validate()?;
-        let changed = self.repository().update_plan(tenant_id, &plan).await?;
-        let plan = changed.ok_or_else(|| Error::Conflict("the plan was changed by another; try again".into()))?;
+        let now = self.clock().now();
+        let changed = self.repository().change_plan(tenant_id, id, |plan| {
+            require_version(expected, plan.version)?;
+            let PlanTerms { description, limits, quota, prices, features } = terms.clone();
+            *plan = Plan { description, limits, quota, prices, features, updated_at: now, ..plan.clone() };
+            Ok::<_, Error>(plan.validate()?)
+        });
+        let plan = changed.await?.ok_or(Error::NotFound(PLAN))?;
         self.cache().forget(|entry| entry.key.tenant_id == tenant_id && entry.key.tier == plan.name);
         Ok(plan)
     }
 
-    /// Deletes a plan that no key is on.
-    pub async fn delete_plan(&self, tenant_id: TenantId, id: PlanId) -> Result<(), Error> {
-        match self.repository().delete_plan(tenant_id, id).await {
+    /// Deletes a plan that no key is on; with `expected`, only if that is its version.
+    pub async fn delete_plan(&self, tenant_id: TenantId, id: PlanId, expected: Option<i64>) -> Result<(), Error> {
+        let check = |plan: &Plan| require_version(expected, plan.version);
+        match self.repository().delete_plan(tenant_id, id, check).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::NotFound(PLAN)),
-            Err(tollgate_repository::Error::Conflict) => Err(Error::Conflict("keys are on this plan".into())),
-            Err(error) => Err(error.into()),
+            Err(Error::Conflict(_)) => Err(Error::Conflict("keys are on this plan".into())),
+            Err(error) => Err(error),
         }
     }
 }

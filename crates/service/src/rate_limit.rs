@@ -96,33 +96,35 @@ impl Service {
         Ok(self.lookup_key(tenant_id, secret).await?.key.id)
     }
 
-    /// Changes the size, and with `window` (seconds) the window, of the key's first limit. Counters are kept unless the
-    /// window changes.
+    /// Changes the size, and with `window` (seconds) the window, of the key's first limit; with `expected`, only if that is
+    /// the key's version. Counters are kept unless the window changes.
     pub async fn set_limit(
         &self,
         tenant_id: TenantId,
         id: ApiKeyId,
         new_limit: u64,
         window: Option<u64>,
+        expected: Option<i64>,
     ) -> Result<KeyDetail, Error> {
-        let detail = self.key(tenant_id, id).await?;
-        let first = detail.limits().into_iter().next();
-        let first = first.ok_or_else(|| Error::Conflict("the key has no limit to change".into()))?;
-        let calendar = first.calendar.clone().filter(|_| window.is_none());
-        let limit = LimitSpec { limit: new_limit, window: window.unwrap_or(first.window), calendar, ..first };
-        let mut invalid = Invalid::none();
-        LimitSpec::validate_all(std::slice::from_ref(&limit), "", &mut invalid);
-        for error in &mut invalid.errors {
-            error.pointer = if error.pointer.ends_with("/limit") { "/new_limit".into() } else { "/window".into() };
-        }
-        invalid.finish()?;
-        let mut limits = detail.key.limits;
-        match limits.iter_mut().find(|own| own.name == limit.name) {
-            Some(own) => *own = limit,
-            None => limits.push(limit),
-        }
-        let change = crate::api_keys::ApiKeyChange { limits: Some(limits), ..Default::default() };
-        self.update_key(tenant_id, id, &change, Some(detail.key.version)).await
+        let changed = self.change_key(tenant_id, id, expected, None, |key, plan, _| {
+            let of_plan = plan.map_or(&[][..], |plan| &plan.limits);
+            let first = key.effective_limits(of_plan).into_iter().next();
+            let first = first.ok_or_else(|| Error::Conflict("the key has no limit to change".into()))?;
+            let calendar = first.calendar.clone().filter(|_| window.is_none());
+            let limit = LimitSpec { limit: new_limit, window: window.unwrap_or(first.window), calendar, ..first };
+            let mut invalid = Invalid::none();
+            LimitSpec::validate_all(std::slice::from_ref(&limit), "", &mut invalid);
+            for error in &mut invalid.errors {
+                error.pointer = if error.pointer.ends_with("/limit") { "/new_limit".into() } else { "/window".into() };
+            }
+            invalid.finish()?;
+            match key.limits.iter_mut().find(|own| own.name == limit.name) {
+                Some(own) => *own = limit,
+                None => key.limits.push(limit),
+            }
+            Ok(())
+        });
+        changed.await
     }
 
     /// Violations of the last `hours` (1 to 168), newest first, `limit` at a time.

@@ -79,8 +79,8 @@ async fn make_key(
     let id = detail.key.id;
     // One key of each tier in each state that an operator meets.
     Ok(match (tier, place) {
-        ("free", 4) => service.suspend_key(tenant_id, id, Some(86_400), Some("unpaid invoice".into())).await?.key,
-        ("standard", 4) => service.suspend_key(tenant_id, id, None, Some("under review".into())).await?.key,
+        ("free", 4) => service.suspend_key(tenant_id, id, Some(86_400), Some("unpaid invoice".into()), None).await?.key,
+        ("standard", 4) => service.suspend_key(tenant_id, id, None, Some("under review".into()), None).await?.key,
         ("pro", 4) => {
             let change = ApiKeyChange { status: Some(KeyStatus::Revoked), ..ApiKeyChange::default() };
             service.update_key(tenant_id, id, &change, None).await?.key

@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{Can, KeysRead, KeysWrite},
-    extract::{Id, IfMatch, Params, etag, page},
+    extract::{Id, IfMatch, Params, etag, location, page},
     json::Json,
     problem::Problem,
     views::{self, ApiKeyView, Data, Limit, List},
@@ -224,7 +224,8 @@ pub(crate) async fn create(
     Json(body): Json<CreateApiKey>,
 ) -> Result<Response, Problem> {
     let (detail, secret) = app.service.create_key(tenant_id, body.try_into()?).await?;
-    Ok(with_secret(StatusCode::CREATED, &app, detail, secret.expose()))
+    let location = location("/api/v1/api-keys", &detail.key.id);
+    Ok((location, with_secret(StatusCode::CREATED, &app, detail, secret.expose())).into_response())
 }
 
 /// List keys.
@@ -268,7 +269,7 @@ pub(crate) async fn lookup(
 
 /// Change a key; in force on every node within a second.
 #[utoipa::path(put, path = "/api/v1/api-keys/{id}", tag = "api-keys", request_body = UpdateApiKey,
-    params(("id" = uuid::Uuid, Path, description = "The key's id."), ("If-Match" = Option<String>, Header, description = "The version that must be in force, in quotes.")),
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), IfMatch),
     responses((status = 200, description = "Changed.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -281,55 +282,61 @@ pub(crate) async fn update(
 }
 
 /// Revoke a key at once and hide it. Its usage and billing history stay.
-#[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+#[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys",
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), IfMatch),
     responses((status = 204, description = "Gone.")), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn delete(
     State(app): State<App>,
     Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
+    IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete_key(tenant_id, id).await?;
+    app.service.delete_key(tenant_id, id, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A new secret for the same key.
 #[utoipa::path(post, path = "/api/v1/api-keys/{id}/rotate", tag = "api-keys", request_body = Option<RotateApiKey>,
-    params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), IfMatch),
     responses((status = 200, description = "The key with its new secret.", body = Data<ApiKeyWithSecret>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn rotate(
     State(app): State<App>,
     Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
+    IfMatch(version): IfMatch,
     Json(body): Json<Option<RotateApiKey>>,
 ) -> Result<Response, Problem> {
     let grace = body.unwrap_or_default().grace_seconds;
-    let (detail, secret) = app.service.rotate_key(tenant_id, id, grace).await?;
+    let (detail, secret) = app.service.rotate_key(tenant_id, id, grace, version).await?;
     Ok(with_secret(StatusCode::OK, &app, detail, secret.expose()))
 }
 
 /// Suspend a key for a while or until it is resumed.
 #[utoipa::path(post, path = "/api/v1/api-keys/{id}/suspend", tag = "api-keys", request_body = Option<SuspendApiKey>,
-    params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), IfMatch),
     responses((status = 200, description = "Suspended.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn suspend(
     State(app): State<App>,
     Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
+    IfMatch(version): IfMatch,
     Json(body): Json<Option<SuspendApiKey>>,
 ) -> Result<Response, Problem> {
     let SuspendApiKey { seconds, reason } = body.unwrap_or_default();
-    Ok(shown(&app, app.service.suspend_key(tenant_id, id, seconds, reason).await?))
+    Ok(shown(&app, app.service.suspend_key(tenant_id, id, seconds, reason, version).await?))
 }
 
 /// End a suspension.
-#[utoipa::path(post, path = "/api/v1/api-keys/{id}/resume", tag = "api-keys", params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+#[utoipa::path(post, path = "/api/v1/api-keys/{id}/resume", tag = "api-keys",
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), IfMatch),
     responses((status = 200, description = "Active again.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn resume(
     State(app): State<App>,
     Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<ApiKeyId>,
+    IfMatch(version): IfMatch,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.resume_key(tenant_id, id).await?))
+    Ok(shown(&app, app.service.resume_key(tenant_id, id, version).await?))
 }
 
 /// What a key did.
@@ -343,7 +350,8 @@ pub(crate) async fn stats(
     Ok(Data::json(app.service.key_stats(tenant_id, id).await?.into()))
 }
 
-fn shown(app: &App, detail: KeyDetail) -> Response {
+/// A key's record with its version as `ETag`.
+pub(crate) fn shown(app: &App, detail: KeyDetail) -> Response {
     let record = ApiKeyView::new(detail, app.service.clock().now());
     (etag(record.version), Data::json(record)).into_response()
 }

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{Can, KeysRead, KeysWrite},
-    extract::{Id, IfMatch, Params, etag, page},
+    extract::{Id, IfMatch, Params, etag, location, page},
     json::Json,
     problem::Problem,
     views::{Data, Limit, List, Quota},
@@ -105,7 +105,7 @@ pub(crate) async fn create(
     let CreatePlan { name, description, limits, quota, prices, features } = body;
     let terms = UpdatePlan { description, limits, quota, prices, features }.into();
     let plan = app.service.create_plan(tenant_id, name, terms).await?;
-    Ok((StatusCode::CREATED, shown(plan)).into_response())
+    Ok((StatusCode::CREATED, location("/api/v1/plans", &plan.id), shown(plan)).into_response())
 }
 
 /// List plans.
@@ -133,7 +133,7 @@ pub(crate) async fn show(
 
 /// Replace a plan's terms; in force for its keys within a second.
 #[utoipa::path(put, path = "/api/v1/plans/{id}", tag = "plans", request_body = UpdatePlan,
-    params(("id" = uuid::Uuid, Path, description = "The plan's id."), ("If-Match" = Option<String>, Header, description = "The version that must be in force, in quotes.")),
+    params(("id" = uuid::Uuid, Path, description = "The plan's id."), IfMatch),
     responses((status = 200, description = "Changed.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -146,14 +146,16 @@ pub(crate) async fn update(
 }
 
 /// Delete a plan that no key is on.
-#[utoipa::path(delete, path = "/api/v1/plans/{id}", tag = "plans", params(("id" = uuid::Uuid, Path, description = "The plan's id.")),
+#[utoipa::path(delete, path = "/api/v1/plans/{id}", tag = "plans",
+    params(("id" = uuid::Uuid, Path, description = "The plan's id."), IfMatch),
     responses((status = 204, description = "Gone.")), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn delete(
     State(app): State<App>,
     Can(tenant_id, ..): Can<KeysWrite>,
     Id(id): Id<PlanId>,
+    IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete_plan(tenant_id, id).await?;
+    app.service.delete_plan(tenant_id, id, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,9 +16,10 @@ use crate::{
     app::App,
     auth::{Can, LimitsWrite, UsageRead, Who},
     decided::{KeySummary, LimitState, limit_states, reset_time},
-    extract::{Id, Params, page_size},
+    extract::{Id, IfMatch, Params, page_size},
     json::Json,
     problem::Problem,
+    routes::api_keys::shown,
     views::{self, ApiKeyView, Cursor, Data, Series},
 };
 
@@ -164,16 +165,17 @@ pub(crate) async fn reset_one(
 }
 
 /// Change a key's first limit. A raised limit helps at once; counters are kept.
-#[utoipa::path(put, path = "/api/v1/rate-limit/{id}", tag = "rate-limit", request_body = ChangeLimit, params(("id" = uuid::Uuid, Path, description = "The key's id.")),
+#[utoipa::path(put, path = "/api/v1/rate-limit/{id}", tag = "rate-limit", request_body = ChangeLimit,
+    params(("id" = uuid::Uuid, Path, description = "The key's id."), IfMatch),
     responses((status = 200, description = "The key with its new limit.", body = Data<ApiKeyView>)), extensions(("x-required-scope" = json!("limits:write"))))]
 pub(crate) async fn change(
     State(app): State<App>,
     Can(tenant_id, ..): Can<LimitsWrite>,
     Id(id): Id<ApiKeyId>,
+    IfMatch(version): IfMatch,
     Json(body): Json<ChangeLimit>,
-) -> Result<Answer<Data<ApiKeyView>>, Problem> {
-    let detail = app.service.set_limit(tenant_id, id, body.new_limit, body.window).await?;
-    Ok(Data::json(ApiKeyView::new(detail, app.service.clock().now())))
+) -> Result<Response, Problem> {
+    Ok(shown(&app, app.service.set_limit(tenant_id, id, body.new_limit, body.window, version).await?))
 }
 
 /// A key's refusals by limits, newest first.

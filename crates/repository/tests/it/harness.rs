@@ -19,7 +19,7 @@ use tollgate_domain::{
     Overage, Plan, PlanId, Prices, QuotaSpec, ScopeSet, SecretHash, TenantId, TokenId, TokenSecret,
     usage::{Counts, EndpointRow, JournalSpan, UsageBatch, UsageRow},
 };
-use tollgate_repository::{Options, Repository};
+use tollgate_repository::{Error, NewSecret, Options, Repository};
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -170,6 +170,82 @@ impl Stack {
     pub(crate) fn boot(&self) -> BootId {
         BootId(self.clock.new_id())
     }
+}
+
+/// Changes from what a story read before: `None` when something came between, or the thing is gone.
+pub(crate) trait FromVersion {
+    async fn update_api_key(&self, tenant_id: TenantId, key: &ApiKey) -> Result<Option<ApiKey>, Error>;
+    async fn rotate_api_key_to(
+        &self,
+        tenant_id: TenantId,
+        key: &ApiKey,
+        hash: &SecretHash,
+        old_expires_at: DateTime<Utc>,
+    ) -> Result<Option<ApiKey>, Error>;
+    async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error>;
+}
+
+/// Why a change was not made.
+enum Refused {
+    Moved,
+    Stored(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Stored(error)
+    }
+}
+
+impl Refused {
+    fn of(read: i64, stored: i64) -> Result<(), Self> {
+        if read == stored { Ok(()) } else { Err(Self::Moved) }
+    }
+
+    fn or_none<T>(outcome: Result<Option<T>, Self>) -> Result<Option<T>, Error> {
+        match outcome {
+            Err(Self::Moved) => Ok(None),
+            Err(Self::Stored(error)) => Err(error),
+            Ok(outcome) => Ok(outcome),
+        }
+    }
+}
+
+impl FromVersion for Repository {
+    async fn update_api_key(&self, tenant_id: TenantId, key: &ApiKey) -> Result<Option<ApiKey>, Error> {
+        let changed = self.change_api_key(tenant_id, key.id, Some(&key.tier), |stored, _| {
+            Refused::of(key.version, stored.version)?;
+            *stored = key.clone();
+            Ok(())
+        });
+        Ok(Refused::or_none(changed.await)?.map(|(key, _)| key))
+    }
+
+    async fn rotate_api_key_to(
+        &self,
+        tenant_id: TenantId,
+        key: &ApiKey,
+        hash: &SecretHash,
+        old_expires_at: DateTime<Utc>,
+    ) -> Result<Option<ApiKey>, Error> {
+        let new = NewSecret { hash, prefix: &key.key_prefix, made_at: key.updated_at };
+        let check = |stored: &ApiKey| Refused::of(key.version, stored.version);
+        Refused::or_none(self.rotate_api_key(tenant_id, key.id, &new, old_expires_at, check).await)
+    }
+
+    async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error> {
+        let changed = self.change_plan(tenant_id, plan.id, |stored| {
+            Refused::of(plan.version, stored.version)?;
+            *stored = plan.clone();
+            Ok(())
+        });
+        Refused::or_none(changed.await)
+    }
+}
+
+/// For a deletion that nothing speaks against.
+pub(crate) fn agreed<T>(_: &T) -> Result<(), Error> {
+    Ok(())
 }
 
 /// A wait for a connection that a busy test machine does not exceed; tests of the wait itself use the default.

@@ -4,7 +4,7 @@ use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeySecret, Plan, usage::Cou
 use tollgate_repository::{Error, Granularity, Idempotency, KeyFilter, Page, StoredResponse, UsageEvent, UsageStats};
 
 use crate::{
-    harness::{Stack, TENANT, allowed, at, batch, endpoint, usage},
+    harness::{FromVersion, Stack, TENANT, agreed, allowed, at, batch, endpoint, usage},
     violations,
 };
 
@@ -24,7 +24,7 @@ async fn another_tenants_keys_and_plans_are_neither_seen_nor_changed() {
         assert_ne!(repository.plan_named(stranger, "pro").await.unwrap().unwrap().id, plan.id);
         assert_eq!(repository.plans(stranger, PAGE).await.unwrap().total, 1);
         assert_eq!(repository.update_plan(stranger, &Plan { features: vec![], ..plan.clone() }).await.unwrap(), None);
-        assert!(!repository.delete_plan(stranger, plan.id).await.unwrap());
+        assert!(!repository.delete_plan(stranger, plan.id, agreed).await.unwrap());
 
         assert_eq!(repository.api_key(stranger, key.id).await.unwrap(), None);
         assert_eq!(repository.key_and_plan(stranger, key.id, now).await.unwrap(), None);
@@ -33,8 +33,8 @@ async fn another_tenants_keys_and_plans_are_neither_seen_nor_changed() {
         let renamed = ApiKey { name: "stolen".to_owned(), ..key.clone() };
         assert_eq!(repository.update_api_key(stranger, &renamed).await.unwrap(), None);
         let secret = KeySecret::generate(Environment::Live).unwrap().hash();
-        assert_eq!(repository.rotate_api_key(stranger, &key, &secret, now).await.unwrap(), None);
-        assert!(!repository.delete_api_key(stranger, key.id, now).await.unwrap());
+        assert_eq!(repository.rotate_api_key_to(stranger, &key, &secret, now).await.unwrap(), None);
+        assert!(!repository.delete_api_key(stranger, key.id, now, agreed).await.unwrap());
 
         let found = repository.find_by_secret(&hash, now).await.unwrap().unwrap();
         assert_eq!((found.key, found.plan), (key, plan));

@@ -5,7 +5,7 @@ use serde_json::json;
 use tollgate_domain::{Environment, KeySecret, KeyStatus, LimitSpec, Suspension};
 use tollgate_repository::{Applied, Error, KeyCount};
 
-use crate::harness::{Stack, TENANT, allowed, at, batch, usage};
+use crate::harness::{FromVersion, Stack, TENANT, agreed, allowed, at, batch, usage};
 
 #[tokio::test]
 async fn a_key_reads_back_as_it_was_stored() {
@@ -120,7 +120,8 @@ async fn a_rotated_secret_works_until_its_grace_ends_and_never_longer_than_promi
         for grace in [10, 20, 5] {
             let secret = KeySecret::generate(Environment::Live).unwrap();
             key.key_prefix = secret.prefix();
-            key = stack.repository.rotate_api_key(TENANT, &key, &secret.hash(), hours(grace)).await.unwrap().unwrap();
+            key =
+                stack.repository.rotate_api_key_to(TENANT, &key, &secret.hash(), hours(grace)).await.unwrap().unwrap();
             secrets.push(secret.hash());
             let ends = match grace {
                 10 => vec![Some(10), None],
@@ -148,7 +149,7 @@ async fn a_rotation_from_an_old_version_leaves_the_secret_alone() {
         let new = KeySecret::generate(Environment::Live).unwrap().hash();
         let stale = tollgate_domain::ApiKey { version: 9, ..key };
         let now = stack.clock.now();
-        assert_eq!(stack.repository.rotate_api_key(TENANT, &stale, &new, now).await.unwrap(), None);
+        assert_eq!(stack.repository.rotate_api_key_to(TENANT, &stale, &new, now).await.unwrap(), None);
         assert!(stack.repository.find_by_secret(&hash, now).await.unwrap().is_some());
         assert!(stack.repository.find_by_secret(&new, now).await.unwrap().is_none());
     }
@@ -162,14 +163,14 @@ async fn a_deleted_key_is_gone_with_its_secrets_and_its_usage_stays() {
         let rows = |units| vec![usage(&key, "2026-05-15T10:00:00Z", allowed(units))];
         let boot = stack.boot();
         stack.repository.apply_usage(&batch(boot, 0, 10, rows(3), vec![])).await.unwrap();
-        assert!(stack.repository.delete_api_key(TENANT, key.id, now).await.unwrap());
-        assert!(!stack.repository.delete_api_key(TENANT, key.id, now).await.unwrap());
+        assert!(stack.repository.delete_api_key(TENANT, key.id, now, agreed).await.unwrap());
+        assert!(!stack.repository.delete_api_key(TENANT, key.id, now, agreed).await.unwrap());
         assert_eq!(stack.repository.api_key(TENANT, key.id).await.unwrap(), None);
         assert_eq!(stack.repository.key_and_plan(TENANT, key.id, now).await.unwrap(), None);
         assert_eq!(stack.repository.find_by_secret(&hash, now - TimeDelta::days(1)).await.unwrap(), None);
         assert_eq!(stack.repository.update_api_key(TENANT, &key).await.unwrap(), None);
         let new = KeySecret::generate(Environment::Live).unwrap().hash();
-        assert_eq!(stack.repository.rotate_api_key(TENANT, &key, &new, now).await.unwrap(), None);
+        assert_eq!(stack.repository.rotate_api_key_to(TENANT, &key, &new, now).await.unwrap(), None);
         // What was admitted before the deletion reached every node is still owed.
         stack.repository.apply_usage(&batch(boot, 10, 20, rows(4), vec![])).await.unwrap();
         let period = stack.repository.period_usage(TENANT, key.id, at("2026-05-01T00:00:00Z")).await.unwrap();
@@ -185,7 +186,7 @@ async fn counts_are_by_plan_and_status() {
         suspended.status = KeyStatus::Suspended;
         stack.repository.update_api_key(TENANT, &suspended).await.unwrap().unwrap();
         let (gone, _) = stack.key(TENANT, "b").await;
-        stack.repository.delete_api_key(TENANT, gone.id, stack.clock.now()).await.unwrap();
+        stack.repository.delete_api_key(TENANT, gone.id, stack.clock.now(), agreed).await.unwrap();
         let (free, hash) = stack.key_of(TENANT, "free", "c");
         stack.repository.insert_api_key(TENANT, &free, &hash).await.unwrap();
         stack.key(TENANT, "d").await;

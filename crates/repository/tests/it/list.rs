@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tollgate_domain::{ApiKey, KeyStatus, Suspension};
 use tollgate_repository::{KeyFilter, KeyOrder, Order, Page};
 
-use crate::harness::{Stack, TENANT};
+use crate::harness::{FromVersion, Stack, TENANT};
 
 const ALL: Page = Page { page: 1, limit: 100 };
 

@@ -2,7 +2,7 @@
 
 use tollgate_repository::{Error, Page};
 
-use crate::harness::{Stack, TENANT};
+use crate::harness::{FromVersion, Stack, TENANT, agreed};
 
 #[tokio::test]
 async fn a_plan_reads_back_as_it_was_stored() {
@@ -46,10 +46,10 @@ async fn a_plan_in_use_is_not_deleted_and_a_deleted_one_frees_its_name() {
     for stack in Stack::every().await {
         let plan = stack.plan("pro").await;
         let (key, _) = stack.key(TENANT, "user").await;
-        assert!(matches!(stack.repository.delete_plan(TENANT, plan.id).await, Err(Error::Conflict)));
-        stack.repository.delete_api_key(TENANT, key.id, stack.clock.now()).await.unwrap();
-        assert!(stack.repository.delete_plan(TENANT, plan.id).await.unwrap());
-        assert!(!stack.repository.delete_plan(TENANT, plan.id).await.unwrap());
+        assert!(matches!(stack.repository.delete_plan(TENANT, plan.id, agreed).await, Err(Error::Conflict)));
+        stack.repository.delete_api_key(TENANT, key.id, stack.clock.now(), agreed).await.unwrap();
+        assert!(stack.repository.delete_plan(TENANT, plan.id, agreed).await.unwrap());
+        assert!(!stack.repository.delete_plan(TENANT, plan.id, agreed).await.unwrap());
         assert_eq!(stack.repository.plan(TENANT, plan.id).await.unwrap(), None);
         assert_eq!(stack.repository.update_plan(TENANT, &plan).await.unwrap(), None);
         let (orphan, hash) = stack.key_of(TENANT, "pro", "late");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tollgate_domain::{Environment, KeySecret};
 use tollgate_repository::Changes;
 
-use crate::harness::{Stack, TENANT};
+use crate::harness::{FromVersion, Stack, TENANT, agreed};
 
 #[tokio::test]
 async fn every_write_is_told_once_it_is_committed_and_nothing_else_is() {
@@ -23,18 +23,18 @@ async fn every_write_is_told_once_it_is_committed_and_nothing_else_is() {
 
         let secret = KeySecret::generate(Environment::Live).unwrap().hash();
         let now = stack.clock.now();
-        let key = repository.rotate_api_key(TENANT, &key, &secret, now).await.unwrap().unwrap();
+        let key = repository.rotate_api_key_to(TENANT, &key, &secret, now).await.unwrap().unwrap();
         let rotated = repository.changes_since(seen).await.unwrap();
         assert_eq!(rotated.api_keys, [key.id]);
         seen = rotated.revision;
 
-        repository.delete_api_key(TENANT, key.id, now).await.unwrap();
+        repository.delete_api_key(TENANT, key.id, now, agreed).await.unwrap();
         repository.update_plan(TENANT, &plan).await.unwrap().unwrap();
         let both = repository.changes_since(seen).await.unwrap();
         assert_eq!((both.api_keys, both.plans), (vec![key.id], vec![(TENANT, "pro".to_owned())]));
         seen = both.revision;
 
-        assert!(repository.delete_plan(TENANT, plan.id).await.unwrap());
+        assert!(repository.delete_plan(TENANT, plan.id, agreed).await.unwrap());
         assert_eq!(repository.changes_since(seen).await.unwrap().plans, [(TENANT, "pro".to_owned())]);
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, Environment, KeySecret, usage::Counts};
 use tollgate_repository::{Granularity, Idempotency, Retention, UsageEvent};
 
-use crate::harness::{Stack, TENANT, allowed, at, batch, endpoint, usage};
+use crate::harness::{FromVersion, Stack, TENANT, allowed, at, batch, endpoint, usage};
 
 const FROM: &str = "2026-05-01T00:00:00Z";
 const TO: &str = "2026-06-01T00:00:00Z";
@@ -171,7 +171,7 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
         let mut rotated = key;
         for end in [old, new] {
             let secret = KeySecret::generate(Environment::Live).unwrap();
-            rotated = repository.rotate_api_key(TENANT, &rotated, &secret.hash(), end).await.unwrap().unwrap();
+            rotated = repository.rotate_api_key_to(TENANT, &rotated, &secret.hash(), end).await.unwrap().unwrap();
         }
         stack.rows_of_violations(&rotated, [old, new]).await;
         let count = async |text| stack.number(text).await;
