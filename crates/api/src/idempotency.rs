@@ -11,7 +11,7 @@ use axum::{
 };
 use hyper::{
     Method, StatusCode,
-    header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, TRANSFER_ENCODING},
 };
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -25,17 +25,27 @@ use crate::{app::App, auth, edge::RequestId, json, problem::Problem};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY: usize = 255;
+/// What belongs to a message or a connection and not to the answer.
+const NOT_KEPT: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_LENGTH, CONNECTION, TRANSFER_ENCODING];
 /// A batch of 1,000 checks answers with about half of this.
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
+
+/// In the extensions of an answer to many checks of which none was admitted.
+#[derive(Clone, Copy)]
+pub(crate) struct NothingConsumed;
 
 /// Passes requests through that carry no key or write nothing.
 pub(crate) async fn idempotent(State(app): State<App>, request: Request, next: Next) -> Response {
     let writes = [Method::POST, Method::PUT, Method::DELETE].contains(request.method());
     let caller = request.extensions().get::<Caller>().filter(|caller| matches!(caller, Caller::Token(_))).cloned();
-    let (true, Some(caller), Some(key)) = (writes, caller, request.headers().get(IDEMPOTENCY_KEY).cloned()) else {
-        return next.run(request).await;
-    };
-    attempt(app, caller, &key, request, next).await.unwrap_or_else(IntoResponse::into_response)
+    let keys: Vec<_> = request.headers().get_all(IDEMPOTENCY_KEY).into_iter().cloned().collect();
+    match (writes, caller, keys.as_slice()) {
+        (true, Some(caller), [key]) => {
+            attempt(app, caller, key, request, next).await.unwrap_or_else(IntoResponse::into_response)
+        }
+        (true, Some(_), [_, _, ..]) => Problem::bad_request("a request has one Idempotency-Key").into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 async fn attempt(
@@ -52,7 +62,8 @@ async fn attempt(
     let (parts, body) = request.into_parts();
     let body = json::read(body).await?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let fingerprint = fingerprint(parts.method.as_str(), path, &body);
+    let if_match: Vec<_> = parts.headers.get_all(IF_MATCH).into_iter().map(HeaderValue::as_bytes).collect();
+    let fingerprint = fingerprint(parts.method.as_str(), path, &if_match.join(&b", "[..]), &body);
     match app.service.begin_idempotent(&caller, key, &fingerprint).await? {
         Idempotency::Started => {
             let key = key.to_owned();
@@ -89,9 +100,13 @@ async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: 
     response
 }
 
-/// The response, and what to store of it: nothing of an answer that is our fault, so that a repeat does the work.
+/// The response, and what to store of it: nothing where nothing was done and it may be otherwise the next time, so that a
+/// repeat is asked anew. That is so of a failure of ours, of a check that consumed nothing, and of a caller who may not.
 async fn copied(response: Response, instance: &str, seal: &Seal) -> (Response, Option<StoredResponse>) {
-    if response.status().is_server_error() {
+    let status = response.status();
+    let is_refusal = [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+        || response.extensions().get::<NothingConsumed>().is_some();
+    if status.is_server_error() || is_refusal {
         return (response, None);
     }
     if let Some(problem) = response.extensions().get::<Problem>() {
@@ -110,11 +125,12 @@ async fn copied(response: Response, instance: &str, seal: &Seal) -> (Response, O
 }
 
 fn stored(parts: &axum::http::response::Parts, body: &Bytes, seal: &Seal) -> Option<StoredResponse> {
-    let text = |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kept = parts.headers.iter().filter(|(name, _)| !NOT_KEPT.contains(name));
     Some(StoredResponse {
         status: i32::from(parts.status.as_u16()),
-        content_type: text(&CONTENT_TYPE),
-        headers: text(&ETAG).map(|etag| (ETAG.to_string(), etag)).into_iter().collect(),
+        content_type: content_type.map(str::to_owned),
+        headers: kept.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect(),
         body: seal.close(body)?,
     })
 }
@@ -127,7 +143,7 @@ fn replay(stored: StoredResponse, seal: &Seal) -> Result<Response, Problem> {
     response.headers_mut().remove(CONTENT_TYPE);
     for (name, value) in content_type.into_iter().chain(stored.headers) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            response.headers_mut().insert(name, value);
+            response.headers_mut().append(name, value);
         }
     }
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

@@ -11,10 +11,10 @@ const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(2);
 /// How long a response is replayed.
 const KEPT: TimeDelta = TimeDelta::hours(24);
 
-/// What tells two requests apart: the method, the path with its query, and the body.
-pub fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
+/// What tells two requests apart: the method, the path with its query, the version it asks for (`If-Match`), and the body.
+pub fn fingerprint(method: &str, path: &str, if_match: &[u8], body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for part in [method.as_bytes(), path.as_bytes(), body] {
+    for part in [method.as_bytes(), path.as_bytes(), if_match, body] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

@@ -20,6 +20,7 @@ use crate::{
     auth::{Can, LimitsCheck},
     decided::{Decided, KeySummary, QuotaState, Refused, in_batch, quota_state, respond},
     edge::RequestId,
+    idempotency::NothingConsumed,
     json::Json,
     problem::Problem,
     views::Data,
@@ -146,27 +147,34 @@ pub(crate) async fn check_batch(
     Can(tenant_id, ..): Can<LimitsCheck>,
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<CheckBatch>,
-) -> Result<Answer<BatchAnswers>, Problem> {
+) -> Result<Response, Problem> {
     if !(1..=MAX_CHECKS).contains(&body.checks.len()) {
         let detail = format!("from 1 to {MAX_CHECKS}");
         return Err(Problem::invalid(vec![FieldError { pointer: "/checks".into(), detail }]));
     }
     let instance = id.to_str().unwrap_or_default();
     let answers = join_all(body.checks.into_iter().map(|check| one_of_batch(&app, tenant_id, check, instance))).await;
-    let data = answers.into_iter().collect::<Result<_, _>>();
-    data.map(|data| Answer(BatchAnswers { data })).map_err(|error| Problem::internal(error.to_string()))
+    let is_admitted = answers.iter().any(|(admitted, _)| *admitted);
+    let data = answers.into_iter().map(|(_, answer)| answer).collect::<Result<_, _>>();
+    let data = data.map_err(|error: serde_json::Error| Problem::internal(error.to_string()))?;
+    let mut response = Answer(BatchAnswers { data }).into_response();
+    if !is_admitted {
+        response.extensions_mut().insert(NothingConsumed);
+    }
+    Ok(response)
 }
 
+/// Whether it was admitted, and its answer.
 async fn one_of_batch(
     app: &App,
     tenant_id: TenantId,
     check: Check,
     instance: &str,
-) -> Result<Box<RawValue>, serde_json::Error> {
+) -> (bool, Result<Box<RawValue>, serde_json::Error>) {
     let id = check.api_key_id;
     match app.service.check(tenant_id, id, CheckRequest::from(Call::from(check))).await {
-        Ok(checked) => in_batch(&checked, instance),
-        Err(error) => Problem::from(error).in_batch(instance),
+        Ok(checked) => (checked.allowed(), in_batch(&checked, instance)),
+        Err(error) => (false, Problem::from(error).in_batch(instance)),
     }
 }
 
