@@ -3,6 +3,9 @@
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use serde::Serialize;
 
+const SECONDS_PER_MINUTE: i64 = 60;
+const SECONDS_PER_DAY: i64 = 86_400;
+
 /// A half-open span `[start, end)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BillingPeriod {
@@ -20,6 +23,30 @@ impl BillingPeriod {
         let midnight = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc();
         Self { start: midnight(first), end: midnight(next) }
     }
+}
+
+/// Whole minutes since the Unix epoch, rounded down.
+pub fn minutes_since_epoch(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(SECONDS_PER_MINUTE)
+}
+
+/// Whole days since the Unix epoch, rounded down.
+pub fn days_since_epoch(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(SECONDS_PER_DAY)
+}
+
+/// The moment at which this minute since the Unix epoch begins; beyond the calendar, the epoch.
+pub fn start_of_minute(number: i64) -> DateTime<Utc> {
+    start(number, SECONDS_PER_MINUTE)
+}
+
+/// The moment at which this day since the Unix epoch begins; beyond the calendar, the epoch.
+pub fn start_of_day(number: i64) -> DateTime<Utc> {
+    start(number, SECONDS_PER_DAY)
+}
+
+fn start(number: i64, seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(number.saturating_mul(seconds), 0).unwrap_or_default()
 }
 
 #[cfg(test)]

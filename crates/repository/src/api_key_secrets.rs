@@ -46,6 +46,8 @@ struct FoundRow {
     hash: Option<Vec<u8>>,
     secret_expires_at: Option<DateTime<Utc>>,
     used: i64,
+    /// Whether any key's usage waits to be added to `used`.
+    waits: bool,
 }
 
 impl TryFrom<FoundRow> for KeyAndPlan {
@@ -71,7 +73,8 @@ impl Repository {
             ", ",
             plan_columns!(),
             ",
-                s.hash, s.expires_at as secret_expires_at, coalesce(u.allowed, 0) as used
+                s.hash, s.expires_at as secret_expires_at, coalesce(u.allowed, 0) as used,
+                exists (select 1 from usage_pending) as waits
              from api_key_secrets s
              join api_keys k on k.tenant_id = s.tenant_id and k.id = s.api_key_id
              join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
@@ -85,9 +88,19 @@ impl Repository {
                     .bind(hash.0.as_slice()).bind(micros(now)).bind(month_of(now)).fetch_optional(pool).await)
             })
             .await?;
-        row.filter(|row| row.hash.as_ref().is_some_and(|stored| same_hash(stored, hash)))
-            .map(KeyAndPlan::try_from)
-            .transpose()
+        let row = row.filter(|row| row.hash.as_ref().is_some_and(|stored| same_hash(stored, hash)));
+        self.with_waiting(row, now).await
+    }
+
+    /// The row with what its key used lately and the tables do not hold yet. It may be a fold behind, never ahead.
+    async fn with_waiting(&self, row: Option<FoundRow>, now: DateTime<Utc>) -> Result<Option<KeyAndPlan>, Error> {
+        let Some(row) = row else { return Ok(None) };
+        let waits = row.waits;
+        let mut found = KeyAndPlan::try_from(row)?;
+        if waits {
+            found.used += self.waiting_units(found.key.tenant_id, found.key.id, month_of(now)).await?;
+        }
+        Ok(Some(found))
     }
 
     /// The same by id.
@@ -103,7 +116,8 @@ impl Repository {
             ", ",
             plan_columns!(),
             ",
-                null as hash, null as secret_expires_at, coalesce(u.allowed, 0) as used
+                null as hash, null as secret_expires_at, coalesce(u.allowed, 0) as used,
+                exists (select 1 from usage_pending) as waits
              from api_keys k
              join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
              left join usage_periods u
@@ -116,7 +130,7 @@ impl Repository {
                     .bind(tenant_id.0).bind(id.0).bind(month_of(now)).fetch_optional(pool).await)
             })
             .await?;
-        row.map(KeyAndPlan::try_from).transpose()
+        self.with_waiting(row, now).await
     }
 
     /// Gives the key a new secret if `check` agrees to the key as it stands. The current secret, and any older one that would

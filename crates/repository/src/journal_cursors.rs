@@ -59,6 +59,6 @@ fn stored_position(position: Option<i64>) -> Result<u64, Error> {
     u64::try_from(position.unwrap_or(0)).map_err(|e| Error::Corrupt(format!("journal_cursors.position: {e}")))
 }
 
-fn bound(position: u64) -> Result<i64, Error> {
+pub(crate) fn bound(position: u64) -> Result<i64, Error> {
     i64::try_from(position).map_err(|e| Error::Corrupt(format!("a journal position: {e}")))
 }

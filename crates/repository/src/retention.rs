@@ -1,18 +1,16 @@
 //! Deletes what is older than its retention, of all tenants, in transactions of bounded size.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use crate::{
     Error, Repository,
     calendar::{day_of, micros},
-    rollups::{DELETE_MINUTES, KeyDay, execute, unmark},
 };
 
 /// Before when each kind of row may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Usage per minute; only whole days that are rolled up. Hours, days and periods stay.
+    /// Usage per minute, by whole days. Hours, days and periods stay.
     pub minutes: DateTime<Utc>,
     /// Violations, by their minute.
     pub violations: DateTime<Utc>,
@@ -28,9 +26,10 @@ pub struct Retention {
 
 /// Rows per transaction: short enough that nobody waits long for their locks, or for SQLite's only writer.
 const ROWS: i64 = 1_000;
-/// Days of keys per transaction, at most 1,440 minutes each.
-const DAYS: i64 = 20;
 
+const MINUTES: &str = "
+    delete from usage_minutes where (minute, tenant_id, api_key_id) in
+        (select minute, tenant_id, api_key_id from usage_minutes where minute < $1 limit $2)";
 const VIOLATIONS: &str = "
     delete from violations where (tenant_id, api_key_id, minute, limit_name, endpoint) in
         (select tenant_id, api_key_id, minute, limit_name, endpoint from violations where minute < $1 limit $2)";
@@ -48,7 +47,7 @@ const ENDPOINTS: &str = "
 impl Repository {
     /// How many rows it deleted. May be stopped and run again at any point.
     pub async fn clean_up(&self, cutoffs: &Retention) -> Result<u64, Error> {
-        let mut deleted = self.clean_up_minutes(day_of(cutoffs.minutes)).await?;
+        let mut deleted = self.delete_before(MINUTES, day_of(cutoffs.minutes)).await?;
         deleted += self.delete_before(VIOLATIONS, cutoffs.violations).await?;
         deleted += self.delete_before(IDEMPOTENCY, cutoffs.idempotency).await?;
         deleted += self.delete_before(SECRETS, cutoffs.secrets).await?;
@@ -74,50 +73,5 @@ impl Repository {
                 return Ok(total);
             }
         }
-    }
-
-    /// Every day with minutes is due or has its sum in `usage_days`, so the latter leads to all that may go.
-    async fn clean_up_minutes(&self, before: DateTime<Utc>) -> Result<u64, Error> {
-        let text = "
-            select d.tenant_id, d.api_key_id, d.day from usage_days d
-            where not d.minutes_dropped and d.day < $1 and not exists (select 1 from rollup_due r
-                where r.tenant_id = d.tenant_id and r.api_key_id = d.api_key_id and r.day = d.day)
-            order by d.day limit $2";
-        let mut total = 0;
-        loop {
-            let days: Vec<(Uuid, Uuid, DateTime<Utc>)> = self
-                .read(|db| async move {
-                    on!(&db, pool => sqlx::query_as(text).bind(before).bind(DAYS).fetch_all(pool).await)
-                })
-                .await?;
-            if days.is_empty() {
-                return Ok(total);
-            }
-            let mut days: Vec<_> = days.into_iter().map(KeyDay::from).collect();
-            days.sort_unstable();
-            total += self.write(|| self.drop_minutes(&days)).await?;
-        }
-    }
-
-    /// Deletes the days' minutes but for days that became due meanwhile; how many rows.
-    async fn drop_minutes(&self, days: &[KeyDay]) -> Result<u64, Error> {
-        let lock = "
-            insert into rollup_due (tenant_id, api_key_id, day) values ($1, $2, $3)
-            on conflict (tenant_id, api_key_id, day) do nothing";
-        let mark = "
-            update usage_days set minutes_dropped = true where tenant_id = $1 and api_key_id = $2 and day = $3";
-        let mut tx = self.begin().await?;
-        let mut deleted = 0;
-        for day in days {
-            // A mark of our own keeps writers out; one that is there says that there are minutes to be summed first.
-            if execute(&mut tx, lock, *day).await? == 0 {
-                continue;
-            }
-            deleted += execute(&mut tx, DELETE_MINUTES, *day).await?;
-            execute(&mut tx, mark, *day).await?;
-            unmark(&mut tx, *day).await?;
-        }
-        tx.commit().await?;
-        Ok(deleted)
     }
 }

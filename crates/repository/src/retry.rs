@@ -7,7 +7,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Error, Repository, database::Database};
+use crate::{
+    Error, Repository,
+    database::{Database, Tx},
+};
 
 /// A read answers a person or fills a cache; whoever asked has given up by then.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
@@ -43,6 +46,22 @@ impl Repository {
             }
             outcome => outcome,
         }
+    }
+
+    /// Several reads of the primary that see the same state. `work` drops the transaction when it has read.
+    pub(crate) async fn snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        self.read(|db| async { work(begin_read_only(db).await?).await }).await
+    }
+
+    /// The same of what may lag behind, as [`Repository::read_lagging`].
+    pub(crate) async fn lagging_snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        self.read_lagging(|db| async { work(begin_read_only(db).await?).await }).await
     }
 
     /// Runs a transaction: `work` begins and commits it, and may run up to four times.
@@ -87,6 +106,16 @@ impl Repository {
             }
         }
     }
+}
+
+/// SQLite's transactions see what there was when they first read; PostgreSQL is asked to do the same.
+async fn begin_read_only(db: Database) -> Result<Tx, sqlx::Error> {
+    Ok(match db {
+        Database::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
+        Database::Postgres(pool) => {
+            Tx::Postgres(pool.begin_with("begin isolation level repeatable read, read only").await?)
+        }
+    })
 }
 
 async fn attempt<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {

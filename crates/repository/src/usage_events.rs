@@ -1,20 +1,26 @@
 //! Usage metered elsewhere. Each event has an id of its sender's, so that one sent twice is counted once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::QueryBuilder;
 use tollgate_domain::{
     ApiKeyId, TenantId,
-    usage::{Counts, EndpointRow, UsageRow},
+    usage::{Counts, EndpointUsage, KeyUsage, MinuteUsage},
 };
 
 use crate::{
     Error, Repository,
     calendar::{day_of, micros, minute_of},
     database::Tx,
-    usage_sums::{CHUNK, Sums},
+    usage_upsert::Additions,
 };
+
+/// Rows per statement: six binds each, far below SQLite's 32,766.
+const CHUNK: usize = 500;
 
 /// Units that a key used somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +39,8 @@ pub struct UsageEvent {
 
 impl Repository {
     /// Counts the events whose ids are new, in one transaction. For each event in order: true, it was counted now; false, its
-    /// id was counted before or stands earlier in the call. [`Error::Conflict`], and nothing is counted, when a key does
-    /// not exist.
+    /// id was counted before or stands earlier in the call. [`Error::Conflict`], and nothing is counted, when a key
+    /// does not exist.
     pub async fn insert_usage_events(&self, tenant_id: TenantId, events: &[UsageEvent]) -> Result<Vec<bool>, Error> {
         // By id, so that two calls with the same ids wait for each other in the same order; of repeats, the first.
         let mut first = BTreeMap::new();
@@ -44,12 +50,15 @@ impl Repository {
         let (first, distinct) = (&first, &first.values().map(|(_, event)| *event).collect::<Vec<_>>());
         self.write(|| async {
             let mut tx = self.begin().await?;
-            let inserted = insert(&mut tx, tenant_id, distinct).await?;
-            let mut sums = Sums::default();
-            for event in distinct.iter().filter(|event| inserted.contains(&event.id)) {
-                add(&mut sums, tenant_id, event);
+            if !all_known(&mut tx, tenant_id, distinct).await? {
+                return Err(Error::Conflict);
             }
-            sums.write(&mut tx).await?;
+            let inserted = insert(&mut tx, tenant_id, distinct).await?;
+            let mut additions = Additions::default();
+            for event in distinct.iter().filter(|event| inserted.contains(&event.id)) {
+                additions.add(&usage_of(tenant_id, event));
+            }
+            additions.write(&mut tx).await?;
             tx.commit().await?;
             let counted = |(index, event): (usize, &UsageEvent)| {
                 inserted.contains(&event.id) && first.get(event.id.as_str()).is_some_and(|(at, _)| *at == index)
@@ -58,6 +67,26 @@ impl Repository {
         })
         .await
     }
+}
+
+/// Whether the tenant has every key that the events name, deleted ones included: their usage is still owed.
+async fn all_known(tx: &mut Tx, tenant_id: TenantId, events: &[&UsageEvent]) -> Result<bool, Error> {
+    let keys: BTreeSet<ApiKeyId> = events.iter().map(|event| event.api_key_id).collect();
+    let keys: Vec<_> = keys.into_iter().collect();
+    let mut known = 0;
+    for chunk in keys.chunks(CHUNK) {
+        known += on!(&mut *tx, t => {
+            let mut query = QueryBuilder::new("select count(*) from api_keys where tenant_id = ");
+            query.push_bind(tenant_id.0).push(" and id in (");
+            let mut ids = query.separated(", ");
+            for id in chunk {
+                ids.push_bind(id.0);
+            }
+            query.push(")");
+            query.build_query_scalar::<i64>().persistent(false).fetch_one(&mut **t).await?
+        });
+    }
+    Ok(usize::try_from(known) == Ok(keys.len()))
 }
 
 /// Returns the ids that were not there.
@@ -79,17 +108,17 @@ async fn insert(tx: &mut Tx, tenant_id: TenantId, events: &[&UsageEvent]) -> Res
     Ok(inserted)
 }
 
-fn add(sums: &mut Sums, tenant_id: TenantId, event: &UsageEvent) {
-    let api_key_id = event.api_key_id;
+fn usage_of(tenant_id: TenantId, event: &UsageEvent) -> KeyUsage {
     let counts = Counts { allowed: event.units, ..Counts::default() };
-    sums.add_usage(&UsageRow { tenant_id, api_key_id, minute: minute_of(event.at), counts, last_at: event.at });
-    if let Some(endpoint) = event.endpoint.clone() {
-        sums.add_endpoint(&EndpointRow {
-            tenant_id,
-            api_key_id,
-            day: day_of(event.at),
-            endpoint,
-            allowed: event.units,
-        });
+    let endpoint = |endpoint: &String| EndpointUsage {
+        day: day_of(event.at),
+        endpoint: Arc::from(endpoint.as_str()),
+        allowed: event.units,
+    };
+    KeyUsage {
+        tenant_id,
+        api_key_id: event.api_key_id,
+        minutes: vec![MinuteUsage { minute: minute_of(event.at), counts, last_at: event.at }],
+        endpoints: event.endpoint.iter().map(endpoint).collect(),
     }
 }

@@ -1,6 +1,4 @@
-//! Refusals per key, limit, endpoint and minute.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Refusals per key, limit, endpoint and minute: recorded, and read newest first.
 
 use chrono::{DateTime, Utc};
 use sqlx::QueryBuilder;
@@ -12,11 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Applied, Error, Repository, ViolationCursor,
-    calendar::{micros, minute_of},
-    database::Tx,
-    journal_cursors,
-    text::storable,
-    usage_sums::{CHUNK, Key, known_keys},
+    calendar::micros, journal_cursors, violation_upsert,
 };
 
 #[derive(sqlx::FromRow)]
@@ -55,10 +49,7 @@ impl Repository {
             let mut tx = self.begin().await?;
             let applied = journal_cursors::advance(&mut tx, &batch.span, JournalStream::Violations).await?;
             if applied == Applied::Moved {
-                let keys: BTreeSet<Key> = batch.rows.iter().map(|row| (row.tenant_id, row.api_key_id)).collect();
-                let known = known_keys(&mut tx, &keys).await?;
-                let rows = batch.rows.iter().filter(|row| known.contains(&(row.tenant_id, row.api_key_id)));
-                add(&mut tx, &sum(rows)).await?;
+                violation_upsert::add(&mut tx, &batch.rows).await?;
                 tx.commit().await?;
             }
             Ok(applied)
@@ -109,61 +100,4 @@ impl Repository {
         })
         .await
     }
-}
-
-/// Each row once, in the order of the table's key, with times and texts as they are stored.
-fn sum<'a>(rows: impl Iterator<Item = &'a ViolationRow>) -> Vec<ViolationRow> {
-    let mut sums: BTreeMap<_, ViolationRow> = BTreeMap::new();
-    for row in rows {
-        let row = ViolationRow {
-            minute: minute_of(row.minute),
-            limit_name: storable(&row.limit_name),
-            endpoint: storable(&row.endpoint),
-            ip_address: storable(&row.ip_address),
-            first_at: micros(row.first_at),
-            last_at: micros(row.last_at),
-            ..row.clone()
-        };
-        let identity = (row.tenant_id, row.api_key_id, row.minute, row.limit_name.clone(), row.endpoint.clone());
-        sums.entry(identity)
-            .and_modify(|sum| {
-                sum.count = sum.count.saturating_add(row.count);
-                sum.first_at = sum.first_at.min(row.first_at);
-                if row.last_at >= sum.last_at {
-                    sum.last_at = row.last_at;
-                    sum.ip_address.clone_from(&row.ip_address);
-                }
-            })
-            .or_insert(row);
-    }
-    sums.into_values().collect()
-}
-
-async fn add(tx: &mut Tx, rows: &[ViolationRow]) -> Result<(), Error> {
-    for chunk in rows.chunks(CHUNK) {
-        on!(&mut *tx, t => {
-            let mut query = QueryBuilder::new(
-                "insert into violations
-                    (tenant_id, api_key_id, minute, limit_name, endpoint, ip_address, count, first_at, last_at) ",
-            );
-            query.push_values(chunk, |mut values, row| {
-                values.push_bind(row.tenant_id.0).push_bind(row.api_key_id.0).push_bind(row.minute);
-                values.push_bind(row.limit_name.clone()).push_bind(row.endpoint.clone());
-                values.push_bind(row.ip_address.clone()).push_bind(row.count);
-                values.push_bind(row.first_at).push_bind(row.last_at);
-            });
-            query.push(
-                " on conflict (tenant_id, api_key_id, minute, limit_name, endpoint) do update set
-                    count = violations.count + excluded.count,
-                    first_at = case when excluded.first_at < violations.first_at
-                        then excluded.first_at else violations.first_at end,
-                    ip_address = case when excluded.last_at >= violations.last_at
-                        then excluded.ip_address else violations.ip_address end,
-                    last_at = case when excluded.last_at > violations.last_at
-                        then excluded.last_at else violations.last_at end",
-            );
-            query.build().persistent(false).execute(&mut **t).await?;
-        });
-    }
-    Ok(())
 }

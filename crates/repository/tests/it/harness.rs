@@ -17,9 +17,9 @@ use tempfile::TempDir;
 use tollgate_domain::{
     AdminToken, ApiKey, ApiKeyId, BootId, Clock, Currency, Environment, KeySecret, KeyStatus, LimitSpec, Money,
     Overage, Plan, PlanId, Prices, QuotaSpec, ScopeSet, SecretHash, TenantId, TokenId, TokenSecret,
-    usage::{Counts, EndpointRow, JournalSpan, UsageBatch, UsageRow},
+    usage::{Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
-use tollgate_repository::{Error, NewSecret, Options, Repository};
+use tollgate_repository::{Error, FoldPart, NewSecret, Options, PeriodTotal, Repository};
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -257,23 +257,28 @@ pub(crate) fn allowed(units: i64) -> Counts {
     Counts { allowed: units, ..Counts::default() }
 }
 
-pub(crate) fn usage(key: &ApiKey, minute: &str, counts: Counts) -> UsageRow {
+pub(crate) fn usage(key: &ApiKey, minute: &str, counts: Counts) -> KeyUsage {
     let minute = at(minute);
-    UsageRow {
-        tenant_id: key.tenant_id,
-        api_key_id: key.id,
-        minute,
-        counts,
-        last_at: minute + chrono::TimeDelta::seconds(30),
+    let row = MinuteUsage { minute, counts, last_at: minute + chrono::TimeDelta::seconds(30) };
+    KeyUsage { tenant_id: key.tenant_id, api_key_id: key.id, minutes: vec![row], endpoints: vec![] }
+}
+
+pub(crate) fn endpoint(key: &ApiKey, day: &str, endpoint: &str, allowed: i64) -> KeyUsage {
+    let row = EndpointUsage { day: at(day), endpoint: Arc::from(endpoint), allowed };
+    KeyUsage { tenant_id: key.tenant_id, api_key_id: key.id, minutes: vec![], endpoints: vec![row] }
+}
+
+pub(crate) fn batch(boot: BootId, from: u64, to: u64, usage: Vec<KeyUsage>, endpoints: Vec<KeyUsage>) -> UsageBatch {
+    UsageBatch { span: JournalSpan { boot, from, to }, chunks: pack(&[usage, endpoints].concat()) }
+}
+
+/// Adds all that waits to the tables.
+pub(crate) async fn fold(repository: &Repository) -> Vec<PeriodTotal> {
+    let mut totals = Vec::new();
+    for part in FoldPart::all() {
+        totals.extend(repository.fold_usage(part).await.unwrap());
     }
-}
-
-pub(crate) fn endpoint(key: &ApiKey, day: &str, endpoint: &str, allowed: i64) -> EndpointRow {
-    EndpointRow { tenant_id: key.tenant_id, api_key_id: key.id, day: at(day), endpoint: endpoint.to_owned(), allowed }
-}
-
-pub(crate) fn batch(boot: BootId, from: u64, to: u64, usage: Vec<UsageRow>, endpoints: Vec<EndpointRow>) -> UsageBatch {
-    UsageBatch { span: JournalSpan { boot, from, to }, usage, endpoints }
+    totals
 }
 
 /// A PostgreSQL in a temporary folder, reached through a socket there; ended when the last test lets go of it, or with

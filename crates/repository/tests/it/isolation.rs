@@ -4,7 +4,7 @@ use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeySecret, Plan, usage::Cou
 use tollgate_repository::{Error, Granularity, Idempotency, KeyFilter, Page, StoredResponse, UsageEvent, UsageStats};
 
 use crate::{
-    harness::{FromVersion, Stack, TENANT, agreed, allowed, at, batch, endpoint, usage},
+    harness::{FromVersion, Stack, TENANT, agreed, allowed, at, batch, endpoint, fold, usage},
     violations,
 };
 
@@ -68,20 +68,20 @@ async fn another_tenants_usage_and_violations_are_not_seen() {
         repository.apply_usage(&batch(stack.boot(), 0, 1, rows, ends)).await.unwrap();
         let refusals = vec![violations::row(&key, at("2026-05-15T10:00:00Z"), "per-hour", "/a", 1)];
         repository.record_violations(&violations::batch(stack.boot(), 0, 1, refusals)).await.unwrap();
-        for rolled_up in [false, true] {
-            if rolled_up {
-                repository.rollup(to, 10).await.unwrap();
+        for folded in [false, true] {
+            if folded {
+                fold(repository).await;
             }
             for granularity in [Granularity::Hourly, Granularity::Daily, Granularity::Monthly] {
                 let of = async |tenant| repository.usage_series(tenant, key.id, granularity, from, to).await.unwrap();
                 assert_eq!(of(stranger).await, []);
                 assert_eq!(of(TENANT).await.len(), 1);
             }
+            assert_eq!(repository.period_usage(stranger, key.id, from).await.unwrap(), Counts::default());
+            let stats = repository.usage_stats(stranger, key.id, stack.clock.now()).await.unwrap();
+            assert_eq!(stats, UsageStats::default());
+            assert_eq!(repository.top_endpoints(stranger, key.id, from, 10).await.unwrap(), []);
         }
-        assert_eq!(repository.period_usage(stranger, key.id, from).await.unwrap(), Counts::default());
-        let stats = repository.usage_stats(stranger, key.id, stack.clock.now()).await.unwrap();
-        assert_eq!(stats, UsageStats::default());
-        assert_eq!(repository.top_endpoints(stranger, key.id, from, 10).await.unwrap(), []);
         assert_eq!(repository.violations(stranger, key.id, from, None, 10).await.unwrap(), []);
         assert_eq!(repository.violation_count(stranger, key.id, from).await.unwrap(), 0);
         assert_eq!(repository.violations(TENANT, key.id, from, None, 10).await.unwrap().len(), 1);

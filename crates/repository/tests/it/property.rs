@@ -1,4 +1,4 @@
-//! Random deliveries: doubled, reordered, lost and resent, with roll-ups and clean-ups in between, end with exact sums.
+//! Random deliveries: doubled, reordered, lost and resent, with folds and clean-ups in between, end with exact sums.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use tollgate_domain::{
     ApiKey, BillingPeriod, JournalStream,
-    usage::{Counts, UsageBatch, UsageRow},
+    usage::{Counts, KeyUsage, MinuteUsage, UsageBatch},
 };
-use tollgate_repository::{Granularity, Retention};
+use tollgate_repository::{FoldPart, Granularity, Retention};
 
-use crate::harness::{Stack, TENANT, at, batch};
+use crate::harness::{Stack, TENANT, at, batch, fold};
 
 const KEYS: usize = 2;
 /// Four days around the end of a month.
@@ -24,8 +24,8 @@ type Record = (usize, i64, [i64; 4]);
 enum Step {
     /// Deliver the n-th batch, be it its turn or not.
     Deliver(prop::sample::Index),
-    /// Roll up what starts before this minute, at most so many days.
-    Rollup(i64, i64),
+    /// Fold the n-th part of the keys.
+    Fold(prop::sample::Index),
     /// Drop minutes of days before this minute's.
     CleanUp(i64),
 }
@@ -37,7 +37,7 @@ fn record() -> impl Strategy<Value = Record> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => any::<prop::sample::Index>().prop_map(Step::Deliver),
-        2 => (0..MINUTES + 1_440, 1..5_i64).prop_map(|(before, limit)| Step::Rollup(before, limit)),
+        2 => any::<prop::sample::Index>().prop_map(Step::Fold),
         1 => (0..MINUTES + 1_440).prop_map(Step::CleanUp),
     ]
 }
@@ -56,12 +56,9 @@ fn batches(stack: &Stack, keys: &[ApiKey], journal: &[Vec<Record>]) -> Vec<Usage
     journal
         .iter()
         .map(|records| {
-            let rows = records.iter().map(|(key, offset, c)| UsageRow {
-                tenant_id: TENANT,
-                api_key_id: keys[*key].id,
-                minute: minute(*offset),
-                counts: counts(*c),
-                last_at: minute(*offset),
+            let rows = records.iter().map(|(key, offset, c)| {
+                let row = MinuteUsage { minute: minute(*offset), counts: counts(*c), last_at: minute(*offset) };
+                KeyUsage { tenant_id: TENANT, api_key_id: keys[*key].id, minutes: vec![row], endpoints: vec![] }
             });
             let to = from + 1 + u64::try_from(records.len()).unwrap();
             let batch = batch(boot, from, to, rows.collect(), vec![]);
@@ -98,7 +95,11 @@ async fn tell(stack: &Stack, journal: &[Vec<Record>], steps: &[Step]) {
         match step {
             Step::Deliver(_) if batches.is_empty() => (),
             Step::Deliver(n) => drop(repository.apply_usage(n.get(&batches)).await.unwrap()),
-            Step::Rollup(before, limit) => drop(repository.rollup(minute(*before), *limit).await.unwrap()),
+            Step::Fold(n) => {
+                // The first holds batches of few keys, as these are.
+                let parts: Vec<_> = FoldPart::all().take(2).collect();
+                repository.fold_usage(*n.get(&parts)).await.unwrap();
+            }
             Step::CleanUp(before) => {
                 let never = at("2000-01-01T00:00:00Z");
                 let cutoffs = Retention {
@@ -121,7 +122,8 @@ async fn tell(stack: &Stack, journal: &[Vec<Record>], steps: &[Step]) {
         }
     }
     check(stack, &keys, journal).await;
-    repository.rollup(minute(MINUTES + 1_440), 1_000).await.unwrap();
+    fold(repository).await;
+    assert!(!repository.usage_waits().await.unwrap());
     check(stack, &keys, journal).await;
 }
 

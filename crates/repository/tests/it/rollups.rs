@@ -1,10 +1,10 @@
-//! Roll-ups say what the minutes said, before and after the minutes are gone, and however often they run.
+//! Series and retention: what is shown is the same before and after the minutes are gone.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, Environment, KeySecret, usage::Counts};
 use tollgate_repository::{Granularity, Idempotency, Retention, UsageEvent};
 
-use crate::harness::{FromVersion, Stack, TENANT, allowed, at, batch, endpoint, usage};
+use crate::harness::{FromVersion, Stack, TENANT, allowed, at, batch, endpoint, fold, usage};
 
 const FROM: &str = "2026-05-01T00:00:00Z";
 const TO: &str = "2026-06-01T00:00:00Z";
@@ -18,12 +18,12 @@ fn cutoffs(all: &str) -> Retention {
     Retention { minutes: at, violations: at, idempotency: at, secrets: at, events: at, endpoints: at }
 }
 
-async fn apply(stack: &Stack, rows: Vec<tollgate_domain::usage::UsageRow>) {
+async fn apply(stack: &Stack, rows: Vec<tollgate_domain::usage::KeyUsage>) {
     stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
 }
 
 #[tokio::test]
-async fn series_are_the_same_before_and_after_the_roll_up_and_without_the_minutes() {
+async fn series_are_the_same_before_and_after_the_fold_and_without_the_minutes() {
     for stack in Stack::every().await {
         let (key, _) = stack.key(TENANT, "series").await;
         let mixed = Counts { allowed: 1, rate_limited: 2, quota_exceeded: 3, rejected: 4 };
@@ -52,9 +52,9 @@ async fn series_are_the_same_before_and_after_the_roll_up_and_without_the_minute
         ];
         let mut month = mixed;
         month.add(&allowed(26));
-        for stage in ["due", "rolled up", "without minutes"] {
+        for stage in ["waits", "folded", "without minutes"] {
             match stage {
-                "rolled up" => assert_eq!(stack.repository.rollup(at("2026-05-15T00:00:00Z"), 100).await.unwrap(), 2),
+                "folded" => assert_eq!(fold(&stack.repository).await.len(), 2, "two periods"),
                 "without minutes" => {
                     assert_eq!(stack.repository.clean_up(&cutoffs("2026-05-15T07:00:00Z")).await.unwrap(), 4)
                 }
@@ -64,7 +64,6 @@ async fn series_are_the_same_before_and_after_the_roll_up_and_without_the_minute
             assert_eq!(series(&stack, &key, Granularity::Daily).await, days, "{stage}");
             assert_eq!(series(&stack, &key, Granularity::Monthly).await, [(at(FROM), month)], "{stage}");
         }
-        assert_eq!(stack.repository.rollup(at("2026-05-15T00:00:00Z"), 100).await.unwrap(), 0);
         assert_eq!(stack.number("select count(*) from usage_minutes").await, 2);
     }
 }
@@ -82,9 +81,9 @@ async fn a_series_holds_the_buckets_that_start_within_it() {
             ],
         )
         .await;
-        for rolled_up in [false, true] {
-            if rolled_up {
-                stack.repository.rollup(at(TO), 10).await.unwrap();
+        for folded in [false, true] {
+            if folded {
+                fold(&stack.repository).await;
             }
             let (from, to) = (at("2026-05-14T10:30:00Z"), at("2026-05-14T12:00:00Z"));
             let hours = stack.repository.usage_series(TENANT, key.id, Granularity::Hourly, from, to).await.unwrap();
@@ -104,52 +103,20 @@ async fn late_rows_are_added_to_a_day_whose_minutes_are_there_or_gone() {
             apply(&stack, vec![usage(&key, "2026-05-14T00:00:00Z", allowed(units))]).await;
             expected += units;
             let day = [(at("2026-05-14T00:00:00Z"), allowed(expected))];
-            assert_eq!(series(&stack, &key, Granularity::Daily).await, day, "seen before it is rolled up");
-            assert_eq!(series(&stack, &key, Granularity::Hourly).await, day);
-            // Dropping comes between: it must not take what is not summed yet.
-            stack.repository.clean_up(&cutoffs("2026-05-20T00:00:00Z")).await.unwrap();
-            assert_eq!(stack.repository.rollup(at("2026-05-15T00:00:00Z"), 10).await.unwrap(), 1);
-            assert_eq!(series(&stack, &key, Granularity::Daily).await, day);
-            assert_eq!(series(&stack, &key, Granularity::Hourly).await, day);
-            if units != 1 {
-                stack.repository.clean_up(&cutoffs("2026-05-20T00:00:00Z")).await.unwrap();
-                assert_eq!(stack.number("select count(*) from usage_minutes").await, 0);
+            for stage in ["waits", "folded", "without minutes"] {
+                match stage {
+                    "folded" => drop(fold(&stack.repository).await),
+                    "without minutes" => {
+                        assert_eq!(stack.repository.clean_up(&cutoffs("2026-05-20T00:00:00Z")).await.unwrap(), 1);
+                    }
+                    _ => {}
+                }
+                assert_eq!(series(&stack, &key, Granularity::Daily).await, day, "{stage}");
+                assert_eq!(series(&stack, &key, Granularity::Hourly).await, day, "{stage}");
             }
         }
+        assert_eq!(stack.number("select count(*) from usage_minutes").await, 0);
         assert_eq!(stack.repository.period_usage(TENANT, key.id, at(FROM)).await.unwrap(), allowed(1_111));
-    }
-}
-
-#[tokio::test]
-async fn clean_up_never_drops_what_is_due() {
-    for stack in Stack::every().await {
-        let (key, _) = stack.key(TENANT, "due").await;
-        apply(&stack, vec![usage(&key, "2026-05-01T00:00:00Z", allowed(1))]).await;
-        assert_eq!(stack.repository.clean_up(&cutoffs("2026-05-20T00:00:00Z")).await.unwrap(), 0);
-        stack.repository.rollup(at("2026-05-20T00:00:00Z"), 10).await.unwrap();
-        apply(&stack, vec![usage(&key, "2026-05-01T00:05:00Z", allowed(2))]).await;
-        assert_eq!(stack.repository.clean_up(&cutoffs("2026-05-20T00:00:00Z")).await.unwrap(), 0);
-        assert_eq!(stack.number("select count(*) from usage_minutes").await, 2);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_due_day_is_rolled_up_by_one_of_two_workers_the_oldest_first() {
-    for stack in Stack::every().await {
-        let (key, _) = stack.key(TENANT, "days").await;
-        let minutes: Vec<_> = (1..=20).map(|day| format!("2026-05-{day:02}T12:00:00Z")).collect();
-        apply(&stack, minutes.iter().map(|minute| usage(&key, minute, allowed(1))).collect()).await;
-        assert_eq!(stack.repository.rollup(at(TO), 3).await.unwrap(), 3);
-        assert_eq!(stack.number("select count(*) from usage_days where day < '2026-05-04T00:00:00+00:00'").await, 3);
-        let workers = [stack.repository.clone(), stack.another().await]
-            .map(|worker| tokio::spawn(async move { worker.rollup(at(TO), 100).await.unwrap() }));
-        let mut done = 0;
-        for worker in workers {
-            done += worker.await.unwrap();
-        }
-        assert_eq!(done, 17);
-        assert_eq!(series(&stack, &key, Granularity::Daily).await.len(), 20);
-        assert_eq!(stack.number("select count(*) from rollup_due").await, 0);
     }
 }
 
@@ -162,6 +129,7 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
         let ends =
             vec![endpoint(&key, "2026-05-10T00:00:00Z", "/a", 1), endpoint(&key, "2026-05-12T00:00:00Z", "/a", 1)];
         repository.apply_usage(&batch(stack.boot(), 0, 1, vec![], ends)).await.unwrap();
+        fold(repository).await;
         for (name, began) in [("old", old), ("new", new)] {
             let begun = repository.begin_idempotent(TENANT, "a", name, &[0; 32], began, old, old).await.unwrap();
             assert_eq!(begun, Idempotency::Started);
@@ -175,7 +143,7 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
         }
         stack.rows_of_violations(&rotated, [old, new]).await;
         let count = async |text| stack.number(text).await;
-        assert_eq!(repository.clean_up(&cutoffs("2026-05-11T00:00:00Z")).await.unwrap(), 5);
+        assert_eq!(repository.clean_up(&cutoffs("2026-05-11T00:00:00Z")).await.unwrap(), 6, "one of each");
         assert_eq!(count("select count(*) from usage_endpoints").await, 1);
         assert_eq!(count("select count(*) from idempotency_keys").await, 1);
         assert_eq!(count("select count(*) from usage_events").await, 1);

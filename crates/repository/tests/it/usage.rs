@@ -1,9 +1,14 @@
 //! Usage: a batch counts once however often it comes, and everything it adds is there at once.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use tollgate_domain::{ApiKey, ApiKeyId, JournalStream, TenantId, usage::Counts};
 use tollgate_repository::{Applied, Granularity, UsageStats};
 
-use crate::harness::{Stack, TENANT, allowed, at, batch, endpoint, usage};
+use crate::harness::{Stack, TENANT, allowed, at, batch, endpoint, fold, usage};
 
 const MAY: &str = "2026-05-01T00:00:00Z";
 
@@ -80,7 +85,9 @@ async fn eight_writers_on_the_same_keys_lose_nothing_whatever_order_their_rows_h
                         let ends = keys.iter().map(|key| endpoint(key, "2026-05-15T00:00:00Z", "/a", 1)).collect();
                         let batch = batch(boot, step, step + 1, rows, ends);
                         assert_eq!(node.apply_usage(&batch).await.unwrap(), Applied::Moved);
-                        node.rollup(at("2026-05-16T00:00:00Z"), 2).await.unwrap();
+                        if step % 4 == 0 {
+                            fold(&node).await;
+                        }
                     }
                 })
             })
@@ -103,7 +110,7 @@ async fn eight_writers_on_the_same_keys_lose_nothing_whatever_order_their_rows_h
 }
 
 #[tokio::test]
-async fn rows_of_keys_that_do_not_exist_are_left_out_and_the_rest_counts() {
+async fn what_was_counted_is_kept_whatever_became_of_the_key() {
     for stack in Stack::every().await {
         let (key, _) = stack.key(TENANT, "known").await;
         let unknown = ApiKey { id: ApiKeyId(stack.clock.new_id()), ..key.clone() };
@@ -113,10 +120,75 @@ async fn rows_of_keys_that_do_not_exist_are_left_out_and_the_rest_counts() {
         let ends = all.iter().map(|key| endpoint(key, "2026-05-15T00:00:00Z", "/a", 1)).collect();
         let applied = stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, ends)).await.unwrap();
         assert_eq!(applied, Applied::Moved);
-        let totals = stack.repository.period_totals(at(MAY), at(MAY)).await.unwrap();
-        assert_eq!(totals, [(TENANT, key.id, 1)]);
-        assert_eq!(stack.number("select count(*) from usage_minutes").await, 1);
-        assert_eq!(stack.number("select count(*) from usage_endpoints").await, 1);
+        assert_eq!(fold(&stack.repository).await.len(), 3);
+        for key in all {
+            let counts = stack.repository.period_usage(key.tenant_id, key.id, at(MAY)).await.unwrap();
+            assert_eq!(counts, allowed(1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn batches_of_many_keys_are_seen_at_once_and_written_once_per_key() {
+    for stack in Stack::every().await {
+        let (first, _) = stack.key(TENANT, "first").await;
+        let keys: Vec<_> = std::iter::once(first.clone())
+            .chain((0..999).map(|_| ApiKey { id: ApiKeyId(stack.clock.new_id()), ..first.clone() }))
+            .collect();
+        let boot = stack.boot();
+        for step in 0..3 {
+            let rows = keys.iter().map(|key| usage(key, "2026-05-15T10:00:00Z", allowed(2))).collect();
+            let ends = vec![endpoint(&first, "2026-05-15T00:00:00Z", "/a", 2)];
+            let batch = batch(boot, step, step + 1, rows, ends);
+            assert!(batch.chunks.len() > 100, "spread over buckets");
+            assert_eq!(stack.repository.apply_usage(&batch).await.unwrap(), Applied::Moved);
+        }
+        let figures = async || {
+            let counts = stack.repository.period_usage(TENANT, first.id, at(MAY)).await.unwrap();
+            let stats = stack.repository.usage_stats(TENANT, first.id, stack.clock.now()).await.unwrap();
+            let series = stack.repository.usage_series(TENANT, first.id, Granularity::Hourly, at(MAY), at("2026-06-01T00:00:00Z"));
+            let top = stack.repository.top_endpoints(TENANT, first.id, at(MAY), 10).await.unwrap();
+            (counts, stats, series.await.unwrap(), top)
+        };
+        let before = figures().await;
+        assert_eq!(before.0, allowed(6));
+        assert_eq!(stack.number("select count(*) from usage_minutes").await, 0);
+        let totals = fold(&stack.repository).await;
+        assert_eq!(totals.len(), 1_000);
+        assert!(totals.iter().all(|total| (total.allowed, total.period_start) == (6, at(MAY))));
+        assert_eq!(figures().await, before);
+        assert_eq!(stack.number("select count(*) from usage_minutes").await, 1_000);
+        assert!(!stack.repository.usage_waits().await.unwrap());
+        assert_eq!(fold(&stack.repository).await, [], "nothing is added twice");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_while_others_fold_sees_each_unit_once() {
+    for stack in Stack::every().await {
+        let (key, _) = stack.key(TENANT, "moving").await;
+        let (folder, writer) = (stack.another().await, stack.another().await);
+        let boot = stack.boot();
+        let done = Arc::new(AtomicBool::new(false));
+        let folding = tokio::spawn({
+            let done = done.clone();
+            async move {
+                while !done.load(Ordering::Acquire) {
+                    fold(&folder).await;
+                }
+            }
+        });
+        for step in 0..30 {
+            let rows = vec![usage(&key, "2026-05-15T10:00:00Z", allowed(1))];
+            writer.apply_usage(&batch(boot, step, step + 1, rows, vec![])).await.unwrap();
+            let units = i64::try_from(step).unwrap() + 1;
+            for _ in 0..5 {
+                let counts = stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap();
+                assert_eq!(counts, allowed(units));
+            }
+        }
+        done.store(true, Ordering::Release);
+        folding.await.unwrap();
     }
 }
 
@@ -129,6 +201,7 @@ async fn a_batch_of_thousands_of_rows_is_one_transaction() {
         let rows: Vec<_> = (0..1_700).map(|n| usage(&key, &minute(n), allowed(1))).collect();
         stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
         assert_eq!(stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(1_700));
+        fold(&stack.repository).await;
         assert_eq!(stack.number("select count(*) from usage_minutes").await, 1_700);
     }
 }
@@ -146,10 +219,13 @@ async fn hostile_endpoint_names_neither_stop_the_batch_nor_grow_the_table() {
         let top = stack.repository.top_endpoints(TENANT, key.id, at(day), 10).await.unwrap();
         assert_eq!(top.len(), 6, "the two long names are one after the cut");
         assert_eq!(top[0], ("x".repeat(512), 2));
+        fold(&stack.repository).await;
+        assert_eq!(stack.repository.top_endpoints(TENANT, key.id, at(day), 10).await.unwrap(), top);
         // 80 names now and 80 later: 5 and 95 of them fit beside the 5 that are there, the rest is gathered.
         for (step, range) in [(1, 0..80), (2, 80..160)] {
             let ends = range.map(|n| endpoint(&key, day, &format!("/{n}"), 1)).collect();
             stack.repository.apply_usage(&batch(boot, step, step + 1, vec![], ends)).await.unwrap();
+            fold(&stack.repository).await;
         }
         let top = stack.repository.top_endpoints(TENANT, key.id, at(day), 1_000).await.unwrap();
         assert_eq!(top.len(), 101);
@@ -186,7 +262,7 @@ async fn stats_count_admitted_and_refused_and_keep_the_last_moment() {
 }
 
 #[tokio::test]
-async fn totals_are_told_of_keys_used_since_the_last_used_first() {
+async fn totals_are_told_of_keys_used_since() {
     for stack in Stack::every().await {
         let (idle, _) = stack.key(TENANT, "idle").await;
         let (busy, _) = stack.key(TENANT, "busy").await;
@@ -198,7 +274,15 @@ async fn totals_are_told_of_keys_used_since_the_last_used_first() {
             usage(&busiest, "2026-05-15T10:01:00Z", allowed(3)),
         ];
         stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
-        let totals = stack.repository.period_totals(at("2026-05-15T10:00:30Z"), at(MAY)).await.unwrap();
-        assert_eq!(totals, [(busiest.tenant_id, busiest.id, 3), (TENANT, busy.id, 2)]);
+        fold(&stack.repository).await;
+        let totals = async |limit| {
+            let mut totals = stack.repository.period_totals(at("2026-05-15T10:00:00Z"), at(MAY), limit).await.unwrap();
+            totals.sort_unstable();
+            totals
+        };
+        let mut expected = [(busiest.tenant_id, busiest.id, 3), (TENANT, busy.id, 2)];
+        expected.sort_unstable();
+        assert_eq!(totals(10).await, expected);
+        assert_eq!(totals(1).await, [(busiest.tenant_id, busiest.id, 3)], "the last used first");
     }
 }

@@ -106,13 +106,32 @@ async fn pages_by_cursor_have_no_gaps_and_no_repeats() {
 }
 
 #[tokio::test]
-async fn violations_of_keys_that_do_not_exist_are_left_out() {
+async fn a_flood_of_endpoints_fills_a_days_rows_and_then_one_row_per_hour() {
     for stack in Stack::every().await {
-        let (key, _) = stack.key(TENANT, "known").await;
-        let unknown = ApiKey { id: tollgate_domain::ApiKeyId(stack.clock.new_id()), ..key.clone() };
-        let minute = at("2026-05-15T10:00:00Z");
-        let rows = [&unknown, &key].map(|key| row(key, minute, "per-hour", "/a", 1)).to_vec();
-        assert_eq!(stack.repository.record_violations(&batch(stack.boot(), 0, 1, rows)).await.unwrap(), Applied::Moved);
-        assert_eq!(stack.number("select count(*) from violations").await, 1);
+        let (flooded, _) = stack.key(TENANT, "flooded").await;
+        let (calm, _) = stack.key(TENANT, "calm").await;
+        let boot = stack.boot();
+        let start = at("2026-05-15T10:00:00Z");
+        for minute in 0..30_i64 {
+            let now = start + TimeDelta::minutes(minute * 5);
+            let mut rows: Vec<_> =
+                (0..100).map(|n| row(&flooded, now, "per-hour", &format!("/{minute}/{n}"), 2)).collect();
+            rows.push(row(&flooded, now, "quota", "/quiet", 1));
+            rows.push(row(&calm, now, "per-hour", "/a", 1));
+            let at = u64::try_from(minute).unwrap();
+            stack.repository.record_violations(&batch(boot, at, at + 1, rows)).await.unwrap();
+        }
+        let count = async |key: &ApiKey| stack.repository.violation_count(TENANT, key.id, start).await.unwrap();
+        assert_eq!(count(&flooded).await, 30 * 201, "every refusal is counted");
+        assert_eq!(count(&calm).await, 30);
+        let read = stack.repository.violations(TENANT, flooded.id, start, None, 10_000).await.unwrap();
+        let of = |limit: &str, endpoint: &str| {
+            read.iter().filter(|row| row.limit_name == limit && row.endpoint.starts_with(endpoint)).count()
+        };
+        assert_eq!(of("per-hour", "/"), 1_000);
+        assert_eq!(of("per-hour", "(other)"), 3, "10:50 to 12:25");
+        assert_eq!(of("quota", "/quiet"), 30, "another limit has room of its own");
+        let calm = stack.repository.violations(TENANT, calm.id, start, None, 100).await.unwrap();
+        assert!(calm.len() == 30 && calm.iter().all(|row| row.endpoint == "/a"));
     }
 }

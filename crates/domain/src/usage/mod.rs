@@ -3,25 +3,41 @@
 //! A batch covers the journal of one boot from one position to another and moves that journal's cursor; applied twice
 //! it changes nothing the second time.
 
+mod packed;
+
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{ApiKeyId, BootId, TenantId};
 
-/// Sums of one key in one minute.
+pub use packed::{ALL_BUCKETS, BUCKETS, PackedUsage, Unreadable, UsageChunk, bucket_of, pack};
+
+/// Units by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Units admitted: what a period's quota and bill count.
+    /// Admitted: what a period's quota and bill count.
     pub allowed: i64,
-    /// Requests refused by a limit.
+    /// Refused by a limit.
     pub rate_limited: i64,
-    /// Requests refused because the period's quota was used up.
+    /// Refused because the period's quota was used up.
     pub quota_exceeded: i64,
-    /// Requests refused for the key's state or the caller's address.
+    /// Refused for the key's state or the caller's address.
     pub rejected: i64,
 }
 
 impl Counts {
+    /// All units that were asked for, whatever became of them.
+    pub fn requests(&self) -> i64 {
+        self.allowed.saturating_add(self.refused()).saturating_add(self.rejected)
+    }
+
+    /// Units refused by a limit or the quota.
+    pub fn refused(&self) -> i64 {
+        self.rate_limited.saturating_add(self.quota_exceeded)
+    }
+
     /// Adds `other`, saturating.
     pub fn add(&mut self, other: &Self) {
         self.allowed = self.allowed.saturating_add(other.allowed);
@@ -62,14 +78,23 @@ pub struct JournalSpan {
     pub to: u64,
 }
 
-/// One key and minute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageRow {
+/// What one key did in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUsage {
     /// Whose key.
     pub tenant_id: TenantId,
     /// Which key.
     pub api_key_id: ApiKeyId,
-    /// Start of the minute, UTC.
+    /// Each minute once.
+    pub minutes: Vec<MinuteUsage>,
+    /// Each day and endpoint once.
+    pub endpoints: Vec<EndpointUsage>,
+}
+
+/// A key's minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinuteUsage {
+    /// Its start, UTC.
     pub minute: DateTime<Utc>,
     /// What was counted.
     pub counts: Counts,
@@ -77,30 +102,24 @@ pub struct UsageRow {
     pub last_at: DateTime<Utc>,
 }
 
-/// One key, UTC day and endpoint: for "top endpoints".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointRow {
-    /// Whose key.
-    pub tenant_id: TenantId,
-    /// Which key.
-    pub api_key_id: ApiKeyId,
+/// A key's day at one endpoint: for "top endpoints".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointUsage {
     /// Start of the day, UTC.
     pub day: DateTime<Utc>,
     /// As the client named it.
-    pub endpoint: String,
+    pub endpoint: Arc<str>,
     /// Units admitted.
     pub allowed: i64,
 }
 
-/// Sums of a span of a journal, for the job that adds them to the database.
+/// Sums of a span of a journal, for the job that brings them to the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageBatch {
     /// Which part of which journal.
     pub span: JournalSpan,
-    /// Sorted by key and minute, each once.
-    pub usage: Vec<UsageRow>,
-    /// Sorted, each once.
-    pub endpoints: Vec<EndpointRow>,
+    /// What keys did there.
+    pub chunks: Vec<UsageChunk>,
 }
 
 /// Refusals of one key by one limit at one endpoint from one address in one minute.
