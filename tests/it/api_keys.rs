@@ -348,10 +348,10 @@ async fn the_record_and_its_statistics_tell_what_the_key_did() {
             app.validate_with(&key, json!({"endpoint": endpoint})).await.expect(200);
         }
         app.validate_with(&key, json!({"requests": 2})).await.expect(429);
-        app.usage_becomes(&key, 4, 1).await;
+        app.usage_becomes(&key, 4, 2).await;
         let stats = record(app, &key.id).await["usage_stats"].clone();
-        // The refused request was made, too.
-        assert_eq!((&stats["requests_this_month"], &stats["requests_today"]), (&json!(5), &json!(5)));
+        // The refused units were asked for, too.
+        assert_eq!((&stats["requests_this_month"], &stats["requests_today"]), (&json!(6), &json!(6)));
         assert_eq!(stats["last_used_at"], "2031-05-15T10:20:30Z");
         let stats = app.admin.get(&format!("{KEYS}/{}/stats", key.id)).await.expect(200);
         let text = stats.data().to_string();

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 use tollgate_domain::{
     ApiKeyId, BootId, Clock, TenantId,
-    usage::{Counts, JournalSpan, UsageBatch, UsageRow},
+    usage::{Counts, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
 use tollgate_jobs::{Job, Options, Push, Queue};
 use tollgate_tests::{app::Stack, process::Process, wait::eventually};
@@ -14,22 +14,19 @@ use tollgate_tests::{app::Stack, process::Process, wait::eventually};
 use crate::processes::{billed_becomes, boundless_key, settings};
 
 const JOBS: usize = 50_000;
-/// One job in so many carries a unit of usage. The others only move a cursor: a single key's row would make all of them wait
-/// for one another, which is not what is tested here.
-const PER_UNIT: usize = 50;
 /// Half of the 1,000 per second that a debug build reaches on two busy cores.
 const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 /// What a worker may hold in memory while it drains.
 const MOST_RESIDENT_KIB: u64 = 200 * 1_024;
 
-/// A span of a journal of its own, with a unit of usage or without: it counts however the jobs are ordered.
-fn span_of_usage(number: usize, key: ApiKeyId, now: DateTime<Utc>, clock: &Clock) -> Job {
+/// A unit of usage of the one key, in a span of a journal of its own: it counts however the jobs are ordered.
+fn unit_of_usage(key: ApiKeyId, now: DateTime<Utc>, clock: &Clock) -> Job {
     let minute = now.date_naive().and_hms_opt(0, 0, 0).expect("midnight").and_utc();
     let counts = Counts { allowed: 1, ..Counts::default() };
-    let row = UsageRow { tenant_id: TenantId::DEFAULT, api_key_id: key, minute, counts, last_at: now };
+    let minutes = vec![MinuteUsage { minute, counts, last_at: now }];
+    let usage = KeyUsage { tenant_id: TenantId::DEFAULT, api_key_id: key, minutes, endpoints: Vec::new() };
     let span = JournalSpan { boot: BootId(clock.new_id()), from: 0, to: 1 };
-    let usage = if number.is_multiple_of(PER_UNIT) { vec![row] } else { Vec::new() };
-    Job::UsageApply(UsageBatch { span, usage, endpoints: Vec::new() })
+    Job::UsageApply(UsageBatch { span, chunks: pack(&[usage]) })
 }
 
 /// `VmHWM` of `/proc`: the most it ever held.
@@ -54,7 +51,7 @@ async fn fifty_thousand_jobs_wait_and_one_worker_does_them_all() {
     let id: ApiKeyId = key.id.parse().unwrap();
     for _ in 0..JOBS / 1_000 {
         let now = clock.now();
-        let jobs = (0..1_000).map(|number| (span_of_usage(number, id, now, &clock), Push::default())).collect();
+        let jobs = (0..1_000).map(|_| (unit_of_usage(id, now, &clock), Push::default())).collect();
         queue.push_many(jobs).await.unwrap();
     }
     let waiting: u64 = queue.depths().await.unwrap().iter().map(|depth| depth.waiting).sum();
@@ -68,7 +65,7 @@ async fn fifty_thousand_jobs_wait_and_one_worker_does_them_all() {
         depths.iter().all(|depth| depth.waiting + depth.scheduled + depth.leased == 0).then_some(())
     })
     .await;
-    billed_becomes(&api.admin(), &key, (JOBS / PER_UNIT) as u64).await;
+    billed_becomes(&api.admin(), &key, JOBS as u64).await;
     let resident = most_resident_kib(worker.pid());
     assert!(resident < MOST_RESIDENT_KIB, "{resident} KiB");
     assert!(worker.stop().success());

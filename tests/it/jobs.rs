@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::Clock;
-use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, rollup, run};
+use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, retention, run};
 use tollgate_tests::{
     app::{Stack, on_every_stack},
     process::Process,
@@ -58,7 +58,7 @@ async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
     // A worker whose every job fails for good, on the queue of the service.
     let url = stack.redis.as_ref().unwrap().url(1);
     let queue = Queue::connect(&url, Options::default(), Clock::System).await.unwrap();
-    let job = Job::Rollup(rollup::Payload { before: Clock::System.now() });
+    let job = Job::Retention(retention::Payload { at: Clock::System.now() });
     queue.push(&job, Push::default()).await.unwrap();
     let stop = CancellationToken::new();
     let concurrency = Concurrency { critical: 1, default: 1, low: 1 };
@@ -70,7 +70,7 @@ async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
 
     let dead = admin.get("/api/v1/jobs/dead").await.expect(200);
     let shown = &dead.data()[0];
-    assert_eq!((&shown["name"], &shown["cause"]), (&json!("rollup"), &json!("the disk is full")), "{}", dead.text);
+    assert_eq!((&shown["name"], &shown["cause"]), (&json!("retention"), &json!("the disk is full")), "{}", dead.text);
     let retry = format!("/api/v1/jobs/{}/retry", shown["id"].as_str().unwrap());
     admin.post(&retry, &json!({})).await.expect(200);
     assert_eq!(total().await, Some(0));

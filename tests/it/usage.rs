@@ -150,3 +150,35 @@ async fn usage_metered_elsewhere_is_counted_once_however_often_it_is_sent() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn requests_are_units_in_every_sum_refused_ones_too() {
+    on_every_stack(async |app| {
+        let key = app.key_limited("fixed_window", 100, 3_600).await;
+        app.validate_with(&key, json!({"requests": 99})).await.expect(200);
+        for _ in 0..9 {
+            app.validate_with(&key, json!({"requests": 50})).await.expect(429);
+        }
+        app.admin.post(&format!("/api/v1/api-keys/{}/suspend", key.id), &json!({"seconds": 60})).await.expect(200);
+        app.validate_with(&key, json!({"requests": 7})).await.expect(403);
+        let current = app.usage_becomes(&key, 99, 450).await;
+        assert_eq!(current["requests_made"], 99, "{current}");
+        let sums = json!({"requests": 556, "successful": 99, "rate_limited": 450, "errors": 7});
+        let history = |granularity: &str| format!("/api/v1/usage/{}/history?granularity={granularity}", key.id);
+        for granularity in ["hourly", "daily", "monthly"] {
+            let history = app.admin.get(&history(granularity)).await.expect(200);
+            assert_eq!(history.data()["summary"], sums, "{granularity}: {}", history.text);
+        }
+        let stats = app.admin.get(&format!("/api/v1/api-keys/{}/stats", key.id)).await.expect(200);
+        let stats = stats.data();
+        assert_eq!(stats["usage_stats"]["total_requests"], 556, "{stats}");
+        assert_eq!(stats["usage_stats"]["requests_today"], 556, "{stats}");
+        let hour = stats["last_24_hours"].as_array().unwrap().last().unwrap();
+        for member in ["requests", "successful", "rate_limited", "errors"] {
+            assert_eq!(hour[member], sums[member], "{member} of {hour}");
+        }
+        assert!((stats["success_rate"].as_f64().unwrap() - 99.0 / 556.0).abs() < 1e-9, "{stats}");
+        assert_eq!(stats["violations"], 9, "decisions: {stats}");
+    })
+    .await;
+}

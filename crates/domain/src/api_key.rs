@@ -73,6 +73,30 @@ pub struct Suspension {
     pub reason: Option<String>,
 }
 
+/// What decides whether a key may be used at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// As stored.
+    pub status: KeyStatus,
+    /// When a suspension ends by itself, if ever.
+    pub suspended_until: Option<DateTime<Utc>>,
+    /// When the key stops to work, if ever.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Validity {
+    /// The status in force at `now`.
+    pub fn status_at(&self, now: DateTime<Utc>) -> KeyStatus {
+        let lapsed = self.suspended_until.is_some_and(|until| until <= now);
+        match self.status {
+            KeyStatus::Revoked => KeyStatus::Revoked,
+            _ if self.expires_at.is_some_and(|at| at <= now) => KeyStatus::Expired,
+            KeyStatus::Suspended if !lapsed => KeyStatus::Suspended,
+            _ => KeyStatus::Active,
+        }
+    }
+}
+
 /// A key's record; of its secrets only hashes are stored, in a table of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
@@ -119,13 +143,13 @@ pub struct ApiKey {
 impl ApiKey {
     /// The status in force at `now`: an ended suspension has lifted itself, a passed `expires_at` has expired.
     pub fn status_at(&self, now: DateTime<Utc>) -> KeyStatus {
-        let lapsed = self.suspension.as_ref().and_then(|s| s.until).is_some_and(|until| until <= now);
-        match self.status {
-            KeyStatus::Revoked => KeyStatus::Revoked,
-            _ if self.expires_at.is_some_and(|at| at <= now) => KeyStatus::Expired,
-            KeyStatus::Suspended if !lapsed => KeyStatus::Suspended,
-            _ => KeyStatus::Active,
-        }
+        self.validity().status_at(now)
+    }
+
+    /// What decides whether it may be used.
+    pub fn validity(&self) -> Validity {
+        let suspended_until = self.suspension.as_ref().and_then(|suspension| suspension.until);
+        Validity { status: self.status, suspended_until, expires_at: self.expires_at }
     }
 
     /// The limits in force: the plan's, each replaced by the key's of the same name, then the key's own.

@@ -36,6 +36,21 @@ impl Network {
     }
 }
 
+/// The network that an address is in, as its first address: /24 of IPv4, /48 of IPv6. Enough to see where an attack comes
+/// from, too little to name a person.
+pub fn truncated(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::from([a, b, c, 0])
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            IpAddr::from([a, b, c, 0, 0, 0, 0, 0])
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = InvalidNetwork;
 

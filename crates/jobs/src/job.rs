@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, quota_sync, retention, rollup, usage_apply, violation_record};
+use crate::{Error, quota_sync, retention, usage_apply, violation_record};
 
 /// Which of the three queues carries a job. Each has its own workers, so none waits behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,8 +72,6 @@ jobs! {
     UsageApply => usage_apply,
     /// See [`violation_record`].
     ViolationRecord => violation_record,
-    /// See [`rollup`].
-    Rollup => rollup,
     /// See [`retention`].
     Retention => retention,
     /// See [`quota_sync`].
@@ -81,7 +79,7 @@ jobs! {
 }
 
 /// The layout of [`Envelope`]; raised when an older worker would misread a newer job.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A job as the store keeps it.
 #[derive(Serialize, Deserialize)]
@@ -158,9 +156,8 @@ mod tests {
     fn one_of_each() -> Vec<Job> {
         let span = JournalSpan { boot: BootId::from(Uuid::from_u128(7)), from: 0, to: 10 };
         vec![
-            Job::UsageApply(UsageBatch { span, usage: vec![], endpoints: vec![] }),
+            Job::UsageApply(UsageBatch { span, chunks: vec![] }),
             Job::ViolationRecord(ViolationBatch { span, rows: vec![] }),
-            Job::Rollup(rollup::Payload { before: DateTime::UNIX_EPOCH }),
             Job::Retention(retention::Payload { at: DateTime::UNIX_EPOCH }),
             Job::QuotaSync(quota_sync::Payload {}),
         ]
@@ -180,8 +177,8 @@ mod tests {
     #[test]
     fn a_newer_layout_is_told_from_garbage() {
         assert!(matches!(
-            Envelope::decode(br#"{"v":2,"job":{"name":"of_the_future"}}"#),
-            Err(Unreadable::Newer { found: 2 })
+            Envelope::decode(br#"{"v":3,"job":{"name":"of_the_future"}}"#),
+            Err(Unreadable::Newer { found: 3 })
         ));
         assert!(matches!(Envelope::decode(br#"{"v":1,"job":{"name":"of_the_past"}}"#), Err(Unreadable::Malformed(_))));
         assert!(matches!(Envelope::decode(b"{"), Err(Unreadable::Malformed(_))));

@@ -20,7 +20,6 @@ mod redis;
 #[path = "../tests/it/support/redis_server.rs"]
 mod redis_server;
 pub mod retention;
-pub mod rollup;
 pub mod run;
 mod store;
 pub mod usage_apply;

@@ -319,7 +319,7 @@ mod tests {
     async fn what_a_newer_version_pushed_is_left_for_a_newer_worker() {
         let never = |_, _| async { Outcome::Done };
         let outcome = attempt(&never, &claimed(br#"{"v":9,"job":{}}"#.to_vec())).await;
-        assert_eq!(outcome, Outcome::Retry("its layout 9 is newer than this worker's 1".to_owned()));
+        assert_eq!(outcome, Outcome::Retry("its layout 9 is newer than this worker's 2".to_owned()));
     }
 
     #[tokio::test]

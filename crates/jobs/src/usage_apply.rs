@@ -1,4 +1,4 @@
-//! Adds the sums of a span of a node's journal to the database, moving that journal's cursor in the same transaction.
+//! Brings the sums of a span of a node's journal to the database, moving that journal's cursor in the same transaction.
 
 use std::time::Duration;
 

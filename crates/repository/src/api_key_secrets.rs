@@ -11,6 +11,7 @@ use crate::{
     database::Tx,
     plans::{PlanRow, plan_columns},
     revisions,
+    rows::{Rows, parts},
 };
 
 /// All that a check needs to know of a key.
@@ -98,7 +99,9 @@ impl Repository {
         let waits = row.waits;
         let mut found = KeyAndPlan::try_from(row)?;
         if waits {
-            found.used += self.waiting_units(found.key.tenant_id, found.key.id, month_of(now)).await?;
+            // Boxed because it is rare and large: every look-up's future would have room for it.
+            let waiting = Box::pin(self.waiting_units(found.key.tenant_id, found.key.id, month_of(now)));
+            found.used += waiting.await?;
         }
         Ok(Some(found))
     }
@@ -133,6 +136,31 @@ impl Repository {
         self.with_waiting(row, now).await
     }
 
+    /// The keys of these ids that are there, with their plans, as by [`Repository::key_and_plan`]. What they used lately and
+    /// the tables do not hold yet is left out.
+    pub async fn keys_and_plans(
+        &self,
+        keys: &[(TenantId, ApiKeyId)],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<KeyAndPlan>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        for part in parts(keys) {
+            let rows: Vec<FoundRow> = self
+                .read(|db| async move {
+                    on!(&db, pool => {
+                        let mut query = sqlx::query_as(BY_IDS.text(part.len()));
+                        for (tenant_id, id) in part {
+                            query = query.bind(tenant_id.0).bind(id.0).bind(month_of(now));
+                        }
+                        query.fetch_all(pool).await
+                    })
+                })
+                .await?;
+            found.extend(rows.into_iter().map(KeyAndPlan::try_from).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(found)
+    }
+
     /// Gives the key a new secret if `check` agrees to the key as it stands. The current secret, and any older one that would
     /// last longer, ends at `old_expires_at`. None when there is no such key; [`Error::Conflict`] when the secret exists.
     pub async fn rotate_api_key<E: From<Error>>(
@@ -160,6 +188,25 @@ impl Repository {
         rotated.await?
     }
 }
+
+const BY_IDS: Rows = Rows {
+    head: "with given (tenant, api_key, month) as (",
+    width: 3,
+    tail: concat!(
+        ") select ",
+        key_columns!(),
+        ", ",
+        plan_columns!(),
+        ",
+            null as hash, null as secret_expires_at, coalesce(u.allowed, 0) as used, false as waits
+         from given
+         join api_keys k on k.tenant_id = given.tenant and k.id = given.api_key
+         join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
+         left join usage_periods u
+            on u.tenant_id = k.tenant_id and u.api_key_id = k.id and u.period_start = given.month
+         where k.deleted_at is null"
+    ),
+};
 
 async fn set_prefix(
     tx: &mut Tx,

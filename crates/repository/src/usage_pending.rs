@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 use tollgate_domain::{
     ApiKeyId, JournalStream, TenantId,
-    usage::{ALL_BUCKETS, BUCKETS, KeyUsage, PackedUsage, UsageBatch, bucket_of},
+    usage::{ALL_BUCKETS, KeyUsage, PackedUsage, UsageBatch, bucket_of},
 };
 
 use crate::{
@@ -23,23 +23,24 @@ use crate::{
 const BUCKETS_PER_FOLD: i16 = 16;
 
 /// A part of all keys, for [`Repository::fold_usage`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FoldPart {
     first: i16,
     last: i16,
 }
 
 impl FoldPart {
-    /// Parts that together are all keys. The first holds batches of few keys, so all of them where few are active.
-    pub fn all() -> impl Iterator<Item = Self> + Clone {
-        let rest = (0..BUCKETS / BUCKETS_PER_FOLD).map(|part| part * BUCKETS_PER_FOLD);
-        let rest = rest.map(|first| Self { first, last: first + BUCKETS_PER_FOLD - 1 });
-        std::iter::once(Self { first: ALL_BUCKETS, last: ALL_BUCKETS }).chain(rest)
+    /// The part that a bucket is in. Batches of few keys are a part of their own.
+    fn of_bucket(bucket: i16) -> Self {
+        if bucket == ALL_BUCKETS {
+            return Self { first: ALL_BUCKETS, last: ALL_BUCKETS };
+        }
+        let first = bucket - bucket % BUCKETS_PER_FOLD;
+        Self { first, last: first + BUCKETS_PER_FOLD - 1 }
     }
 }
 
-const INSERT: Rows =
-    Rows { head: "insert into usage_pending (bucket, boot_id, position, rows)", width: 4, tail: "" };
+const INSERT: Rows = Rows { head: "insert into usage_pending (bucket, boot_id, position, rows)", width: 4, tail: "" };
 
 impl Repository {
     /// Moves the journal's cursor over the batch and stores its rows, in one transaction; a batch that was applied before
@@ -101,10 +102,14 @@ impl Repository {
         Ok(of_period.fold(0, |sum, row| sum.saturating_add(row.counts.allowed)))
     }
 
-    /// Whether anything waits to be added to the tables.
-    pub async fn usage_waits(&self) -> Result<bool, Error> {
-        let text = "select exists (select 1 from usage_pending)";
-        self.read(|db| async move { on!(&db, pool => sqlx::query_scalar(text).fetch_one(pool).await) }).await
+    /// Parts of which something waits to be added to the tables.
+    pub async fn waiting_parts(&self) -> Result<Vec<FoldPart>, Error> {
+        let text = "select distinct bucket from usage_pending order by bucket";
+        let buckets: Vec<i16> =
+            self.read(|db| async move { on!(&db, pool => sqlx::query_scalar(text).fetch_all(pool).await) }).await?;
+        let mut parts: Vec<_> = buckets.into_iter().map(FoldPart::of_bucket).collect();
+        parts.dedup();
+        Ok(parts)
     }
 }
 

@@ -35,13 +35,16 @@ pub struct PeriodTotal {
     pub allowed: i64,
 }
 
+/// What a period gains, and its last decision.
+type PeriodSum = (Counts, DateTime<Utc>);
+
 /// What is to be added, each row once and in the order of the tables' keys.
 #[derive(Default)]
 pub(crate) struct Additions {
     minutes: BTreeMap<(DateTime<Utc>, Key), Counts>,
     hours: BTreeMap<(Key, DateTime<Utc>), Counts>,
     days: BTreeMap<(Key, DateTime<Utc>), Counts>,
-    periods: BTreeMap<(Key, DateTime<Utc>), (Counts, DateTime<Utc>)>,
+    periods: BTreeMap<(Key, DateTime<Utc>), PeriodSum>,
     endpoints: BTreeMap<(Key, DateTime<Utc>), BTreeMap<String, i64>>,
 }
 
@@ -138,10 +141,7 @@ async fn add_counts(tx: &mut Tx, rows: Rows, sums: Vec<(Key, DateTime<Utc>, Coun
     Ok(())
 }
 
-async fn add_periods(
-    tx: &mut Tx,
-    sums: Vec<((Key, DateTime<Utc>), (Counts, DateTime<Utc>))>,
-) -> Result<Vec<PeriodTotal>, Error> {
+async fn add_periods(tx: &mut Tx, sums: Vec<((Key, DateTime<Utc>), PeriodSum)>) -> Result<Vec<PeriodTotal>, Error> {
     let mut totals = Vec::with_capacity(sums.len());
     for part in parts(&sums) {
         let written: Vec<(Uuid, Uuid, DateTime<Utc>, i64)> = on!(&mut *tx, t => {

@@ -8,10 +8,7 @@ use tollgate_domain::{
 };
 use uuid::Uuid;
 
-use crate::{
-    Applied, Error, Repository, ViolationCursor,
-    calendar::micros, journal_cursors, violation_upsert,
-};
+use crate::{Applied, Error, Repository, ViolationCursor, calendar::micros, journal_cursors, violation_upsert};
 
 #[derive(sqlx::FromRow)]
 struct StoredRow {

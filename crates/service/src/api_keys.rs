@@ -249,7 +249,7 @@ impl Service {
             Ok(())
         });
         let key = rotated.await?.ok_or(Error::NotFound(KEY))?;
-        self.cache().forget(|entry| entry.key.id == id);
+        self.cache().forget([id]);
         Ok((KeyDetail { key, plan }, secret))
     }
 
@@ -257,7 +257,7 @@ impl Service {
     pub async fn delete_key(&self, tenant_id: TenantId, id: ApiKeyId, expected: Option<i64>) -> Result<(), Error> {
         let check = |key: &ApiKey| require_version(expected, key.version);
         let deleted = self.repository().delete_api_key(tenant_id, id, self.clock().now(), check).await?;
-        self.cache().forget(|entry| entry.key.id == id);
+        self.cache().forget([id]);
         deleted.then_some(()).ok_or(Error::NotFound(KEY))
     }
 
@@ -309,7 +309,7 @@ impl Service {
             Ok(changed) => changed,
         };
         let (key, plan) = changed.ok_or(Error::NotFound(KEY))?;
-        self.cache().forget(|entry| entry.key.id == id);
+        self.cache().forget([id]);
         Ok(KeyDetail { key, plan })
     }
 

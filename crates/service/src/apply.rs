@@ -1,24 +1,26 @@
 //! What the jobs do. Each may run twice or out of order and is then without effect.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
-    BillingPeriod,
+    ApiKeyId, BillingPeriod, TenantId,
     usage::{UsageBatch, ViolationBatch},
 };
 use tollgate_limiter::Timestamp;
-use tollgate_repository::{Applied, Retention};
+use tollgate_repository::{Applied, FoldPart, Retention};
 
-use crate::{Error, Service, entry, sums::floor};
+use crate::{Entry, Error, Service, entry, sums::floor};
 
-/// Days one run of the roll-up takes at most; the next run takes the rest.
-const ROLLUP_CHUNK: i64 = 1_000;
 /// Keys used within this time have their quota's counter raised.
 const RECENTLY: TimeDelta = TimeDelta::minutes(1);
+/// Minutes of keys that one run looks at. Of more keys the fold raises what it adds to.
+const MAX_SYNCED: i64 = 5_000;
 /// A replayed response is kept for a day (API contract).
 const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::hours(24);
 
 impl Service {
-    /// Adds a batch of usage to the database, once.
+    /// Brings a batch of usage to the database, once.
     pub async fn apply_usage(&self, batch: &UsageBatch) -> Result<Applied, Error> {
         Ok(self.repository().apply_usage(batch).await?)
     }
@@ -28,9 +30,24 @@ impl Service {
         Ok(self.repository().record_violations(batch).await?)
     }
 
-    /// Sums closed days' minutes to hours and days. Returns how many key-days were rolled up.
-    pub async fn roll_up(&self, before: DateTime<Utc>) -> Result<u64, Error> {
-        Ok(self.repository().rollup(before, ROLLUP_CHUNK).await?)
+    /// Parts of the keys whose usage waits to be added to the tables.
+    pub async fn waiting_parts(&self) -> Result<Vec<FoldPart>, Error> {
+        Ok(self.repository().waiting_parts().await?)
+    }
+
+    /// Adds what waits of a part of the keys to the tables, and raises their quotas' counters to what they come to.
+    /// Returns how many keys that were.
+    pub async fn fold_usage(&self, part: FoldPart) -> Result<usize, Error> {
+        let totals = self.repository().fold_usage(part).await?;
+        self.metrics().usage_folded.inc_by(u64::try_from(totals.len()).unwrap_or(u64::MAX));
+        let now = self.clock().now();
+        let period = BillingPeriod::containing(now);
+        let of_period = totals.iter().filter(|total| total.period_start == period.start);
+        let used: Vec<_> = of_period.map(|total| ((total.tenant_id, total.api_key_id), total.allowed)).collect();
+        if let Err(error) = self.raise_quotas(&used, period, now).await {
+            tracing::debug!(%error, "quota counters are raised with the next fold");
+        }
+        Ok(totals.len())
     }
 
     /// Deletes what is past its retention. Returns how many rows went.
@@ -50,23 +67,29 @@ impl Service {
     }
 
     /// Raises the quota counters of recently used keys to the database's totals: a counter that went back (a fail-over, a
-    /// flush) is no miss that anybody would notice. Returns how many were looked at.
+    /// flush) is no miss that anybody would notice. Returns how many keys that were.
     pub async fn sync_quotas(&self) -> Result<usize, Error> {
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
-        let totals = self.repository().period_totals(now - RECENTLY, period.start).await?;
-        let mut known = Vec::with_capacity(totals.len());
-        for (tenant_id, id, used) in totals {
-            match self.entry(tenant_id, id).await {
-                Ok(entry) => known.push((entry, used)),
-                Err(Error::NotFound(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let totals = self.repository().period_totals(now - RECENTLY, period.start, MAX_SYNCED).await?;
+        let used: Vec<_> = totals.into_iter().map(|(tenant_id, id, used)| ((tenant_id, id), used)).collect();
+        self.raise_quotas(&used, period, now).await?;
+        Ok(used.len())
+    }
+
+    async fn raise_quotas(
+        &self,
+        used: &[((TenantId, ApiKeyId), i64)],
+        period: BillingPeriod,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let keys: Vec<_> = used.iter().map(|(key, _)| *key).collect();
+        let known = self.entries(&keys).await?;
         let period_start = entry::timestamp(period.start);
-        let raises: Vec<_> = known.iter().filter_map(|(entry, used)| entry.raise(period_start, *used)).collect();
-        self.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?;
-        Ok(raises.len())
+        let used: HashMap<_, _> = used.iter().copied().collect();
+        let total = |entry: &Entry| used.get(&(entry.key.tenant_id, entry.key.id)).copied();
+        let raises: Vec<_> = known.iter().filter_map(|entry| entry.raise(period_start, total(entry)?)).collect();
+        Ok(self.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?)
     }
 
     /// True for exactly one of all workers that claim this tick of a schedule.

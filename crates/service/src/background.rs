@@ -54,7 +54,7 @@ where
 
 async fn ship_own(service: Service, mut ticks: tokio::time::Interval) {
     let Ok(journal) = service.journal() else { return };
-    let mut shipper = Shipper::new(service.clone(), journal.stream());
+    let mut shipper = Shipper::own(service.clone(), journal);
     loop {
         ticks.tick().await;
         shipper::write_refusals(&service);
@@ -116,12 +116,11 @@ async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
         let looked = match seen {
             None => service.repository().revision().await.inspect(|_| service.cache().forget_all()),
             Some(revision) => service.repository().changes_since(revision).await.map(|changes| {
-                if !changes.api_keys.is_empty() || !changes.plans.is_empty() {
-                    service.cache().forget(|entry| {
-                        let plan =
-                            |(tenant, name): &(_, String)| *tenant == entry.key.tenant_id && *name == entry.key.tier;
-                        changes.api_keys.contains(&entry.key.id) || changes.plans.iter().any(plan)
-                    });
+                if !changes.api_keys.is_empty() {
+                    service.cache().forget(changes.api_keys);
+                }
+                if !changes.plans.is_empty() {
+                    service.forget_plans(changes.plans.iter().map(|(tenant_id, name)| (*tenant_id, name.as_str())));
                 }
                 changes.revision
             }),

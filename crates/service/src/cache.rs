@@ -1,8 +1,8 @@
 //! Keys this node knows: by the hash of a secret, or by id. Bounded; one look-up at a time per key.
 //!
-//! A known key is served from here for as long as the database is away, up to a bound; a refresh runs beside the answer, so
-//! no caller waits for one. What has changed is dropped within one poll ([`crate::background`]) or at once on the node that
-//! changed it. Unknown secrets are remembered apart, so that guessing can neither reach the database twice nor push known
+//! A known key is served from here for as long as the database is away, up to a bound; a refresh runs while the held entry is
+//! served, so no caller waits for one. What has changed is dropped within one poll ([`crate::background`]) or at once on the
+//! node that changed it, at a cost that follows the change and not what is held. Unknown secrets are remembered apart, so that guessing can neither reach the database twice nor push known
 //! keys out.
 
 use std::{
@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 use tollgate_domain::{ApiKeyId, SecretHash, TenantId};
 
@@ -21,6 +22,8 @@ use crate::{Entry, Error};
 
 /// Enough that 64 threads rarely meet on one lock.
 const SHARDS: usize = 64;
+/// What holding an entry takes beside the entry: its places in the maps.
+const OVERHEAD: usize = 256;
 
 /// What a key is looked up by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,14 +34,16 @@ pub enum Lookup {
     Id(TenantId, ApiKeyId),
 }
 
-/// Bounds in entries and microseconds.
+/// Bounds in entries, bytes and microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Known keys.
     pub max_keys: usize,
+    /// Bytes of known keys: what a key holds is its owner's choice, within limits.
+    pub max_bytes: usize,
     /// Unknown secrets.
     pub max_unknown: usize,
-    /// Age from which an entry is read anew.
+    /// Age from which an entry is read again.
     pub refresh_after: i64,
     /// How long an entry is served at all after it was last known to be what the database has.
     pub stale_after: i64,
@@ -50,7 +55,7 @@ pub struct Bounds {
 pub enum Cached {
     /// Serve it.
     Fresh(Arc<Entry>),
-    /// Serve it, and read it anew beside.
+    /// Serve it, and read it again meanwhile.
     Stale(Arc<Entry>),
     /// There was no such key a moment ago.
     Unknown,
@@ -70,13 +75,18 @@ struct Known {
 #[derive(Default)]
 struct Shard {
     known: HashMap<Lookup, Known>,
+    bytes: usize,
     unknown: HashMap<Lookup, i64>,
     flights: HashMap<Lookup, Flight>,
 }
 
+/// What each key is held under, so that forgetting one does not mean searching all. Its lock is taken after a shard's.
+type Index = HashMap<ApiKeyId, SmallVec<[Lookup; 1]>>;
+
 /// The cache of one node.
 pub struct KeyCache {
     shards: Vec<Mutex<Shard>>,
+    index: Vec<Mutex<Index>>,
     hasher: RandomState,
     bounds: Bounds,
     /// Moves with every invalidation: what was read before one is served once but not kept.
@@ -91,6 +101,7 @@ impl KeyCache {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            index: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             bounds,
             generation: AtomicU64::new(0),
@@ -102,7 +113,7 @@ impl KeyCache {
     /// What is known of `lookup` at `now`. A stale entry is reported stale to one caller only, who is to refresh it.
     pub fn get(&self, lookup: &Lookup, now: i64) -> Cached {
         let mut shard = self.shard(lookup);
-        if let Some(known) = shard.known.get_mut(lookup) {
+        if let Some(known) = shard.known.get_mut(lookup).filter(|known| !known.entry.is_outdated()) {
             let confirmed_at = known.loaded_at.max(self.confirmed_at.load(Ordering::Relaxed));
             let is_served = now.saturating_sub(confirmed_at) < self.bounds.stale_after;
             let is_old = now.saturating_sub(known.loaded_at) >= self.bounds.refresh_after;
@@ -120,19 +131,35 @@ impl KeyCache {
         }
     }
 
+    /// The entry of a key that is held, by whatever it was looked up.
+    pub fn held(&self, tenant_id: TenantId, id: ApiKeyId) -> Option<Arc<Entry>> {
+        let lookup = self.index(id).get(&id)?.first().copied()?;
+        let shard = self.shard(&lookup);
+        let known = shard.known.get(&lookup).filter(|known| !known.entry.is_outdated())?;
+        (known.entry.key.tenant_id == tenant_id).then(|| known.entry.clone())
+    }
+
+    /// Moves with every invalidation. What is read after this call may be kept unless it has moved.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// Looks `lookup` up through `load`, once however many callers wait, and keeps what was found.
     pub async fn load<F>(&self, lookup: Lookup, now: i64, load: F) -> Result<Option<Arc<Entry>>, Error>
     where
         F: Future<Output = Result<Option<Entry>, Error>>,
     {
-        let generation = self.generation.load(Ordering::Acquire);
+        let generation = self.generation();
         let flight = InFlight::join(self, lookup);
         let loaded = flight.cell.get_or_init(|| async { load.await.map(|found| found.map(Arc::new)) }).await;
         let mut shard = self.shard(&lookup);
         match loaded {
             Ok(found) => {
-                if flight.is_current(&shard) && self.generation.load(Ordering::Acquire) == generation {
-                    self.keep(&mut shard, lookup, found.clone(), now);
+                if flight.is_current(&shard) {
+                    match found {
+                        Some(entry) => self.keep(&mut shard, lookup, entry.clone(), now, generation),
+                        None => self.keep_unknown(&mut shard, lookup, now, generation),
+                    }
                 }
                 Ok(found.clone())
             }
@@ -145,36 +172,78 @@ impl KeyCache {
         }
     }
 
-    fn keep(&self, shard: &mut Shard, lookup: Lookup, found: Option<Arc<Entry>>, now: i64) {
-        match found {
-            Some(entry) => {
-                make_room(&mut shard.known, (self.bounds.max_keys / SHARDS).max(1), |known| known.loaded_at, &self.len);
-                shard.unknown.remove(&lookup);
-                if shard.known.insert(lookup, Known { entry, loaded_at: now, refreshing: false }).is_none() {
-                    self.len.fetch_add(1, Ordering::Relaxed);
-                }
+    /// Keeps an entry that was read by its id after `generation` was.
+    pub fn insert(&self, entry: Arc<Entry>, now: i64, generation: u64) {
+        let lookup = Lookup::Id(entry.key.tenant_id, entry.key.id);
+        self.keep(&mut self.shard(&lookup), lookup, entry, now, generation);
+    }
+
+    fn keep(&self, shard: &mut Shard, lookup: Lookup, entry: Arc<Entry>, now: i64, generation: u64) {
+        let bytes = entry.size() + OVERHEAD;
+        self.make_room(shard, &lookup, bytes);
+        let id = entry.key.id;
+        // Whoever invalidates moves the generation first and reads the index then: this lock comes between.
+        let mut index = self.index(id);
+        if self.generation() != generation {
+            return;
+        }
+        let lookups = index.entry(id).or_default();
+        if !lookups.contains(&lookup) {
+            lookups.push(lookup);
+        }
+        drop(index);
+        shard.unknown.remove(&lookup);
+        shard.bytes += bytes;
+        match shard.known.insert(lookup, Known { entry, loaded_at: now, refreshing: false }) {
+            Some(former) => shard.bytes -= former.entry.size() + OVERHEAD,
+            None => drop(self.len.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    fn keep_unknown(&self, shard: &mut Shard, lookup: Lookup, now: i64, generation: u64) {
+        self.remove(shard, &lookup);
+        if self.bounds.max_unknown > 0 && self.generation() == generation {
+            while shard.unknown.len() >= (self.bounds.max_unknown / SHARDS).max(1) {
+                let Some(oldest) = oldest(&shard.unknown, |since| *since) else { break };
+                shard.unknown.remove(&oldest);
             }
-            None => {
-                if shard.known.remove(&lookup).is_some() {
-                    self.len.fetch_sub(1, Ordering::Relaxed);
-                }
-                if self.bounds.max_unknown > 0 {
-                    let ignored = AtomicUsize::new(usize::MAX);
-                    make_room(&mut shard.unknown, (self.bounds.max_unknown / SHARDS).max(1), |since| *since, &ignored);
-                    shard.unknown.insert(lookup, now);
-                }
+            shard.unknown.insert(lookup, now);
+        }
+    }
+
+    /// Drops the oldest of a few entries until there is room for one more: no scan of the whole shard.
+    fn make_room(&self, shard: &mut Shard, lookup: &Lookup, bytes: usize) {
+        let (max_keys, max_bytes) = ((self.bounds.max_keys / SHARDS).max(1), self.bounds.max_bytes / SHARDS);
+        while !shard.known.contains_key(lookup)
+            && (shard.known.len() >= max_keys || shard.bytes.saturating_add(bytes) > max_bytes)
+        {
+            let Some(oldest) = oldest(&shard.known, |known| known.loaded_at) else { return };
+            self.remove(shard, &oldest);
+        }
+    }
+
+    fn remove(&self, shard: &mut Shard, lookup: &Lookup) {
+        let Some(known) = shard.known.remove(lookup) else { return };
+        shard.bytes -= known.entry.size() + OVERHEAD;
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        let mut index = self.index(known.entry.key.id);
+        if let Some(lookups) = index.get_mut(&known.entry.key.id) {
+            lookups.retain(|held| held != lookup);
+            if lookups.is_empty() {
+                index.remove(&known.entry.key.id);
             }
         }
     }
 
-    /// Forgets every entry that `changed` names; they are looked up again when they are next needed.
-    pub fn forget(&self, changed: impl Fn(&Entry) -> bool) {
+    /// Forgets these keys; they are looked up again when they are next needed. Also to be called, with no key, after
+    /// anything else changed that entries were made from.
+    pub fn forget(&self, keys: impl IntoIterator<Item = ApiKeyId>) {
         self.generation.fetch_add(1, Ordering::AcqRel);
-        for shard in &self.shards {
-            let mut shard = lock(shard);
-            let before = shard.known.len();
-            shard.known.retain(|_, known| !changed(&known.entry));
-            self.len.fetch_sub(before - shard.known.len(), Ordering::Relaxed);
+        for id in keys {
+            let lookups = self.index(id).get(&id).cloned().unwrap_or_default();
+            for lookup in lookups {
+                self.remove(&mut self.shard(&lookup), &lookup);
+            }
         }
     }
 
@@ -185,7 +254,12 @@ impl KeyCache {
 
     /// Forgets every entry that was read before now: what changed since is not known.
     pub fn forget_all(&self) {
-        self.forget(|_| true);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let held: Vec<Lookup> = shard.known.keys().copied().collect();
+            held.iter().for_each(|lookup| self.remove(&mut shard, lookup));
+        }
     }
 
     /// How many known keys are held.
@@ -206,6 +280,13 @@ impl KeyCache {
             Lookup::Id(..) => usize::try_from(self.hasher.hash_one(lookup) & 0xffff).unwrap_or(0),
         };
         lock(&self.shards[index % SHARDS])
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder of the number of shards is below it")]
+    fn index(&self, id: ApiKeyId) -> MutexGuard<'_, Index> {
+        // The last byte of a UUIDv7 is random.
+        let [.., last] = *id.0.as_bytes();
+        lock(&self.index[usize::from(last) % SHARDS])
     }
 }
 
@@ -237,20 +318,14 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Drops the oldest of a few entries until there is room for one more: no scan of the whole shard.
-fn make_room<V>(map: &mut HashMap<Lookup, V>, most: usize, age: impl Fn(&V) -> i64, len: &AtomicUsize) {
-    while map.len() >= most {
-        let Some(oldest) = map.iter().take(8).min_by_key(|(_, value)| age(value)).map(|(lookup, _)| *lookup) else {
-            return;
-        };
-        map.remove(&oldest);
-        len.fetch_sub(1, Ordering::Relaxed);
-    }
+/// The oldest of a few.
+fn oldest<V>(map: &HashMap<Lookup, V>, age: impl Fn(&V) -> i64) -> Option<Lookup> {
+    map.iter().take(8).min_by_key(|(_, value)| age(value)).map(|(lookup, _)| *lookup)
 }
 
 /// A panic while the lock was held left whole entries: the map is as good as before.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -263,8 +338,14 @@ mod tests {
     use super::*;
     use crate::terms::CommonTerms;
 
-    const BOUNDS: Bounds =
-        Bounds { max_keys: SHARDS * 4, max_unknown: SHARDS * 4, refresh_after: 30, stale_after: 600, unknown_for: 10 };
+    const BOUNDS: Bounds = Bounds {
+        max_keys: SHARDS * 4,
+        max_bytes: 64 << 20,
+        max_unknown: SHARDS * 4,
+        refresh_after: 30,
+        stale_after: 600,
+        unknown_for: 10,
+    };
 
     fn lookup(n: u64) -> Lookup {
         let mut hash = [0; 32];
@@ -317,7 +398,7 @@ mod tests {
         let cache = KeyCache::new(BOUNDS);
         let found = cache
             .load(lookup(1), 0, async {
-                cache.forget(|_| false);
+                cache.forget([]);
                 Ok(Some(entry(1)))
             })
             .await;

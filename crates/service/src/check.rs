@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Country, Invalid, KeySecret, KeyStatus, Network, SecretHash, TenantId};
 use tollgate_journal::Position;
 use tollgate_limiter::{Begun, Decision};
+use tollgate_repository::KeyAndPlan;
 
 use crate::{
     Checked, Entry, Error, Service,
@@ -212,6 +213,7 @@ impl Service {
             tenant_id: entry.key.tenant_id,
             api_key_id: entry.key.id,
             at: now,
+            units: request.requests,
             refusal,
             limit_name,
             endpoint: request.endpoint.as_deref().unwrap_or_default(),
@@ -233,6 +235,30 @@ impl Service {
     /// A tenant's key by id, from memory where possible. `NotFound` when there is none.
     pub async fn entry(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<Arc<Entry>, Error> {
         self.cached(Lookup::Id(tenant_id, id)).await?.ok_or(Error::NotFound("API key"))
+    }
+
+    /// Of these keys those that are there, from memory where possible, the others together. In no order.
+    pub(crate) async fn entries(&self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<Entry>>, Error> {
+        let (mut entries, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
+        for (tenant_id, id) in keys {
+            match self.cache().held(*tenant_id, *id) {
+                Some(entry) => entries.push(entry),
+                None => missing.push((*tenant_id, *id)),
+            }
+        }
+        let (now, generation) = (self.clock().now(), self.cache().generation());
+        for found in self.repository().keys_and_plans(&missing, now).await? {
+            let entry = Arc::new(self.entry_of(found, now)?);
+            self.cache().insert(entry.clone(), now.timestamp_micros(), generation);
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn entry_of(&self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<Entry, Error> {
+        let period = BillingPeriod::containing(now);
+        let entry = Entry::new(found, self.common_terms(), self.hash_key(), period);
+        entry.map_err(|error| Error::Internal(error.to_string()))
     }
 
     async fn cached(&self, lookup: Lookup) -> Result<Option<Arc<Entry>>, Error> {
@@ -279,9 +305,7 @@ impl Service {
                 Lookup::Secret(hash) => self.repository().find_by_secret(hash, now).await?,
                 Lookup::Id(tenant_id, id) => self.repository().key_and_plan(*tenant_id, *id, now).await?,
             };
-            let period = BillingPeriod::containing(now);
-            let entry = |found| Entry::new(found, self.common_terms(), self.hash_key(), period);
-            found.map(entry).transpose().map_err(|error| Error::Internal(error.to_string()))
+            found.map(|found| self.entry_of(found, now)).transpose()
         };
         self.cache().load(lookup, now.timestamp_micros(), look_up).await
     }
@@ -308,7 +332,7 @@ pub(crate) fn admissible_from(entry: &Entry, ip: Option<IpAddr>, now: DateTime<U
         KeyStatus::Expired => return Err(Error::KeyExpired),
         KeyStatus::Revoked => return Err(Error::KeyRevoked),
         KeyStatus::Suspended => {
-            let until = key.suspension.as_ref().and_then(|s| s.until);
+            let until = key.validity.suspended_until;
             return Err(Error::KeySuspended { retry_after: until.and_then(|at| (at - now).to_std().ok()) });
         }
     }

@@ -40,7 +40,7 @@ section! {
     /// All settings.
     Config {
         api: Api, database: Database, limiter: Limiter, queue: Queue, journal: Journal, cache: Cache, worker: Worker,
-        retention: Retention, log: Log,
+        retention: Retention, privacy: Privacy, log: Log,
     }
 }
 section! {
@@ -66,13 +66,14 @@ section! {
 section! {
     /// What was decided and not yet stored.
     Journal {
-        dir: PathBuf, sync: SyncMode, sync_interval_ms: u64, segment_mib: u64, retention_hours: u64, ship_interval_ms: u64,
+        dir: PathBuf, sync: SyncMode, sync_interval_ms: u64, segment_mib: u64, retention_hours: u64, retention_mib: u64, ship_interval_ms: u64,
+        max_unshipped_seconds: u64,
     }
 }
 section! {
     /// Known and unknown keys held in memory.
     Cache {
-        max_keys: usize, refresh_seconds: u64, stale_seconds: u64, max_unknown: usize, unknown_seconds: u64, poll_ms: u64,
+        max_keys: usize, max_mib: usize, refresh_seconds: u64, stale_seconds: u64, max_unknown: usize, unknown_seconds: u64, poll_ms: u64,
     }
 }
 section! {
@@ -84,6 +85,10 @@ section! {
 section! {
     /// How long history is kept.
     Retention { usage_minutes_days: u32, violations_days: u32, usage_events_days: u32, secrets_days: u32 }
+}
+section! {
+    /// What is kept of people.
+    Privacy { full_ip: bool }
 }
 section! {
     /// What is written to standard error.
@@ -295,8 +300,11 @@ impl Config {
         range("journal.sync_interval_ms", self.journal.sync_interval_ms, 10, 60_000, "10 to 60000")?;
         range("journal.segment_mib", self.journal.segment_mib, 1, 4_096, "1 to 4096")?;
         range("journal.retention_hours", self.journal.retention_hours, 0, 8_760, "0 to 8760")?;
+        range("journal.retention_mib", self.journal.retention_mib, 0, 10_000_000, "0 to 10000000")?;
         range("journal.ship_interval_ms", self.journal.ship_interval_ms, 10, 10_000, "10 to 10000")?;
+        range("journal.max_unshipped_seconds", self.journal.max_unshipped_seconds, 2, 3_600, "2 to 3600")?;
         range("cache.max_keys", self.cache.max_keys, 100, 10_000_000, "100 to 10000000")?;
+        range("cache.max_mib", self.cache.max_mib, 1, 1_000_000, "1 to 1000000")?;
         range("cache.refresh_seconds", self.cache.refresh_seconds, 1, 3_600, "1 to 3600")?;
         range("cache.stale_seconds", self.cache.stale_seconds, 1, 86_400, "1 to 86400")?;
         range("cache.max_unknown", self.cache.max_unknown, 0, 10_000_000, "0 to 10000000")?;

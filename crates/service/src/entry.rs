@@ -2,16 +2,34 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::{ApiKey, BillingPeriod};
+use chrono::{DateTime, Utc};
+use tollgate_domain::{ApiKey, ApiKeyId, BillingPeriod, Country, KeyStatus, Network, TenantId, api_key::Validity};
 use tollgate_limiter::{Check, Floor, HashKey, InvalidQuota, Part, Raise, Subject, Timestamp};
 use tollgate_repository::KeyAndPlan;
 
 use crate::terms::{CommonTerms, Memo, Terms};
 
+/// What a check and its answer need of a key's record. What only people read is left out: a node holds many keys.
+pub struct HeldKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Whose key it is.
+    pub tenant_id: TenantId,
+    /// For people.
+    pub name: String,
+    /// The plan's slug.
+    pub tier: String,
+    /// The tenant's own id of the customer who holds the key.
+    pub owner_id: Option<String>,
+    pub(crate) validity: Validity,
+    pub(crate) allowed_ips: Box<[Network]>,
+    pub(crate) allowed_countries: Box<[Country]>,
+}
+
 /// A key, ready to be checked.
 pub struct Entry {
-    /// The record.
-    pub key: ApiKey,
+    /// The key.
+    pub key: HeldKey,
     /// Its plan and limits.
     pub terms: Arc<Terms>,
     pub(crate) subject: Subject,
@@ -22,6 +40,7 @@ pub struct Entry {
     pub memo: Memo,
     /// The secret this entry was found by ends then (a rotated key's grace), in microseconds.
     pub(crate) secret_ends: Option<i64>,
+    has_own_terms: bool,
 }
 
 impl Entry {
@@ -48,9 +67,25 @@ impl Entry {
             floor,
             memo: Memo::default(),
             secret_ends: secret_expires_at.map(|at| at.timestamp_micros()),
-            key,
+            has_own_terms: !key.limits.is_empty(),
+            key: HeldKey::from(key),
             terms,
         })
+    }
+
+    /// Whether what this was made from has changed, so that it is to be read again.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.terms.is_outdated()
+    }
+
+    /// Bytes that it takes, about: with the text of its answers, without what it shares with other keys.
+    pub(crate) fn size(&self) -> usize {
+        let texts = self.key.name.len() + self.key.tier.len() + self.key.owner_id.as_ref().map_or(0, String::len);
+        let lists =
+            self.key.allowed_ips.len() * size_of::<Network>() + self.key.allowed_countries.len() * size_of::<Country>();
+        // Names, tier and owner stand in the answer's text too.
+        let terms = if self.has_own_terms { self.terms.size() } else { 0 };
+        size_of::<Self>() + 2 * texts + 128 + lists + terms
     }
 
     /// That at least `used` of the quota is used in the period that begins at `period_start`; None without a quota.
@@ -63,6 +98,28 @@ impl Entry {
     /// What the limiter is asked: all limits, of the key and of its owner, in one step.
     pub(crate) fn check(&self, cost: u32) -> EntryCheck<'_> {
         EntryCheck { entry: self, owner: [Part { subject: self.owner, limits: &self.terms.shared, floors: &[] }], cost }
+    }
+}
+
+impl HeldKey {
+    /// The status in force at `now`.
+    pub fn status_at(&self, now: DateTime<Utc>) -> KeyStatus {
+        self.validity.status_at(now)
+    }
+}
+
+impl From<ApiKey> for HeldKey {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            validity: key.validity(),
+            id: key.id,
+            tenant_id: key.tenant_id,
+            name: key.name,
+            tier: key.tier,
+            owner_id: key.owner_id,
+            allowed_ips: key.allowed_ips.into(),
+            allowed_countries: key.allowed_countries.into(),
+        }
     }
 }
 
@@ -87,13 +144,13 @@ fn owner_subject(hash_key: &HashKey, key: &ApiKey) -> Subject {
     Subject::new(hash_key, &[b"owner", key.tenant_id.0.as_bytes(), owner.as_bytes()])
 }
 
-pub(crate) fn timestamp(at: chrono::DateTime<chrono::Utc>) -> Timestamp {
+pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp::from_micros(at.timestamp_micros())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use tollgate_domain::{ApiKeyId, Environment, KeyStatus, Plan};
+    use tollgate_domain::{Environment, Plan};
 
     use super::*;
 

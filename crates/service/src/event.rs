@@ -10,7 +10,9 @@ pub(crate) const MAX_ENDPOINT: usize = 256;
 pub(crate) const MAX_RECORD: usize = 1_024;
 
 const ADMITTED: u8 = 1;
-const REFUSED: u8 = 2;
+/// Refused requests of one unit each. Read for the sake of journals that an earlier version left; not written.
+const REFUSED_OF_ONE_UNIT: u8 = 2;
+const REFUSED: u8 = 3;
 
 /// Why requests were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +36,10 @@ pub(crate) enum Event<'a> {
         api_key_id: ApiKeyId,
         first_at: DateTime<Utc>,
         last_at: DateTime<Utc>,
+        /// Requests.
         count: u32,
+        /// What they asked for, all together.
+        units: u64,
         refusal: Refusal,
         limit_name: &'a str,
         endpoint: &'a str,
@@ -61,6 +66,7 @@ impl Event<'_> {
                 first_at,
                 last_at,
                 count,
+                units,
                 refusal,
                 limit_name,
                 endpoint,
@@ -72,6 +78,7 @@ impl Event<'_> {
                 out.bytes(&first_at.timestamp_micros().to_le_bytes())?;
                 out.bytes(&last_at.timestamp_micros().to_le_bytes())?;
                 out.bytes(&count.to_le_bytes())?;
+                out.bytes(&units.to_le_bytes())?;
                 out.bytes(&[match refusal {
                     Refusal::RateLimited => 0,
                     Refusal::QuotaExceeded => 1,
@@ -104,9 +111,10 @@ pub(crate) fn decode(record: &[u8]) -> Option<Event<'_>> {
             let units = u32::from_le_bytes(input.array()?);
             Some(Event::Admitted { tenant_id, api_key_id, at: first_at, units, endpoint: input.text()? })
         }
-        REFUSED => {
+        REFUSED | REFUSED_OF_ONE_UNIT => {
             let last_at = DateTime::from_timestamp_micros(i64::from_le_bytes(input.array()?))?;
             let count = u32::from_le_bytes(input.array()?);
+            let units = if kind == REFUSED { u64::from_le_bytes(input.array()?) } else { u64::from(count) };
             let refusal = match input.array()? {
                 [0] => Refusal::RateLimited,
                 [1] => Refusal::QuotaExceeded,
@@ -120,6 +128,7 @@ pub(crate) fn decode(record: &[u8]) -> Option<Event<'_>> {
                 first_at,
                 last_at,
                 count,
+                units,
                 refusal,
                 limit_name,
                 endpoint,
@@ -181,6 +190,7 @@ mod tests {
                 first_at: at,
                 last_at: at,
                 count: 70_000,
+                units: 5_000_000_000,
                 refusal: Refusal::QuotaExceeded,
                 limit_name: "quota",
                 endpoint: "",
@@ -194,5 +204,14 @@ mod tests {
                 assert_eq!(decode(&record[..cut]), None);
             }
         }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_counts_a_unit_per_request() {
+        let ids = [[7; 16], [9; 16]].concat();
+        let at = 1_700_000_000_123_456_i64.to_le_bytes();
+        let texts = [0, 0, 0, 0, 0, 0];
+        let record = [&[2][..], &ids, &at, &at, &70_000_u32.to_le_bytes(), &[0], &texts].concat();
+        assert!(matches!(decode(&record), Some(Event::Refused { count: 70_000, units: 70_000, .. })));
     }
 }

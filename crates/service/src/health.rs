@@ -30,11 +30,18 @@ impl Service {
             ask(async { Ok::<_, Error>(self.queue().ping().await?) }),
         );
         let one = |name, kind: &str, required, state| Dependency { name, kind: kind.to_owned(), required, state };
-        vec![
+        let mut found = vec![
             one("database", self.repository().engine(), true, database),
             one("limiter", config.limiter.url.scheme(), false, limiter),
             one("queue", config.queue.url.scheme(), false, queue),
-        ]
+        ];
+        if let Some(unshipped) = self.unshipped() {
+            let most = config.journal.max_unshipped_seconds;
+            let late = format!("usage of {} s waits to be stored, more than {most}", unshipped.as_secs());
+            let state = if unshipped > Duration::from_secs(most) { Err(late) } else { Ok(Duration::ZERO) };
+            found.push(one("journal", "file", false, state));
+        }
+        found
     }
 
     /// Reads the gauges that are not counted as things happen: pool, queue, limiter, keys. What cannot be read keeps its
@@ -44,6 +51,9 @@ impl Service {
         let pool = self.repository().pool();
         for (state, count) in [("idle", pool.idle), ("busy", pool.size.saturating_sub(pool.idle)), ("max", pool.max)] {
             metrics.pool.with_label_values(&[state]).set(i64::from(count));
+        }
+        if let Some(unshipped) = self.unshipped() {
+            metrics.journal_lag_seconds.set(unshipped.as_secs_f64());
         }
         let stats = self.limiter().stats();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

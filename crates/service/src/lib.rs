@@ -42,6 +42,6 @@ pub use tokens::Caller;
 pub use tollgate_jobs::{DeadJob, Job};
 pub use tollgate_limiter::{Algorithm as LimitAlgorithm, Decision, LimitStatus, Retry, Source, Window};
 pub use tollgate_repository::{
-    Granularity, Idempotency, KeyFilter, KeyOrder, Order, Page, Paged, StoredResponse, UsageEvent, UsageStats,
-    ViolationCursor,
+    FoldPart, Granularity, Idempotency, KeyFilter, KeyOrder, Order, Page, Paged, StoredResponse, UsageEvent,
+    UsageStats, ViolationCursor,
 };

@@ -2,10 +2,11 @@
 //!
 //! Keys, ids and addresses are never labels: an attacker would choose how many series there are.
 
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 macro_rules! metrics {
     (@make IntCounter, $opts:expr) => { IntCounter::with_opts($opts) };
+    (@make Gauge, $opts:expr) => { Gauge::with_opts($opts) };
     (@make IntGauge, $opts:expr) => { IntGauge::with_opts($opts) };
     (@make $vec:ident[$($label:literal),+], $opts:expr) => { $vec::new($opts, &[$($label),+]) };
     (
@@ -55,6 +56,10 @@ metrics! {
     jobs: IntCounterVec["job", "outcome"] = "tollgate_jobs_total",
     /// Bytes of this node's journal that the database does not hold yet, by stream.
     journal_lag: IntGaugeVec["stream"] = "tollgate_journal_lag_bytes",
+    /// How long this node's usage waits to be stored in the database, in seconds: what was decided longer ago is there.
+    journal_lag_seconds: Gauge = "tollgate_journal_lag_seconds",
+    /// Keys whose usage was added to the tables.
+    usage_folded: IntCounter = "tollgate_usage_folded_keys_total",
     /// Records that the journal refused, each an unanswered check.
     journal_errors: IntCounter = "tollgate_journal_errors_total",
     /// Batches of usage or violations sent, by stream and result (confirmed, resent).

@@ -70,7 +70,7 @@ impl Service {
             Ok::<_, Error>(plan.validate()?)
         });
         let plan = changed.await?.ok_or(Error::NotFound(PLAN))?;
-        self.cache().forget(|entry| entry.key.tenant_id == tenant_id && entry.key.tier == plan.name);
+        self.forget_plans([(tenant_id, plan.name.as_str())]);
         Ok(plan)
     }
 

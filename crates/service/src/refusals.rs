@@ -1,5 +1,5 @@
 //! Refused requests, summed in memory for a moment before they go to the journal: an attack must not write a record, let
-//! alone a row, per refusal. A refusal is never billed, so a killed process may lose those since the last look of the shipper.
+//! alone a row, per refusal. A refusal is never billed, so a killed process may lose those since the shipper last took them.
 
 use std::{
     hash::RandomState,
@@ -9,18 +9,21 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use hashbrown::{Equivalent, HashMap};
-use tollgate_domain::{ApiKeyId, TenantId};
+use tollgate_domain::{ApiKeyId, TenantId, network::truncated, period::minutes_since_epoch};
 
 use crate::event::{Event, Refusal};
 
-/// Distinct sums held; further endpoints of a key are summed as one.
-const MOST_SUMS: usize = 20_000;
-/// Stands for the endpoints beyond the bound.
-const OTHER: &str = "(other)";
+/// Sums of one key between two drains, about a second apart; its further endpoints are summed as one. Callers choose the
+/// names, so without a bound each would write records and rows as it likes.
+const MAX_SUMS_PER_KEY: u16 = 100;
+/// Sums of all keys, some 200 bytes each. Beyond them every key's endpoints are summed as one.
+const MAX_SUMS: usize = 200_000;
+/// Stands for the endpoints beyond the bounds.
+pub(crate) const OTHER: &str = "(other)";
 
 /// What refusals of one sum have in common.
 #[derive(PartialEq, Eq, Hash)]
-struct Alike {
+struct RefusalKey {
     tenant_id: TenantId,
     api_key_id: ApiKeyId,
     minute: i64,
@@ -29,9 +32,9 @@ struct Alike {
     endpoint: Box<str>,
 }
 
-/// The same, to look for without allocating.
+/// The same, to search for without allocating.
 #[derive(Hash)]
-struct Sought<'a> {
+struct RefusalKeyRef<'a> {
     tenant_id: TenantId,
     api_key_id: ApiKeyId,
     minute: i64,
@@ -40,26 +43,26 @@ struct Sought<'a> {
     endpoint: &'a str,
 }
 
-impl Equivalent<Alike> for Sought<'_> {
-    fn equivalent(&self, alike: &Alike) -> bool {
-        self.api_key_id == alike.api_key_id
-            && self.tenant_id == alike.tenant_id
-            && self.minute == alike.minute
-            && self.refusal == alike.refusal
-            && *self.limit_name == *alike.limit_name
-            && *self.endpoint == *alike.endpoint
+impl Equivalent<RefusalKey> for RefusalKeyRef<'_> {
+    fn equivalent(&self, key: &RefusalKey) -> bool {
+        self.api_key_id == key.api_key_id
+            && self.tenant_id == key.tenant_id
+            && self.minute == key.minute
+            && self.refusal == key.refusal
+            && *self.limit_name == *key.limit_name
+            && *self.endpoint == *key.endpoint
     }
 }
 
-impl From<&Sought<'_>> for Alike {
-    fn from(sought: &Sought<'_>) -> Self {
+impl From<&RefusalKeyRef<'_>> for RefusalKey {
+    fn from(key: &RefusalKeyRef<'_>) -> Self {
         Self {
-            tenant_id: sought.tenant_id,
-            api_key_id: sought.api_key_id,
-            minute: sought.minute,
-            refusal: sought.refusal,
-            limit_name: sought.limit_name.into(),
-            endpoint: sought.endpoint.into(),
+            tenant_id: key.tenant_id,
+            api_key_id: key.api_key_id,
+            minute: key.minute,
+            refusal: key.refusal,
+            limit_name: key.limit_name.into(),
+            endpoint: key.endpoint.into(),
         }
     }
 }
@@ -68,6 +71,7 @@ struct Sum {
     first_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
     count: u32,
+    units: u64,
     ip: Option<IpAddr>,
 }
 
@@ -76,6 +80,7 @@ pub(crate) struct Refused<'a> {
     pub(crate) tenant_id: TenantId,
     pub(crate) api_key_id: ApiKeyId,
     pub(crate) at: DateTime<Utc>,
+    pub(crate) units: u32,
     pub(crate) refusal: Refusal,
     pub(crate) limit_name: &'a str,
     pub(crate) endpoint: &'a str,
@@ -83,75 +88,170 @@ pub(crate) struct Refused<'a> {
 }
 
 /// The sums of one node since they were last taken.
-#[derive(Default)]
-pub(crate) struct Refusals(Mutex<Sums>);
+pub(crate) struct Refusals {
+    sums: Mutex<Sums>,
+    /// Whether addresses are kept whole, or only the network they are in.
+    full_ip: bool,
+}
 
-type Sums = HashMap<Alike, Sum, RandomState>;
+#[derive(Default)]
+struct Sums {
+    /// Callers choose the endpoints: hashed so that they cannot choose which collide.
+    by_key: HashMap<RefusalKey, Sum, RandomState>,
+    of_api_key: HashMap<(TenantId, ApiKeyId), u16>,
+}
 
 impl Refusals {
+    pub(crate) fn new(full_ip: bool) -> Self {
+        Self { sums: Mutex::default(), full_ip }
+    }
+
     pub(crate) fn add(&self, refused: &Refused<'_>) {
-        let mut sums = self.lock();
-        let crowded = sums.len() >= MOST_SUMS;
-        let sought = Sought {
-            tenant_id: refused.tenant_id,
-            api_key_id: refused.api_key_id,
-            minute: refused.at.timestamp().div_euclid(60),
-            refusal: refused.refusal,
-            limit_name: refused.limit_name,
-            endpoint: if crowded { OTHER } else { refused.endpoint },
-        };
-        let fresh = Sum { first_at: refused.at, last_at: refused.at, count: 0, ip: None };
-        let sum = match sums.get_mut(&sought) {
-            Some(sum) => sum,
-            None => sums.entry(Alike::from(&sought)).or_insert(fresh),
-        };
-        sum.count = sum.count.saturating_add(1);
-        sum.first_at = sum.first_at.min(refused.at);
-        sum.last_at = sum.last_at.max(refused.at);
-        sum.ip = refused.ip.or(sum.ip);
+        let ip = refused.ip.map(|ip| if self.full_ip { ip.to_canonical() } else { truncated(ip) });
+        self.lock().add(refused, ip);
     }
 
     /// Takes the sums and hands each to `write`; those it could not write are put back.
     pub(crate) fn drain<E>(&self, mut write: impl FnMut(&Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut sums = std::mem::take(&mut *self.lock());
         let mut result = Ok(());
-        sums.retain(|alike, sum| {
+        sums.by_key.retain(|key, sum| {
             if result.is_err() {
                 return true;
             }
-            let ip_address = sum.ip.map(|ip| ip.to_canonical().to_string()).unwrap_or_default();
+            let ip_address = sum.ip.map(|ip| ip.to_string()).unwrap_or_default();
             result = write(&Event::Refused {
-                tenant_id: alike.tenant_id,
-                api_key_id: alike.api_key_id,
+                tenant_id: key.tenant_id,
+                api_key_id: key.api_key_id,
                 first_at: sum.first_at,
                 last_at: sum.last_at,
                 count: sum.count,
-                refusal: alike.refusal,
-                limit_name: &alike.limit_name,
-                endpoint: &alike.endpoint,
+                units: sum.units,
+                refusal: key.refusal,
+                limit_name: &key.limit_name,
+                endpoint: &key.endpoint,
                 ip_address: &ip_address,
             });
             result.is_err()
         });
-        if !sums.is_empty() {
-            self.put_back(sums);
+        if !sums.by_key.is_empty() {
+            self.lock().put_back(sums);
         }
         result
     }
 
-    fn put_back(&self, kept: Sums) {
-        let mut sums = self.lock();
-        for (alike, old) in kept {
-            sums.entry(alike)
-                .and_modify(|sum| {
-                    sum.count = sum.count.saturating_add(old.count);
-                    sum.first_at = sum.first_at.min(old.first_at);
-                })
-                .or_insert(old);
+    fn lock(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sums {
+    fn add(&mut self, refused: &Refused<'_>, ip: Option<IpAddr>) {
+        let sought = |endpoint| RefusalKeyRef {
+            tenant_id: refused.tenant_id,
+            api_key_id: refused.api_key_id,
+            minute: minutes_since_epoch(refused.at),
+            refusal: refused.refusal,
+            limit_name: refused.limit_name,
+            endpoint,
+        };
+        if let Some(sum) = self.by_key.get_mut(&sought(refused.endpoint)) {
+            return sum.add(refused, ip);
+        }
+        let of_key = self.of_api_key.entry((refused.tenant_id, refused.api_key_id)).or_default();
+        let is_crowded = *of_key >= MAX_SUMS_PER_KEY || self.by_key.len() >= MAX_SUMS;
+        let key = sought(if is_crowded { OTHER } else { refused.endpoint });
+        if !is_crowded {
+            *of_key += 1;
+        }
+        let fresh = || Sum { first_at: refused.at, last_at: refused.at, count: 0, units: 0, ip: None };
+        self.by_key.entry(RefusalKey::from(&key)).or_insert_with(fresh).add(refused, ip);
+    }
+
+    fn put_back(&mut self, kept: Self) {
+        for (key, old) in kept.by_key {
+            self.by_key.entry(key).and_modify(|sum| sum.merge(&old)).or_insert(old);
+        }
+        for (key, old) in kept.of_api_key {
+            let sums = self.of_api_key.entry(key).or_default();
+            *sums = sums.saturating_add(old);
+        }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, refused: &Refused<'_>, ip: Option<IpAddr>) {
+        self.count = self.count.saturating_add(1);
+        self.units = self.units.saturating_add(u64::from(refused.units));
+        self.first_at = self.first_at.min(refused.at);
+        self.last_at = self.last_at.max(refused.at);
+        self.ip = ip.or(self.ip);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.units = self.units.saturating_add(other.units);
+        self.first_at = self.first_at.min(other.first_at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn refused(key: u128, endpoint: &str) -> Refused<'_> {
+        Refused {
+            tenant_id: TenantId::DEFAULT,
+            api_key_id: ApiKeyId(Uuid::from_u128(key)),
+            at: DateTime::UNIX_EPOCH,
+            units: 5,
+            refusal: Refusal::RateLimited,
+            limit_name: "per-hour",
+            endpoint,
+            ip: Some("2001:db8:1:2::3".parse().unwrap()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Endpoint, count and units of each sum, by key.
+    fn drained(refusals: &Refusals) -> Vec<(u128, String, u32, u64)> {
+        let mut found = Vec::new();
+        refusals
+            .drain(|event| {
+                let Event::Refused { api_key_id, endpoint, count, units, ip_address, .. } = event else {
+                    return Err(());
+                };
+                assert_eq!(*ip_address, "2001:db8:1::");
+                found.push((api_key_id.0.as_u128(), (*endpoint).to_owned(), *count, *units));
+                Ok(())
+            })
+            .unwrap();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn one_keys_flood_of_endpoints_is_bounded_and_takes_nothing_from_another() {
+        let refusals = Refusals::new(false);
+        for n in 0..10_000 {
+            refusals.add(&refused(1, &format!("/{n}")));
+        }
+        refusals.add(&refused(2, "/a"));
+        let found = drained(&refusals);
+        assert_eq!(found.len(), 102);
+        assert!(found.contains(&(1, OTHER.to_owned(), 9_900, 49_500)));
+        assert!(found.contains(&(2, "/a".to_owned(), 1, 5)));
+        refusals.add(&refused(1, "/again"));
+        assert_eq!(drained(&refusals), [(1, "/again".to_owned(), 1, 5)], "a drain makes room");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_there_the_next_time() {
+        let refusals = Refusals::new(false);
+        refusals.add(&refused(1, "/a"));
+        assert_eq!(refusals.drain(|_| Err("full")), Err("full"));
+        refusals.add(&refused(1, "/a"));
+        assert_eq!(drained(&refusals), [(1, "/a".to_owned(), 2, 10)]);
     }
 }

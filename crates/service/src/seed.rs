@@ -1,11 +1,13 @@
 //! A demonstration: keys of every tier and state with a month of plausible usage and violations, to look at.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
 use tollgate_domain::{
     ApiKey, ApiKeyId, BootId, Environment, KeyStatus, TenantId,
-    usage::{Counts, EndpointRow, JournalSpan, UsageBatch, UsageRow, ViolationBatch, ViolationRow},
+    usage::{
+        Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch, ViolationRow, pack,
+    },
 };
 use tollgate_repository::{KeyFilter, Page};
 
@@ -52,8 +54,9 @@ pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error
         }
     }
     let minutes = make_history(service, tenant_id, &keys, now).await?;
-    let today = floor(now, TimeDelta::days(1));
-    while service.roll_up(today).await? > 0 {}
+    for part in service.waiting_parts().await? {
+        service.fold_usage(part).await?;
+    }
     Ok(Seeded::Made { keys: keys.len(), minutes })
 }
 
@@ -104,8 +107,9 @@ async fn make_history(
     let (mut position, mut rows) = (0, 0);
     for back in (0..DAYS).rev() {
         let day = floor(now, TimeDelta::days(1)) - TimeDelta::days(back);
-        let (mut usage, mut endpoints, mut violations) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let (mut usage, mut violations) = (Vec::new(), Vec::new());
         for (id, busiest) in keys {
+            let (mut minutes, mut endpoints) = (Vec::new(), BTreeMap::new());
             for quarter in 0..96 {
                 let minute = day + TimeDelta::minutes(15 * quarter);
                 if minute >= now {
@@ -115,30 +119,22 @@ async fn make_history(
                 // The busiest quarters of the day run into the limit.
                 let rate_limited = if allowed > busiest / 5 { allowed / 12 } else { 0 };
                 let counts = Counts { allowed, rate_limited, ..Counts::default() };
-                usage.push(UsageRow { tenant_id, api_key_id: *id, minute, counts, last_at: minute });
+                minutes.push(MinuteUsage { minute, counts, last_at: minute });
                 let which = usize::try_from(noise(*id, minute) % 7).unwrap_or(0) % ENDPOINTS.len();
                 let endpoint = ENDPOINTS.get(which).copied().unwrap_or_default();
-                *endpoints.entry((*id, endpoint)).or_insert(0) += allowed;
+                *endpoints.entry(endpoint).or_insert(0) += allowed;
                 if rate_limited > 0 {
                     violations.push(violation(tenant_id, *id, minute, endpoint, rate_limited));
                 }
             }
+            rows += minutes.len();
+            let named = |(endpoint, allowed)| EndpointUsage { day, endpoint: Arc::from(endpoint), allowed };
+            let endpoints = endpoints.into_iter().map(named).collect();
+            usage.push(KeyUsage { tenant_id, api_key_id: *id, minutes, endpoints });
         }
-        rows += usage.len();
         let span = JournalSpan { boot, from: position, to: position + 1 };
         position += 1;
-        usage.sort_by_key(|row| (row.api_key_id, row.minute));
-        let endpoints = endpoints
-            .into_iter()
-            .map(|((api_key_id, endpoint), allowed)| EndpointRow {
-                tenant_id,
-                api_key_id,
-                day,
-                endpoint: endpoint.to_owned(),
-                allowed,
-            })
-            .collect();
-        service.apply_usage(&UsageBatch { span, usage, endpoints }).await?;
+        service.apply_usage(&UsageBatch { span, chunks: pack(&usage) }).await?;
         service.record_violations(&ViolationBatch { span, rows: violations }).await?;
     }
     Ok(rows)

@@ -4,14 +4,16 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tollgate_domain::{AdminToken, BootId, Clock, Plan, PlanId, ScopeSet, TenantId, TokenId, TokenSecret};
+use tollgate_domain::{
+    AdminToken, BootId, Clock, JournalStream, Plan, PlanId, ScopeSet, TenantId, TokenId, TokenSecret,
+};
 use tollgate_jobs::Queue;
 use tollgate_journal::{Durability, Journal};
 use tollgate_limiter::{HashKey, Limiter, TimeSource, Timestamp};
@@ -50,6 +52,9 @@ struct Inner {
     cache: KeyCache,
     common_terms: CommonTerms,
     refusals: Refusals,
+    started: tokio::time::Instant,
+    /// By stream: all that this node decided before that moment is in the database, in microseconds since the start.
+    stored_until: [AtomicU64; 2],
     metrics: Metrics,
     prepared: watch::Sender<bool>,
     draining: AtomicBool,
@@ -78,7 +83,10 @@ impl Service {
         };
         let cache = KeyCache::new(bounds(&config));
         let hash_key = HashKey::new(config.limiter.hash_key.0);
+        let refusals = Refusals::new(config.privacy.full_ip);
         Ok(Self(Arc::new(Inner {
+            started: tokio::time::Instant::now(),
+            stored_until: [AtomicU64::new(0), AtomicU64::new(0)],
             config,
             clock,
             repository,
@@ -88,7 +96,7 @@ impl Service {
             journal,
             cache,
             common_terms: CommonTerms::default(),
-            refusals: Refusals::default(),
+            refusals,
             metrics,
             prepared: watch::Sender::new(false),
             draining: AtomicBool::new(false),
@@ -229,8 +237,34 @@ impl Service {
         &self.0.cache
     }
 
+    /// Whatever is held of keys on these plans is read again when it is next needed.
+    pub(crate) fn forget_plans<'a>(&self, plans: impl IntoIterator<Item = (TenantId, &'a str)>) {
+        plans.into_iter().for_each(|(tenant_id, name)| self.common_terms().forget_plan(tenant_id, name));
+        self.cache().forget([]);
+    }
+
     pub(crate) fn refusals(&self) -> &Refusals {
         &self.0.refusals
+    }
+
+    /// Since the process opened the service, by a clock that no story moves.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    pub(crate) fn stored_until(&self, stream: JournalStream) -> &AtomicU64 {
+        let [usage, violations] = &self.0.stored_until;
+        match stream {
+            JournalStream::Usage => usage,
+            JournalStream::Violations => violations,
+        }
+    }
+
+    /// How long usage waits to be in the database: what was decided longer ago is there. None where no journal is kept.
+    pub(crate) fn unshipped(&self) -> Option<Duration> {
+        self.0.journal.as_ref()?;
+        let stored = Duration::from_micros(self.stored_until(JournalStream::Usage).load(Ordering::Relaxed));
+        Some(self.uptime().saturating_sub(stored))
     }
 
     pub(crate) fn stop(&self) -> &CancellationToken {
@@ -305,6 +339,7 @@ fn bounds(config: &Config) -> Bounds {
     let micros = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     Bounds {
         max_keys: config.cache.max_keys,
+        max_bytes: config.cache.max_mib << 20,
         max_unknown: config.cache.max_unknown,
         refresh_after: micros(config.cache.refresh_seconds),
         stale_after: micros(config.cache.stale_seconds),

@@ -1,23 +1,23 @@
 //! From the journal to a job: sums per key and minute, one unconfirmed batch at a time, sent again until the database's
 //! cursor has moved. The cursor says what is due; the job is only a courier.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
 use tollgate_domain::{
     BootId,
     usage::{JournalSpan, JournalStream},
 };
 use tollgate_jobs::Push;
-use tollgate_journal::{Position, Stream};
+use tollgate_journal::{Journal, Position, Stream};
 use uuid::Uuid;
 
 use crate::{Error, Service, event::MAX_RECORD, sums::Sums};
 
-/// Rows of one job: some 1.5 MB of JSON at most.
-const MOST_ROWS: usize = 5_000;
-/// Bytes of journal one batch may cover, so that one look stays short.
-const MOST_BYTES: u64 = 16 << 20;
-/// Read between two looks at the number of rows, and before checks may go on: some hundred microseconds.
+/// Keys of one job, some 50 bytes of JSON each.
+const MAX_KEYS: usize = 50_000;
+/// Bytes of journal that one batch may cover, so that a job stays short.
+const MAX_BYTES: u64 = 16 << 20;
+/// Read at a time, before others may run: some hundred microseconds.
 const STEP_BYTES: u64 = 64 << 10;
 /// Journal without rows for a stream that is passed over before its cursor moves all the same, so that segments can go.
 const SILENT_BYTES: u64 = 4 << 20;
@@ -36,6 +36,8 @@ pub(crate) struct Shipper {
     /// Up to where each of the two readers has looked beyond its cursor and found nothing to send.
     silent: HashMap<JournalStream, u64>,
     resend_after: Duration,
+    /// Whether the journal is the one that this process writes.
+    is_own: bool,
 }
 
 /// How far one step came.
@@ -52,9 +54,15 @@ pub(crate) enum Step {
 const STREAMS: [JournalStream; 2] = [JournalStream::Usage, JournalStream::Violations];
 
 impl Shipper {
+    /// Of the journal that this process writes.
+    pub(crate) fn own(service: Service, journal: &Journal) -> Self {
+        Self { is_own: true, ..Self::new(service, journal.stream()) }
+    }
+
+    /// Of a journal that a dead process left.
     pub(crate) fn new(service: Service, stream: Stream) -> Self {
         let boot = BootId(Uuid::from_bytes(*stream.boot().as_bytes()));
-        Self { service, stream, boot, silent: HashMap::new(), resend_after: RESEND_AFTER }
+        Self { service, stream, boot, silent: HashMap::new(), resend_after: RESEND_AFTER, is_own: false }
     }
 
     /// Sends what there is, up to a full batch, and waits until the database has it.
@@ -65,10 +73,14 @@ impl Shipper {
         for stream in STREAMS {
             let cursor = self.service.repository().journal_cursor(self.boot, stream).await?;
             confirmed = confirmed.min(cursor);
-            let end = self.stream.end().get();
-            let lag = i64::try_from(end.saturating_sub(cursor)).unwrap_or(i64::MAX);
+            let began = self.service.uptime();
+            let lag = i64::try_from(self.stream.end().get().saturating_sub(cursor)).unwrap_or(i64::MAX);
             self.service.metrics().journal_lag.with_label_values(&[stream.as_str()]).set(lag);
-            let Some((span, sums, full)) = self.gather(stream, cursor).await? else { continue };
+            let Some((span, sums, full)) = self.gather(stream, cursor).await? else {
+                self.stored_until(stream, began);
+                continue;
+            };
+            let covered = (!full).then_some(began);
             step = if full || step == Step::Full { Step::Full } else { Step::Sent };
             // No id of its own: a copy that died must not keep the next one out, and a copy too many changes nothing.
             let queue = self.service.queue().clone();
@@ -77,11 +89,14 @@ impl Shipper {
             let encoded =
                 tokio::task::spawn_blocking(encode).await.map_err(|error| Error::Internal(error.to_string()))?;
             self.service.queue().push_encoded(encoded?).await?;
-            under_way.push((stream, cursor));
+            under_way.push((stream, cursor, covered));
         }
         self.let_go(confirmed)?;
-        for (stream, from) in under_way {
+        for (stream, from, covered) in under_way {
             let moved = self.moved(stream, from).await?;
+            if let Some(until) = covered.filter(|_| moved) {
+                self.stored_until(stream, until);
+            }
             self.resend_after = if moved { RESEND_AFTER } else { (self.resend_after * 2).min(RESEND_AT_LAST) };
             let result = if moved { "confirmed" } else { "resent" };
             self.service.metrics().batches.with_label_values(&[stream.as_str(), result]).inc();
@@ -106,12 +121,12 @@ impl Shipper {
                 break false;
             }
             at = next;
-            if sums.rows() >= MOST_ROWS || at - start >= MOST_BYTES {
+            if sums.len() >= MAX_KEYS || at - start >= MAX_BYTES {
                 break true;
             }
             tokio::task::yield_now().await;
         };
-        if sums.rows() == 0 && at - cursor < SILENT_BYTES {
+        if sums.len() == 0 && at - cursor < SILENT_BYTES {
             self.silent.insert(stream, at);
             return Ok(None);
         }
@@ -134,12 +149,23 @@ impl Shipper {
         }
     }
 
-    /// Segments that both readers are done with go once their retention is over.
+    /// Notes that all that was decided before this uptime is in the database.
+    fn stored_until(&self, stream: JournalStream, uptime: Duration) {
+        if self.is_own {
+            let micros = u64::try_from(uptime.as_micros()).unwrap_or(u64::MAX);
+            self.service.stored_until(stream).fetch_max(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// Segments that both readers are done with go once they are too old or too many.
     fn let_go(&mut self, confirmed: u64) -> Result<(), Error> {
-        let kept = Duration::from_secs(self.service.config().journal.retention_hours.saturating_mul(3_600));
+        let settings = &self.service.config().journal;
+        let kept = Duration::from_secs(settings.retention_hours.saturating_mul(3_600));
+        let too_many = confirmed.saturating_sub(settings.retention_mib << 20);
         let now = std::time::UNIX_EPOCH + Duration::from_micros(self.service.clock().micros().max(0).unsigned_abs());
         let before = now.checked_sub(kept).unwrap_or(std::time::UNIX_EPOCH);
         self.stream.confirmed(Position::new(confirmed), before)?;
+        self.stream.confirmed(Position::new(too_many), now)?;
         Ok(())
     }
 }
@@ -163,7 +189,7 @@ pub(crate) fn write_refusals(service: &Service) {
 pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
     write_refusals(service);
     let Ok(journal) = service.journal() else { return };
-    let mut shipper = Shipper::new(service.clone(), journal.stream());
+    let mut shipper = Shipper::own(service.clone(), journal);
     let shipped = tokio::time::timeout(at_most, async {
         loop {
             match shipper.step().await {

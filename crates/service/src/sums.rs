@@ -1,46 +1,73 @@
-//! What one batch of the journal adds up to, as the rows of a job. Every record passes here once for each stream, so what
-//! is looked up per record is one key and one endpoint, without allocating.
+//! What one batch of the journal adds up to, as a job. Every record passes here once for each stream, so what is looked up
+//! per record is one key and one endpoint, without allocating.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap as KeyedHashMap},
+    sync::Arc,
+};
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 use tollgate_domain::{
     ApiKeyId, TenantId,
-    usage::{Counts, EndpointRow, JournalSpan, JournalStream, UsageBatch, UsageRow, ViolationBatch, ViolationRow},
+    period::{days_since_epoch, minutes_since_epoch, start_of_day, start_of_minute},
+    usage::{
+        Counts, EndpointUsage, JournalSpan, JournalStream, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch,
+        ViolationRow, pack,
+    },
 };
 use tollgate_jobs::Job;
 
-use crate::event::{self, Event, Refusal};
+use crate::{
+    event::{self, Event, Refusal},
+    refusals::OTHER,
+};
 
-const SECONDS_PER_MINUTE: i64 = 60;
-const SECONDS_PER_DAY: i64 = 86_400;
+/// Endpoints that a key names in one batch; its further ones are summed as one, as the table does with those of a day.
+const MAX_ENDPOINTS_PER_KEY: usize = 100;
 
 /// Sums of the records seen so far.
 #[derive(Default)]
 pub(crate) struct Sums {
     usage: HashMap<(TenantId, ApiKeyId), OfKey>,
+    endpoints: Endpoints,
     violations: BTreeMap<(TenantId, ApiKeyId, String, String, DateTime<Utc>), ViolationRow>,
-    rows: usize,
 }
 
 /// Of one key. A batch covers a moment: one minute and one day, or two.
 #[derive(Default)]
 struct OfKey {
-    minutes: Vec<Minute>,
-    days: Vec<(i64, HashMap<Box<str>, i64>)>,
+    minutes: SmallVec<[Minute; 1]>,
+    endpoints: SmallVec<[OfEndpoint; 1]>,
 }
 
 struct Minute {
-    /// Minutes since the Unix epoch.
+    /// Since the Unix epoch.
     number: i64,
     counts: Counts,
     last_at: DateTime<Utc>,
 }
 
+struct OfEndpoint {
+    /// Days since the Unix epoch.
+    day: i64,
+    /// Index among the batch's endpoints.
+    endpoint: usize,
+    units: i64,
+}
+
+/// Each name once. Callers choose them: hashed so that they cannot choose which collide.
+#[derive(Default)]
+struct Endpoints {
+    names: Vec<Arc<str>>,
+    indexes: KeyedHashMap<Arc<str>, usize>,
+}
+
 impl Sums {
-    /// Rows that the job would have.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
+    /// Keys or rows that the job would have.
+    pub(crate) fn len(&self) -> usize {
+        self.usage.len() + self.violations.len()
     }
 
     pub(crate) fn add(&mut self, stream: JournalStream, record: &[u8]) {
@@ -49,16 +76,19 @@ impl Sums {
         }
         match (stream, event::decode(record)) {
             (JournalStream::Usage, Some(Event::Admitted { tenant_id, api_key_id, at, units, endpoint })) => {
-                let counts = Counts { allowed: i64::from(units), ..Counts::default() };
+                let units = i64::from(units);
                 let of_key = self.usage.entry((tenant_id, api_key_id)).or_default();
-                self.rows += of_key.count(at, at, &counts) + of_key.endpoint(at, endpoint, units);
+                of_key.count(at, at, &Counts { allowed: units, ..Counts::default() });
+                if !endpoint.is_empty() {
+                    of_key.endpoint(&mut self.endpoints, days_since_epoch(at), endpoint, units);
+                }
             }
             (
                 JournalStream::Usage,
-                Some(Event::Refused { tenant_id, api_key_id, first_at, last_at, count, refusal, .. }),
+                Some(Event::Refused { tenant_id, api_key_id, first_at, last_at, units, refusal, .. }),
             ) => {
                 let of_key = self.usage.entry((tenant_id, api_key_id)).or_default();
-                self.rows += of_key.count(first_at, last_at, &refused(refusal, count));
+                of_key.count(first_at, last_at, &refused(refusal, units));
             }
             (JournalStream::Violations, Some(refused @ Event::Refused { .. })) => self.violation(&refused),
             (JournalStream::Violations, Some(Event::Admitted { .. })) => {}
@@ -77,6 +107,7 @@ impl Sums {
             limit_name,
             endpoint,
             ip_address,
+            ..
         } = refused
         else {
             return;
@@ -86,19 +117,16 @@ impl Sums {
         }
         let minute = floor(*first_at, TimeDelta::minutes(1));
         let key = (*tenant_id, *api_key_id, (*limit_name).to_owned(), (*endpoint).to_owned(), minute);
-        let row = self.violations.entry(key).or_insert_with(|| {
-            self.rows += 1;
-            ViolationRow {
-                tenant_id: *tenant_id,
-                api_key_id: *api_key_id,
-                limit_name: (*limit_name).to_owned(),
-                endpoint: (*endpoint).to_owned(),
-                minute,
-                ip_address: String::new(),
-                count: 0,
-                first_at: *first_at,
-                last_at: *last_at,
-            }
+        let row = self.violations.entry(key).or_insert_with(|| ViolationRow {
+            tenant_id: *tenant_id,
+            api_key_id: *api_key_id,
+            limit_name: (*limit_name).to_owned(),
+            endpoint: (*endpoint).to_owned(),
+            minute,
+            ip_address: String::new(),
+            count: 0,
+            first_at: *first_at,
+            last_at: *last_at,
         });
         row.count += i64::from(*count);
         row.first_at = row.first_at.min(*first_at);
@@ -108,87 +136,81 @@ impl Sums {
         }
     }
 
-    /// The job. Its rows are sorted, so that two workers lock them in the same order.
+    /// The job.
     pub(crate) fn into_job(self, stream: JournalStream, span: JournalSpan) -> Job {
         if stream == JournalStream::Violations {
             return Job::ViolationRecord(ViolationBatch { span, rows: self.violations.into_values().collect() });
         }
-        let (mut usage, mut endpoints) = (Vec::new(), Vec::new());
-        for ((tenant_id, api_key_id), of_key) in self.usage {
-            usage.extend(of_key.minutes.into_iter().map(|Minute { number, counts, last_at }| UsageRow {
-                tenant_id,
-                api_key_id,
-                minute: start(number, SECONDS_PER_MINUTE),
-                counts,
-                last_at,
-            }));
-            for (number, of_day) in of_key.days {
-                let day = start(number, SECONDS_PER_DAY);
-                let row = |(endpoint, allowed): (Box<str>, i64)| EndpointRow {
-                    tenant_id,
-                    api_key_id,
-                    day,
-                    endpoint: endpoint.into(),
-                    allowed,
-                };
-                endpoints.extend(of_day.into_iter().map(row));
-            }
-        }
-        usage.sort_unstable_by_key(|row| (row.tenant_id, row.api_key_id, row.minute));
-        endpoints.sort_unstable_by(|a, b| {
-            let key = |row: &EndpointRow| (row.tenant_id, row.api_key_id, row.day);
-            key(a).cmp(&key(b)).then_with(|| a.endpoint.cmp(&b.endpoint))
-        });
-        Job::UsageApply(UsageBatch { span, usage, endpoints })
+        let names = &self.endpoints.names;
+        let of_key = |((tenant_id, api_key_id), of_key): ((TenantId, ApiKeyId), OfKey)| KeyUsage {
+            tenant_id,
+            api_key_id,
+            minutes: of_key.minutes.into_iter().map(MinuteUsage::from).collect(),
+            endpoints: of_key.endpoints.into_iter().filter_map(|row| row.named(names)).collect(),
+        };
+        let keys: Vec<_> = self.usage.into_iter().map(of_key).collect();
+        Job::UsageApply(UsageBatch { span, chunks: pack(&keys) })
     }
 }
 
 impl OfKey {
-    /// How many rows this added.
-    fn count(&mut self, first_at: DateTime<Utc>, last_at: DateTime<Utc>, counts: &Counts) -> usize {
-        let number = first_at.timestamp().div_euclid(SECONDS_PER_MINUTE);
+    fn count(&mut self, first_at: DateTime<Utc>, last_at: DateTime<Utc>, counts: &Counts) {
+        let number = minutes_since_epoch(first_at);
         if let Some(minute) = self.minutes.iter_mut().find(|minute| minute.number == number) {
             minute.counts.add(counts);
             minute.last_at = minute.last_at.max(last_at);
-            return 0;
+        } else {
+            self.minutes.push(Minute { number, counts: *counts, last_at });
         }
-        self.minutes.push(Minute { number, counts: *counts, last_at });
-        1
     }
 
-    /// How many rows this added.
-    fn endpoint(&mut self, at: DateTime<Utc>, endpoint: &str, units: u32) -> usize {
-        if endpoint.is_empty() {
-            return 0;
+    fn endpoint(&mut self, endpoints: &mut Endpoints, day: i64, name: &str, units: i64) {
+        let mut index = endpoints.index(name);
+        if !self.endpoints.iter().any(|row| (row.day, row.endpoint) == (day, index))
+            && self.endpoints.len() >= MAX_ENDPOINTS_PER_KEY
+        {
+            index = endpoints.index(OTHER);
         }
-        let number = at.timestamp().div_euclid(SECONDS_PER_DAY);
-        let place = self.days.iter().position(|(day, _)| *day == number);
-        let place = place.unwrap_or_else(|| {
-            self.days.push((number, HashMap::new()));
-            self.days.len() - 1
-        });
-        let Some((_, of_day)) = self.days.get_mut(place) else { return 0 };
-        if let Some(sum) = of_day.get_mut(endpoint) {
-            *sum = sum.saturating_add(i64::from(units));
-            return 0;
+        if let Some(row) = self.endpoints.iter_mut().find(|row| (row.day, row.endpoint) == (day, index)) {
+            row.units = row.units.saturating_add(units);
+        } else {
+            self.endpoints.push(OfEndpoint { day, endpoint: index, units });
         }
-        of_day.insert(endpoint.into(), i64::from(units));
-        1
     }
 }
 
-fn refused(refusal: Refusal, count: u32) -> Counts {
-    let count = i64::from(count);
+impl OfEndpoint {
+    fn named(self, names: &[Arc<str>]) -> Option<EndpointUsage> {
+        let endpoint = names.get(self.endpoint)?.clone();
+        Some(EndpointUsage { day: start_of_day(self.day), endpoint, allowed: self.units })
+    }
+}
+
+impl From<Minute> for MinuteUsage {
+    fn from(Minute { number, counts, last_at }: Minute) -> Self {
+        Self { minute: start_of_minute(number), counts, last_at }
+    }
+}
+
+impl Endpoints {
+    fn index(&mut self, name: &str) -> usize {
+        if let Some(index) = self.indexes.get(name) {
+            return *index;
+        }
+        let (name, index) = (Arc::<str>::from(name), self.names.len());
+        self.names.push(name.clone());
+        self.indexes.insert(name, index);
+        index
+    }
+}
+
+fn refused(refusal: Refusal, units: u64) -> Counts {
+    let units = i64::try_from(units).unwrap_or(i64::MAX);
     match refusal {
-        Refusal::RateLimited => Counts { rate_limited: count, ..Counts::default() },
-        Refusal::QuotaExceeded => Counts { quota_exceeded: count, ..Counts::default() },
-        Refusal::Rejected => Counts { rejected: count, ..Counts::default() },
+        Refusal::RateLimited => Counts { rate_limited: units, ..Counts::default() },
+        Refusal::QuotaExceeded => Counts { quota_exceeded: units, ..Counts::default() },
+        Refusal::Rejected => Counts { rejected: units, ..Counts::default() },
     }
-}
-
-/// The moment at which the minute or day of this number begins.
-fn start(number: i64, seconds: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp(number.saturating_mul(seconds), 0).unwrap_or_default()
 }
 
 /// Start of the minute or day; a time outside the calendar's range stays as it is.

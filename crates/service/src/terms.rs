@@ -4,10 +4,13 @@
 use std::{
     any::Any,
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use tollgate_domain::{Algorithm, ApiKey, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan, PlanId};
+use tollgate_domain::{Algorithm, ApiKey, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan, PlanId, TenantId};
 use tollgate_limiter::{Calendar, CalendarUnit, InvalidQuota, Limit, Mode, Quota, Tz, Window};
 
 /// Name of the limit that stands for the period's quota.
@@ -25,7 +28,11 @@ pub struct Terms {
     pub(crate) shared: Vec<Limit>,
     /// What the API works out of these terms.
     pub memo: Memo,
+    outdated: Outdated,
 }
+
+/// Set once the plan that something was made from has changed. One for all that was made from the same version of it.
+type Outdated = Arc<AtomicBool>;
 
 /// What another crate works out of something that is held here, once, for as long as it is held.
 #[derive(Default)]
@@ -33,13 +40,20 @@ pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
 
 /// The terms that more than one key may have, while any has.
 #[derive(Default)]
-pub(crate) struct CommonTerms(Mutex<HashMap<Common, Weak<Terms>>>);
+pub(crate) struct CommonTerms(Mutex<Common>);
+
+#[derive(Default)]
+struct Common {
+    terms: HashMap<CommonKey, Weak<Terms>>,
+    /// By tenant and name, for plans that something is held of.
+    plans: HashMap<(TenantId, String), Weak<AtomicBool>>,
+}
 
 /// A plan, and whether the key has an owner to share limits with.
-type Common = (PlanId, bool);
+type CommonKey = (PlanId, bool);
 
 impl Terms {
-    fn new(plan: Plan, key: &ApiKey) -> Result<Self, InvalidQuota> {
+    fn new(plan: Plan, key: &ApiKey, outdated: Outdated) -> Result<Self, InvalidQuota> {
         let of_owner = |spec: &LimitSpec| spec.per == Per::Owner && key.owner_id.is_some();
         let mut specs = key.effective_limits(&plan.limits);
         specs.sort_by_key(of_owner);
@@ -53,7 +67,18 @@ impl Terms {
             };
             own.push(quota_limit(quota.limit)?.with_mode(mode));
         }
-        Ok(Self { plan, specs, own, shared, memo: Memo::default() })
+        Ok(Self { plan, specs, own, shared, memo: Memo::default(), outdated })
+    }
+
+    /// Whether the plan has changed since these terms were made.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
+    }
+
+    /// Bytes that a key with limits of its own takes for them, about.
+    pub(crate) fn size(&self) -> usize {
+        let limits = self.own.len() + self.shared.len();
+        size_of::<Self>() + limits * (size_of::<Limit>() + size_of::<LimitSpec>() + 128)
     }
 
     /// Every limit in the order of a decision's: per key, the quota, the owner's.
@@ -77,19 +102,44 @@ impl Memo {
 impl CommonTerms {
     /// A key's terms: those of its plan, unless the key has limits of its own.
     pub(crate) fn of(&self, key: &ApiKey, plan: Plan) -> Result<Arc<Terms>, InvalidQuota> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.limits.is_empty() {
-            return Terms::new(plan, key).map(Arc::new);
+            let outdated = held.outdated(&plan);
+            drop(held);
+            return Terms::new(plan, key, outdated).map(Arc::new);
         }
         let common = (plan.id, key.owner_id.is_some());
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A plan that was changed is another: keys that were read before keep the former terms until they are read again.
-        if let Some(terms) = held.get(&common).and_then(Weak::upgrade).filter(|terms| terms.plan == plan) {
+        let same = |terms: &Arc<Terms>| terms.plan == plan && !terms.is_outdated();
+        if let Some(terms) = held.terms.get(&common).and_then(Weak::upgrade).filter(same) {
             return Ok(terms);
         }
-        let terms = Arc::new(Terms::new(plan, key)?);
-        held.retain(|_, terms| terms.strong_count() > 0);
-        held.insert(common, Arc::downgrade(&terms));
+        let outdated = held.outdated(&plan);
+        let terms = Arc::new(Terms::new(plan, key, outdated)?);
+        held.terms.retain(|_, terms| terms.strong_count() > 0);
+        held.terms.insert(common, Arc::downgrade(&terms));
         Ok(terms)
+    }
+
+    /// Whatever was made from the plan of this name so far counts as outdated.
+    pub(crate) fn forget_plan(&self, tenant_id: TenantId, name: &str) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outdated) = held.plans.remove(&(tenant_id, name.to_owned())).and_then(|plan| plan.upgrade()) {
+            outdated.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Common {
+    fn outdated(&mut self, plan: &Plan) -> Outdated {
+        let name = (plan.tenant_id, plan.name.clone());
+        if let Some(outdated) = self.plans.get(&name).and_then(Weak::upgrade) {
+            return outdated;
+        }
+        let outdated = Outdated::default();
+        self.plans.retain(|_, plan| plan.strong_count() > 0);
+        self.plans.insert(name, Arc::downgrade(&outdated));
+        outdated
     }
 }
 
@@ -136,7 +186,7 @@ fn calendar_window(spec: &CalendarSpec) -> Result<Window, InvalidQuota> {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use tollgate_domain::{ApiKeyId, TenantId};
+    use tollgate_domain::ApiKeyId;
     use uuid::Uuid;
 
     use super::*;
@@ -173,6 +223,7 @@ mod tests {
         for n in 0..100 {
             drop(common.of(&key(|_| ()), Plan { id: PlanId(Uuid::from_u128(n)), ..plan() }).unwrap());
         }
-        assert!(common.0.lock().unwrap().len() <= 1);
+        let held = common.0.lock().unwrap();
+        assert!(held.terms.len() <= 1 && held.plans.len() <= 1);
     }
 }

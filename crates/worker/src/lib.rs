@@ -3,10 +3,10 @@
 //! [`run`] is all there is to it, in a process of its own (`tollgate-worker`) or inside the API's. One file per job; adding
 //! one takes a file here, a file in `jobs` and a line in each list.
 
+mod fold;
 mod json_lines;
 mod quota_sync;
 mod retention;
-mod rollup;
 mod run;
 mod schedule;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_jobs::{Concurrency, Job, JobContext, Outcome};
 use tollgate_service::{Error, Service};
 
-use crate::{quota_sync, retention, rollup, schedule, usage_apply, violation_record};
+use crate::{fold, quota_sync, retention, schedule, usage_apply, violation_record};
 
 /// Runs jobs and schedules until `shutdown` resolves, then finishes what is under way and gives back the rest.
 ///
@@ -23,11 +23,14 @@ pub async fn run(
     let queue = service.queue().clone();
     let stop = CancellationToken::new();
     let schedules = tokio::spawn(schedule::run_all(service.clone(), stop.clone()));
+    let folding = tokio::spawn(fold::run(service.clone(), stop.clone()));
     let handler = move |job: Job, context: JobContext| handle(service.clone(), job, context);
     let ended = tollgate_jobs::run(queue, handler, concurrency, shutdown).await;
     stop.cancel();
-    if let Err(error) = schedules.await {
-        tracing::error!(%error, "the schedules ended in a panic");
+    for (what, task) in [("the schedules", schedules), ("the fold", folding)] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "{what} ended in a panic");
+        }
     }
     ended
 }
@@ -37,7 +40,6 @@ async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
     let outcome = match job {
         Job::UsageApply(batch) => usage_apply::run(&service, &batch).await,
         Job::ViolationRecord(batch) => violation_record::run(&service, &batch).await,
-        Job::Rollup(payload) => rollup::run(&service, &payload).await,
         Job::Retention(_) => retention::run(&service).await,
         Job::QuotaSync(_) => quota_sync::run(&service).await,
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tollgate_jobs::{Job, Push, quota_sync, retention, rollup};
+use tollgate_jobs::{Job, Push, quota_sync, retention};
 use tollgate_service::Service;
 
 /// How often a worker looks whether a tick has come; also the pause before another try.
@@ -20,15 +20,9 @@ struct Schedule {
     job: fn(DateTime<Utc>) -> Job,
 }
 
-const SCHEDULES: [Schedule; 3] = [
+const SCHEDULES: [Schedule; 2] = [
     // Far shorter than a window that matters, far longer than the query takes.
     Schedule { name: quota_sync::NAME, every: TimeDelta::seconds(5), job: |_| Job::QuotaSync(quota_sync::Payload {}) },
-    // Takes the running day's minutes too: it is due again with its next use.
-    Schedule {
-        name: rollup::NAME,
-        every: TimeDelta::hours(1),
-        job: |tick| Job::Rollup(rollup::Payload { before: tick }),
-    },
     Schedule {
         name: retention::NAME,
         every: TimeDelta::days(1),

@@ -12,8 +12,8 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tollgate_domain::{Algorithm, ApiKey, ApiKeyId, KeyStatus, LimitSpec};
-use tollgate_service::{Checked, LimitStatus, checked::whole_seconds, config::HeaderStyle};
+use tollgate_domain::{Algorithm, ApiKeyId, KeyStatus, LimitSpec};
+use tollgate_service::{Checked, LimitStatus, checked::whole_seconds, config::HeaderStyle, entry::HeldKey};
 use utoipa::ToSchema;
 
 use crate::{
@@ -165,7 +165,7 @@ impl<'a> KeySummary<'a> {
         Self { status: key.status_at(checked.at), ..Self::of_active(key) }
     }
 
-    fn of_active(key: &'a ApiKey) -> Self {
+    fn of_active(key: &'a HeldKey) -> Self {
         Self {
             id: key.id,
             name: &key.name,

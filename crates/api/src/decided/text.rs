@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use chrono::DateTime;
 use hyper::header::HeaderValue;
 use serde::Serialize;
-use tollgate_domain::{ApiKey, LimitSpec};
-use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds, terms::Terms};
+use tollgate_domain::LimitSpec;
+use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds, entry::HeldKey, terms::Terms};
 
 use super::{KeySummary, TITLE, TYPE, why};
 use crate::rate_limit_headers::reset_unix;
@@ -67,7 +67,7 @@ impl TermsTexts {
 }
 
 impl KeyText {
-    fn new(key: &ApiKey) -> Self {
+    fn new(key: &HeldKey) -> Self {
         // Whoever is answered has a key that may be used.
         Self(format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(key))).into())
     }

@@ -100,10 +100,8 @@ pub fn pack(keys: &[KeyUsage]) -> Vec<UsageChunk> {
         let bucket = if whole { ALL_BUCKETS } else { bucket_of(key.api_key_id) };
         buckets.entry(bucket).or_default().push(key);
     }
-    let mut chunks: Vec<_> = buckets
-        .into_iter()
-        .map(|(bucket, keys)| UsageChunk { bucket, rows: PackedUsage::pack(&keys) })
-        .collect();
+    let mut chunks: Vec<_> =
+        buckets.into_iter().map(|(bucket, keys)| UsageChunk { bucket, rows: PackedUsage::pack(&keys) }).collect();
     chunks.sort_unstable_by_key(|chunk| chunk.bucket);
     chunks
 }
@@ -257,7 +255,11 @@ mod tests {
     fn key(n: u16, tenant: u128) -> KeyUsage {
         let minute = period::start_of_minute(29_000_000 + i64::from(n % 3));
         let counts = Counts { allowed: i64::from(n) + 1, rate_limited: 2, quota_exceeded: 0, rejected: i64::MAX };
-        let row = |minute: DateTime<Utc>| MinuteUsage { minute, counts, last_at: minute + TimeDelta::microseconds(59_999_999) };
+        let row = |minute: DateTime<Utc>| MinuteUsage {
+            minute,
+            counts,
+            last_at: minute + TimeDelta::microseconds(59_999_999),
+        };
         KeyUsage {
             tenant_id: TenantId(Uuid::from_u128(tenant)),
             api_key_id: ApiKeyId(Uuid::from_u128(u128::from(n) << 64 | u128::from(n))),

@@ -15,7 +15,7 @@ use tollgate_domain::Clock;
 use tollgate_jobs::{Concurrency, Options, Outcome, Priority, Push, Pushed, Queue};
 
 use crate::support::{
-    Seen, Stage, Worker, add, depth_of, quick, redis_server::RedisServer, roll_up, settled, sync, total, until, usage,
+    Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, total, until, usage,
     violations, with_id,
 };
 
@@ -60,7 +60,7 @@ async fn a_busy_priority_holds_up_no_other() {
             }
         });
         for _ in 0..20 {
-            add(&stage.queue, &roll_up(), Push::default()).await;
+            add(&stage.queue, &clean_up(), Push::default()).await;
         }
         until("low jobs to take all their places", async || {
             depth_of(&stage.queue.depths().await.unwrap(), Priority::Low).leased == Concurrency::default().low as u64
@@ -121,7 +121,7 @@ async fn many_are_pushed_at_once_and_answered_in_order() {
         let push = vec![
             (usage(1), with_id("a")),
             (violations(), with_id("b")),
-            (roll_up(), with_id("c")),
+            (clean_up(), with_id("c")),
             (usage(2), with_id("a")),
             (violations(), with_id("d")),
         ];
@@ -170,9 +170,9 @@ async fn the_depth_tells_how_long_the_first_in_line_has_waited() {
     for url in ["memory:".to_owned(), server.url()] {
         let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
         let queue = Queue::connect(&url, quick(), clock.clone()).await.unwrap();
-        add(&queue, &roll_up(), Push::default()).await;
+        add(&queue, &clean_up(), Push::default()).await;
         clock.advance(TimeDelta::milliseconds(1_500));
-        add(&queue, &roll_up(), Push::default()).await;
+        add(&queue, &clean_up(), Push::default()).await;
         let depths = queue.depths().await.unwrap();
         let low = depth_of(&depths, Priority::Low);
         assert_eq!((low.waiting, low.oldest_waiting), (2, Some(Duration::from_millis(1_500))));

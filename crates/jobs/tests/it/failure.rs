@@ -10,7 +10,7 @@ use tollgate_domain::Clock;
 use tollgate_jobs::{Options, Outcome, Priority, Push, Pushed, Queue};
 
 use crate::support::{
-    Seen, Stage, Worker, add, depth_of, quick, redis_server::RedisServer, roll_up, settled, sync, usage, violations,
+    Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, usage, violations,
     with_id,
 };
 
@@ -92,7 +92,7 @@ async fn the_dead_are_paged_latest_first_and_replayed() {
             async { outcome }
         });
         for number in 0..7 {
-            let job = [usage(number), violations(), roll_up()][number as usize % 3].clone();
+            let job = [usage(number), violations(), clean_up()][number as usize % 3].clone();
             add(&queue, &job, with_id(format!("job-{number}"))).await;
             settled(&queue, number + 1).await;
             clock.advance(TimeDelta::milliseconds(1));

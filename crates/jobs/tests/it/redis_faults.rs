@@ -11,7 +11,7 @@ use tollgate_domain::Clock;
 use tollgate_jobs::{Concurrency, Error, Options, Outcome, Push, Pushed, Queue};
 
 use crate::support::{
-    Seen, Stage, Worker, add, proxy::Proxy, quick, redis_server::RedisServer, roll_up, settled, sync, total, until,
+    Seen, Stage, Worker, add, clean_up, proxy::Proxy, quick, redis_server::RedisServer, settled, sync, total, until,
     usage, violations, with_id,
 };
 
@@ -205,7 +205,7 @@ async fn a_full_redis_refuses_and_loses_nothing() {
     let stage = Stage::redis(quick()).await;
     let server = stage.redis.as_ref().unwrap();
     add(&stage.queue, &usage(1), Push::default()).await;
-    add(&stage.queue, &roll_up(), Push::default()).await;
+    add(&stage.queue, &clean_up(), Push::default()).await;
     server.command::<()>("CONFIG SET maxmemory 1").await;
     let full = stage.queue.push(&usage(2), Push::default()).await.unwrap_err();
     assert!(full.to_string().contains("OOM"), "{full}");
@@ -265,7 +265,7 @@ async fn every_key_of_a_priority_is_in_one_slot_and_nothing_is_left_behind() {
         };
         async { outcome }
     });
-    for job in [usage(1), sync(), violations(), roll_up(), usage(2), sync()] {
+    for job in [usage(1), sync(), violations(), clean_up(), usage(2), sync()] {
         add(&stage.queue, &job, Push::default()).await;
     }
     until("all to have ended", async || {

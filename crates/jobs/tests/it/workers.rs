@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::{Notify, watch};
 use tollgate_jobs::{Concurrency, Options, Outcome, Priority, Push};
 
-use crate::support::{Seen, Stage, Worker, add, depth_of, quick, roll_up, settled, sync, total, until, usage, with_id};
+use crate::support::{
+    Seen, Stage, Worker, add, clean_up, depth_of, quick, settled, sync, total, until, usage, with_id,
+};
 
 #[tokio::test]
 async fn a_graceful_stop_finishes_what_runs_and_takes_nothing_new() {
@@ -98,7 +100,7 @@ async fn two_workers_never_run_one_job_at_the_same_time() {
             }));
         }
         let mut jobs: Vec<_> = (0..400).map(|number| (usage(number), Push::default())).collect();
-        jobs.extend((0..4).map(|_| (roll_up(), Push::default())));
+        jobs.extend((0..4).map(|_| (clean_up(), Push::default())));
         stage.queue.push_many(jobs).await.unwrap();
         settled(&stage.queue, 0).await;
         assert_eq!(seen.count(), 404);

@@ -19,7 +19,7 @@ use tollgate_domain::{
     Overage, Plan, PlanId, Prices, QuotaSpec, ScopeSet, SecretHash, TenantId, TokenId, TokenSecret,
     usage::{Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
-use tollgate_repository::{Error, FoldPart, NewSecret, Options, PeriodTotal, Repository};
+use tollgate_repository::{Error, NewSecret, Options, PeriodTotal, Repository};
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -275,7 +275,7 @@ pub(crate) fn batch(boot: BootId, from: u64, to: u64, usage: Vec<KeyUsage>, endp
 /// Adds all that waits to the tables.
 pub(crate) async fn fold(repository: &Repository) -> Vec<PeriodTotal> {
     let mut totals = Vec::new();
-    for part in FoldPart::all() {
+    for part in repository.waiting_parts().await.unwrap() {
         totals.extend(repository.fold_usage(part).await.unwrap());
     }
     totals

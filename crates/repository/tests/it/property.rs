@@ -8,7 +8,7 @@ use tollgate_domain::{
     ApiKey, BillingPeriod, JournalStream,
     usage::{Counts, KeyUsage, MinuteUsage, UsageBatch},
 };
-use tollgate_repository::{FoldPart, Granularity, Retention};
+use tollgate_repository::{Granularity, Retention};
 
 use crate::harness::{Stack, TENANT, at, batch, fold};
 
@@ -24,8 +24,8 @@ type Record = (usize, i64, [i64; 4]);
 enum Step {
     /// Deliver the n-th batch, be it its turn or not.
     Deliver(prop::sample::Index),
-    /// Fold the n-th part of the keys.
-    Fold(prop::sample::Index),
+    /// Add what waits to the tables.
+    Fold,
     /// Drop minutes of days before this minute's.
     CleanUp(i64),
 }
@@ -37,7 +37,7 @@ fn record() -> impl Strategy<Value = Record> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => any::<prop::sample::Index>().prop_map(Step::Deliver),
-        2 => any::<prop::sample::Index>().prop_map(Step::Fold),
+        2 => Just(Step::Fold),
         1 => (0..MINUTES + 1_440).prop_map(Step::CleanUp),
     ]
 }
@@ -95,11 +95,7 @@ async fn tell(stack: &Stack, journal: &[Vec<Record>], steps: &[Step]) {
         match step {
             Step::Deliver(_) if batches.is_empty() => (),
             Step::Deliver(n) => drop(repository.apply_usage(n.get(&batches)).await.unwrap()),
-            Step::Fold(n) => {
-                // The first holds batches of few keys, as these are.
-                let parts: Vec<_> = FoldPart::all().take(2).collect();
-                repository.fold_usage(*n.get(&parts)).await.unwrap();
-            }
+            Step::Fold => drop(fold(repository).await),
             Step::CleanUp(before) => {
                 let never = at("2000-01-01T00:00:00Z");
                 let cutoffs = Retention {
@@ -123,7 +119,7 @@ async fn tell(stack: &Stack, journal: &[Vec<Record>], steps: &[Step]) {
     }
     check(stack, &keys, journal).await;
     fold(repository).await;
-    assert!(!repository.usage_waits().await.unwrap());
+    assert_eq!(repository.waiting_parts().await.unwrap(), []);
     check(stack, &keys, journal).await;
 }
 

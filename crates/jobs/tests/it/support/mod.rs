@@ -16,7 +16,7 @@ use tollgate_domain::{
     usage::{JournalSpan, UsageBatch, ViolationBatch},
 };
 use tollgate_jobs::{
-    Concurrency, Depth, Error, Job, JobContext, Options, Outcome, Priority, Push, Pushed, Queue, quota_sync, rollup,
+    Concurrency, Depth, Error, Job, JobContext, Options, Outcome, Priority, Push, Pushed, Queue, quota_sync, retention,
     run,
 };
 
@@ -69,7 +69,7 @@ pub(crate) fn sync() -> Job {
 /// Critical; `number` can be read back.
 pub(crate) fn usage(number: u64) -> Job {
     let span = JournalSpan { boot: BootId::from(uuid::Uuid::nil()), from: number, to: number + 1 };
-    Job::UsageApply(UsageBatch { span, usage: vec![], endpoints: vec![] })
+    Job::UsageApply(UsageBatch { span, chunks: vec![] })
 }
 
 /// Default priority.
@@ -79,8 +79,8 @@ pub(crate) fn violations() -> Job {
 }
 
 /// Low priority, five attempts.
-pub(crate) fn roll_up() -> Job {
-    Job::Rollup(rollup::Payload { before: DateTime::<Utc>::UNIX_EPOCH })
+pub(crate) fn clean_up() -> Job {
+    Job::Retention(retention::Payload { at: DateTime::<Utc>::UNIX_EPOCH })
 }
 
 pub(crate) fn with_id(id: impl Into<String>) -> Push {
