@@ -8,6 +8,7 @@ mod backlog;
 mod errors;
 mod flushall;
 mod health;
+mod http;
 mod idempotency;
 mod jobs;
 mod kill;

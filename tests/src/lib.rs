@@ -1,7 +1,8 @@
 //! The harness of Tollgate's stories: real servers, real processes, a hostile network, and one running service on a stack.
 //!
 //! Reading order: [`app`] (a service on every stack, and what stories do with it) → [`answer`] → [`postgres`], [`redis`]
-//! (real servers in temporary folders) → [`process`] (the real binaries) → [`proxy`] (the network between) → [`wait`];
+//! (real servers in temporary folders) → [`process`] (the real binaries) → [`proxy`] (the network between) → [`raw`] (bytes
+//! of a story's own on a socket) → [`wait`];
 //! [`traffic`] and [`load`] keep a service busy, [`openapi`] reads what it says of itself, [`machine`] and [`baseline`] are
 //! for the benchmark.
 //! Everything that is started ends with the value that stands for it, also when a story panics.
@@ -15,6 +16,7 @@ pub mod openapi;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod redis;
 pub mod traffic;
 pub mod wait;

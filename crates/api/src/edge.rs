@@ -27,7 +27,9 @@ use crate::{
 };
 
 /// Longest path and query together.
-const MAX_URL_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_URL_BYTES: usize = 8 * 1024;
+/// The method in the log line of a request that could not be read.
+const UNREAD: &str = "(unread)";
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
 /// The id of the request being served, for handlers that need it.
@@ -58,8 +60,8 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     response.headers_mut().insert(X_REQUEST_ID, id.clone());
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let took = started.elapsed();
-    app.metrics.observe(&method, route, response.status(), took);
-    log(&Line { id: &id, method: &method, route, status: response.status(), problem: problem.as_ref(), took });
+    app.metrics.observe(method.as_str(), route, response.status(), took);
+    log(&Line { id: &id, method: method.as_str(), route, status: response.status(), problem: problem.as_ref(), took });
     response
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn finish_validate(
     let took = started.elapsed();
     app.metrics.observe_validate(status, took);
     if !status.is_success() || is_sampled(app) {
-        log(&Line { id: &id, method: &Method::POST, route: VALIDATE, status, problem: problem.as_ref(), took });
+        log(&Line { id: &id, method: Method::POST.as_str(), route: VALIDATE, status, problem: problem.as_ref(), took });
     }
     let headers = response.headers_mut();
     say_goodbye(app, headers);
@@ -91,14 +93,34 @@ pub(crate) fn finish_validate(
     response
 }
 
+/// Ends a request that no route may see; None when it could not even be read.
+pub(crate) fn refuse(app: &App, request: Option<(&Method, &HeaderMap)>, problem: &Problem) -> Answer {
+    let started = Instant::now();
+    let (method, id) = match request {
+        Some((method, headers)) => (method.as_str(), app.ids.of(headers)),
+        None => (UNREAD, app.ids.of(&HeaderMap::new())),
+    };
+    let mut response = problem.render(id.to_str().unwrap_or_default());
+    secure(&mut response);
+    response.headers_mut().insert(X_REQUEST_ID, id.clone());
+    let (status, took) = (response.status(), started.elapsed());
+    app.metrics.observe(method, NO_ROUTE, status, took);
+    log(&Line { id: &id, method, route: NO_ROUTE, status, problem: Some(problem), took });
+    response.map(Either::Right)
+}
+
 /// 414 for a URL over the limit.
 pub(crate) fn check_url(uri: &Uri) -> Result<(), Problem> {
     let length = uri.path_and_query().map_or(0, |path| path.as_str().len());
     if length <= MAX_URL_BYTES {
         return Ok(());
     }
+    Err(url_too_long())
+}
+
+pub(crate) fn url_too_long() -> Problem {
     let detail = format!("path and query may have at most {MAX_URL_BYTES} bytes");
-    Err(Problem::new(StatusCode::URI_TOO_LONG, "INVALID_REQUEST", detail))
+    Problem::new(StatusCode::URI_TOO_LONG, "INVALID_REQUEST", detail)
 }
 
 /// A panic becomes a 500 and goes no further.
@@ -155,7 +177,7 @@ fn is_sampled(app: &App) -> bool {
 
 struct Line<'a> {
     id: &'a HeaderValue,
-    method: &'a Method,
+    method: &'a str,
     route: &'a str,
     status: StatusCode,
     problem: Option<&'a Problem>,
@@ -169,8 +191,8 @@ fn log(line: &Line<'_>) {
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let code = problem.map(Problem::code);
     match problem.and_then(Problem::cause) {
-        Some(cause) => tracing::error!(request_id = id, %method, route, status, code, took_us, cause, "request"),
-        None if status >= 500 => tracing::warn!(request_id = id, %method, route, status, code, took_us, "request"),
-        None => tracing::info!(request_id = id, %method, route, status, code, took_us, "request"),
+        Some(cause) => tracing::error!(request_id = id, method, route, status, code, took_us, cause, "request"),
+        None if status >= 500 => tracing::warn!(request_id = id, method, route, status, code, took_us, "request"),
+        None => tracing::info!(request_id = id, method, route, status, code, took_us, "request"),
     }
 }

@@ -90,10 +90,14 @@ where
 
 fn not_whole(error: &BoxError) -> Problem {
     if error.is::<LengthLimitError>() {
-        let detail = format!("a body may have at most {MAX_BODY_BYTES} bytes");
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_REQUEST", detail);
+        return body_too_large();
     }
     Problem::bad_request("the body did not arrive whole")
+}
+
+pub(crate) fn body_too_large() -> Problem {
+    let detail = format!("a body may have at most {MAX_BODY_BYTES} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_REQUEST", detail)
 }
 
 /// What `future` comes to if that is known by the second look. A body that came with its headers is there by then, and a

@@ -1,7 +1,7 @@
 //! Tollgate's HTTP service.
 //!
-//! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life) → `server` and `connection`
-//! (sockets) → `edge` (what every request gets) → `auth`, `idempotency` (what `/api/v1` gets) → one file per resource in
+//! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life) → `server`, `connection`
+//! and `socket` (what comes in) → `edge` (what every request gets) → `auth`, `idempotency` (what `/api/v1` gets) → one file per resource in
 //! `routes` → `decided`, `problem`, `views` (shapes) → `openapi`.
 
 mod announce;
@@ -9,10 +9,13 @@ mod app;
 mod auth;
 mod client_ip;
 mod connection;
+mod connections;
 mod cors;
 mod decided;
 mod edge;
 mod extract;
+mod framing;
+mod head;
 mod idempotency;
 mod json;
 mod metrics;
@@ -23,6 +26,7 @@ mod request_id;
 mod routes;
 mod run;
 mod server;
+mod socket;
 mod views;
 
 pub use announce::announce;

@@ -2,8 +2,15 @@
 //!
 //! What every operation has in common (problems, the request id, who may call) is added here and not repeated at each.
 
-use axum::{Router, middleware::map_response, response::Response};
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
+use axum::{
+    Router,
+    middleware::map_response,
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    StatusCode,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue},
+};
 use utoipa::{
     OpenApi as _,
     openapi::{
@@ -17,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     app::App,
-    problem::{Body, WrongField},
+    problem::{Body, Problem, WrongField},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -165,8 +172,11 @@ pub(crate) fn routes(document: OpenApi) -> Router<App> {
     Router::from(SwaggerUi::new("/docs").url("/openapi.json", document)).layer(map_response(own_assets))
 }
 
-/// The page loads its own scripts and styles, and writes styles into its elements.
+/// Also says in our words that an asset is not there. The page loads its own scripts and styles, and writes styles into its elements.
 async fn own_assets(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        return Problem::no_route().into_response();
+    }
     let headers = response.headers_mut();
     let policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                   connect-src 'self'; font-src 'self'; frame-ancestors 'none'";

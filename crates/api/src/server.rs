@@ -5,6 +5,8 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::body::{Body, Bytes};
+use http_body_util::{Either, Full};
 use hyper::{
     body::Incoming,
     header::{CONNECTION, HeaderValue, TRANSFER_ENCODING},
@@ -19,14 +21,13 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Connection, Connections, Watched},
-    edge::Answer,
+    connection::{Connection, ResponseBody},
+    connections::Connections,
+    head::{self, MAX_HEAD_BYTES},
     routes::Routes,
+    socket::Socket,
 };
 
-/// Request line and headers together; more is answered 431 by hyper, as are more than 100 fields: hyper's own bound, for
-/// which it has room beforehand. Leaves room for a URL of 8 KiB, which has its own limit.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -109,20 +110,32 @@ async fn serve_connection(
     connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,
 ) {
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
-    let answer = service_fn(move |request| answer(request, peer, Arc::clone(&routes), Arc::clone(&connection)));
-    let served = http1::Builder::new()
+    let io = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
+    let answering = Arc::clone(&routes);
+    let answer = service_fn(move |request| answer(request, peer, Arc::clone(&answering), Arc::clone(&connection)));
+    let mut http = http1::Builder::new()
         // Nearly every answer is small: to copy it behind its head costs less than a second buffer costs the kernel.
         .writev(false)
         // The sweeper's phases replace hyper's timer, which is allocated anew for every request.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES * 2)
-        .serve_connection(io, answer)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "connection");
-    }
+        .serve_connection(io, answer);
+    let served = (&mut http).await;
+    let http1::Parts { io, read_buf: unread, .. } = http.into_parts();
+    let socket = io.into_inner();
+    let refusal = match served {
+        Err(error) if error.is_parse() && socket.is_between_requests() => {
+            let problem = head::unreadable(&error, &unread, socket.gave_two_lengths());
+            Some(head::written(routes.refuse(None, &problem)).await)
+        }
+        Err(error) => {
+            tracing::debug!(%error, "connection");
+            None
+        }
+        Ok(()) => None,
+    };
+    socket.close(refusal).await;
 }
 
 async fn answer(
@@ -130,20 +143,22 @@ async fn answer(
     peer: Peer,
     routes: Arc<Routes>,
     connection: Arc<Connection>,
-) -> Result<Answer, std::convert::Infallible> {
+) -> Result<hyper::Response<ResponseBody<Either<Full<Bytes>, Body>>>, std::convert::Infallible> {
     if !connection.begin_request() {
         // The sweeper chose this moment to close the connection: nothing is done that the client would not hear of.
         std::future::pending::<()>().await;
     }
-    // hyper has dropped a Content-Length that stood beside it; whatever follows on such a connection is not to be read as
-    // another request (RFC 9112, section 6.1).
-    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = routes.answer(request, peer).await;
-    if is_chunked || connection.is_last_request() {
+    let checked = head::check(&request);
+    // Nothing that follows is read as another request: where a chunked body ends is the client's word alone.
+    let is_last = checked.is_err() || request.headers().contains_key(TRANSFER_ENCODING);
+    let mut response = match checked {
+        Ok(()) => routes.answer(request, peer).await,
+        Err(problem) => routes.refuse(Some((request.method(), request.headers())), &problem),
+    };
+    if is_last || connection.is_last_request() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    connection.end_request();
-    Ok(response)
+    Ok(response.map(|body| ResponseBody::new(body, connection)))
 }
 
 #[cfg(test)]
@@ -151,6 +166,7 @@ mod tests {
     use std::time::Instant;
 
     use axum::{Router, routing::get};
+    use futures_util::StreamExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         sync::oneshot,
@@ -323,6 +339,21 @@ mod tests {
             let answer = response(&mut socket).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{}: {answer}", &request[..30]);
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_pieces_leaves_whole() {
+        let pieces = get(|| async {
+            let pieces = futures_util::stream::iter(["one ", "two ", "hello"]).then(|piece| async move {
+                sleep(Duration::from_millis(20)).await;
+                Ok::<_, io::Error>(piece)
+            });
+            Body::from_stream(pieces)
+        });
+        let server = start(limits(), Router::new().route("/", pieces)).await;
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        assert!(response(&mut socket).await.ends_with("one two hello"));
     }
 
     #[tokio::test]

@@ -1,8 +1,17 @@
 //! The whole route table.
 
-use axum::{Router, body::Body, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    body::Body,
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+};
 use http_body_util::Either;
-use hyper::{Method, Request, body::Incoming};
+use hyper::{
+    HeaderMap, Method, Request,
+    body::Incoming,
+    header::{ALLOW, HeaderValue},
+};
 use tower::Service;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -10,7 +19,7 @@ use crate::{
     app::App,
     auth::authenticate,
     cors,
-    edge::{Answer, edge},
+    edge::{self, Answer, edge},
     idempotency::idempotent,
     metrics::VALIDATE,
     openapi,
@@ -32,11 +41,14 @@ mod validate;
 pub(crate) struct Routes {
     router: Router,
     hot: Option<App>,
+    /// What names and counts refusals. None in the server's own tests.
+    app: Option<App>,
 }
 
+#[cfg(test)]
 impl From<Router> for Routes {
     fn from(router: Router) -> Self {
-        Self { router, hot: None }
+        Self { router, hot: None, app: None }
     }
 }
 
@@ -47,6 +59,14 @@ impl Routes {
                 validate::answer(app, request, Some(peer)).await
             }
             _ => Box::pin(self.route(request, peer)).await,
+        }
+    }
+
+    /// Answers what no route may see; without a request when none could be read.
+    pub(crate) fn refuse(&self, request: Option<(&Method, &HeaderMap)>, problem: &Problem) -> Answer {
+        match &self.app {
+            Some(app) => edge::refuse(app, request, problem),
+            None => problem.render("").map(Either::Right),
         }
     }
 
@@ -117,25 +137,33 @@ pub(crate) fn public(app: &App) -> Routes {
         Some(cors) => (rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), edge))), None),
         None => (rest.merge(hot), Some(app.clone())),
     };
-    Routes { router: router.with_state(app.clone()), hot: past }
+    Routes { router: router.with_state(app.clone()), hot: past, app: Some(app.clone()) }
 }
 
 /// What the admin listener serves.
 pub(crate) fn admin(app: &App) -> Routes {
     let (router, _) = probes().merge(metrics()).split_for_parts();
-    around(router, app).with_state(app.clone()).into()
+    Routes { router: around(router, app).with_state(app.clone()), hot: None, app: Some(app.clone()) }
 }
 
 /// What every route but the hot path is wrapped in.
 fn around(router: Router<App>, app: &App) -> Router<App> {
-    let router = router
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .fallback(async || Problem::no_route());
+    let router = router.method_not_allowed_fallback(async || Problem::method_not_allowed()).fallback(no_route);
     let router = match cors::layer(&app.service.config().api.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router.layer(from_fn_with_state(app.clone(), edge))
+}
+
+/// 404; 405 for a method that no route has.
+async fn no_route(method: Method) -> Response {
+    const KNOWN: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS];
+    if KNOWN.contains(&method) {
+        return Problem::no_route().into_response();
+    }
+    let allowed = HeaderValue::from_static("GET,HEAD,POST,PUT,DELETE");
+    ([(ALLOW, allowed)], Problem::method_not_allowed()).into_response()
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! A client's socket between hyper and the kernel: notes when requests begin and when their answers have left, and keeps
+//! back what hyper would answer by itself.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{connection::Connection, framing::Framing};
+
+/// A client that has been told something on a connection that ends may go on sending for this long before it is cut off: a
+/// socket that is closed with input unread is reset, and the reset may overtake the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+pub(crate) struct Socket {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    framing: Framing,
+    gave_two_lengths: bool,
+    /// The client will send no more.
+    ended: bool,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+        Self { stream, connection, framing: Framing::new(), gave_two_lengths: false, ended: false }
+    }
+
+    /// Whether what hyper said last was kept back, or would have been.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.connection.is_between_requests()
+    }
+
+    /// Whether the last request had both `Content-Length` and `Transfer-Encoding`.
+    pub(crate) fn gave_two_lengths(&self) -> bool {
+        self.gave_two_lengths
+    }
+
+    /// Writes `answer`, if there is one to write, and ends the connection so that the client can read what it was told.
+    pub(crate) async fn close(mut self, answer: Option<Vec<u8>>) {
+        if let Some(answer) = answer
+            && self.stream.write_all(&answer).await.is_err()
+        {
+            return;
+        }
+        if self.stream.shutdown().await.is_err() || self.ended {
+            return;
+        }
+        // A client that goes on for longer is cut off.
+        let _ = timeout(LINGER, self.discard_input()).await;
+    }
+
+    async fn discard_input(&self) {
+        while self.stream.readable().await.is_ok() {
+            match self.stream.try_read(&mut [0; 16 * 1024]) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        self.ended = came.is_empty();
+        if !self.ended && !self.connection.begin_head() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        self.gave_two_lengths |= self.framing.follow(came);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    /// Between requests only hyper has something to say: that it could not read one. It is taken for written; the server
+    /// says it in its own words when hyper has ended.
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_between_requests() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    /// hyper flushes once its buffer is empty: the answer is the kernel's.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.connection.rest();
+        Poll::Ready(Ok(()))
+    }
+
+    /// [`Socket::close`] does it.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
