@@ -41,7 +41,6 @@ pub enum CalendarUnit {
 
 impl CalendarUnit {
     /// How long such a period usually is, in seconds: a month 30 days, a year 365.
-    #[cfg(feature = "tower")]
     pub(crate) fn usual_seconds(self) -> u64 {
         match self {
             Self::Minute => 60,

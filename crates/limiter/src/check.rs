@@ -68,6 +68,8 @@ pub struct Check<'a> {
 pub(crate) enum Purpose {
     /// Consumes its cost.
     Consume,
+    /// Says whether its cost fits, for a hold or without a name.
+    Peek(Option<HoldId>),
     /// Consumes its cost, and holds it of concurrency limits.
     Acquire(HoldId),
     /// Holds its cost of all limits.
@@ -84,6 +86,7 @@ impl Purpose {
     pub(crate) fn hold(self) -> Option<HoldId> {
         match self {
             Self::Acquire(id) | Self::Reserve(id, _) | Self::Settle(id) | Self::Renew(id, _) => Some(id),
+            Self::Peek(id) => id,
             Self::Consume | Self::GiveBack(_) => None,
         }
     }
@@ -149,7 +152,7 @@ impl<'a> Check<'a> {
     /// Under which name, and for how long, the check holds its price of this limit; None when it consumes it.
     pub(crate) fn holding(&self, limit: &Limit) -> Option<(HoldId, i64)> {
         match self.purpose {
-            Purpose::Acquire(id) => {
+            Purpose::Acquire(id) | Purpose::Peek(Some(id)) => {
                 limit.quota().rule().only_holds().then(|| (id, hold::life(limit.quota().rule(), 0)))
             }
             Purpose::Reserve(id, life) => Some((id, hold::life(limit.quota().rule(), life))),

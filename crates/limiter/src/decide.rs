@@ -46,9 +46,11 @@ fn consumes(check: &Check<'_>) -> bool {
 #[inline(always)]
 fn spend(check: &Check<'_>, part: &Part<'_>, cells: &mut [Cell], statuses: &mut [LimitStatus]) {
     for ((limit, cell), status) in part.limits.iter().zip(cells).zip(statuses) {
-        let (more, resets_at) = limit.quota().rule().spend(cell, limit.price(check.cost()), status.at);
+        let (rule, now) = (limit.quota().rule(), status.at);
+        let (more, resets_at) = rule.spend(cell, limit.price(check.cost()), now);
         status.used = status.used.saturating_add(more);
         status.resets_at = resets_at;
+        come_back(status, limit, || rule.fits_at(&rule.roll(Some(cell), now), limit.price(1)));
     }
 }
 
@@ -81,6 +83,8 @@ fn ask(
             part: byte(part_index),
             index: byte(index),
             allowed,
+            enforced: limit.mode() == Mode::Enforce && counted(limit),
+            exhausted: false,
         });
     }
 }
@@ -101,7 +105,7 @@ fn take(
     let price = limit.price(check.cost());
     let mut hold = None;
     if !status.allowed {
-        status.fits_at = fits_at(check, limit, state, rolled, now);
+        status.fits_at = fits_at(limit, state, rolled, now, check.purpose().hold(), check.cost());
     } else if allowed && counted && price > 0 {
         hold = check.holding(limit).map(|(id, life)| Hold {
             cell: limit.id(),
@@ -118,9 +122,36 @@ fn take(
     if changed && counted {
         states.write_cell(status.part(), status.index(), &limit.cell(&rolled));
     }
+    let (of_part, mut own) = (status.part(), check.purpose().hold());
     if let Some(hold) = hold {
-        hold_too(check, limit, states.state(status.part()).holds, hold, status);
-        states.write(status.part(), Change::Hold(hold));
+        hold_too(check, limit, states.state(of_part).holds, hold, status);
+        states.write(of_part, Change::Hold(hold));
+        own = None;
+    }
+    come_back(status, limit, || fits_at(limit, states.state(of_part), rolled, now, own, 1));
+}
+
+/// Has a limit of which not one unit is left say when there will be one, and one that refuses when it will not, where that
+/// is before its window ends.
+#[inline(always)]
+fn come_back(status: &mut LimitStatus, limit: &Limit, unit_fits_at: impl FnOnce() -> i64) {
+    if !status.enforced {
+        return;
+    }
+    if status.limit - status.used < limit.price(1) {
+        status.exhausted = true;
+        exhaust(status, unit_fits_at);
+    } else if !status.allowed {
+        status.resets_at = status.resets_at.min(status.fits_at);
+    }
+}
+
+#[cold]
+fn exhaust(status: &mut LimitStatus, unit_fits_at: impl FnOnce() -> i64) {
+    // Of a limit that no unit ever fits into, the window's end is all there is to say.
+    match unit_fits_at() {
+        i64::MAX => {}
+        moment => status.resets_at = moment.max(status.at),
     }
 }
 
@@ -146,41 +177,77 @@ fn refuse(decision: &mut Decision) {
     }
 }
 
-/// The decision that a store came to, from the states it left behind: rolled here once more to the store's own `now`. Of
-/// the cost they count as used, `unspent` was taken in advance and is not.
-#[cfg(feature = "redis")]
+/// How states came to be as they are, for a decision that is read from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The check was let through: they hold its cost.
+    #[cfg(feature = "redis")]
+    Taken,
+    /// The check was refused.
+    #[cfg(feature = "redis")]
+    Refused,
+    /// Nothing was done yet: they say what would be.
+    Asked,
+}
+
+/// Fills in the decision on a check, which is open, from the states that a store has now, and changes nothing. Limits that
+/// are not `counted` let everything through. Of what the states count as used, `unspent` units were taken in advance.
 pub(crate) fn explain<'s>(
     check: &Check<'_>,
-    allowed: bool,
-    now: i64,
+    outcome: Outcome,
+    counted: impl Fn(&Limit) -> bool,
     state: impl Fn(usize) -> StateRef<'s>,
     unspent: u32,
-) -> Decision {
-    let mut decision = Decision::open(now);
-    decision.allowed = allowed;
-    for (part, asked) in check.parts().enumerate() {
-        let state = state(part);
-        let room = allowed || has_room(check, asked, state, now);
-        for (index, limit) in asked.limits.iter().enumerate() {
-            let rolled = limit.quota().rule().roll(state.cell(limit.id(), index), now);
-            let used = used(check, limit, state, &rolled, now);
-            let size = limit.quota().rule().limit();
-            let admitted = allowed || room && admits(check, limit, used, size);
-            let own = if allowed { check.holding(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
-            decision.limits.push(LimitStatus {
+    decision: &mut Decision,
+) {
+    let now = decision.at.as_micros();
+    for (part_index, part) in check.parts().enumerate() {
+        let state = state(part_index);
+        let room = outcome.is_taken() || has_room(check, part, state, now);
+        for (index, limit) in part.limits.iter().enumerate() {
+            let (mut rolled, _) = prepare(part, index, limit, state, now);
+            let (used, size) = (used(check, limit, state, &rolled, now), limit.quota().rule().limit());
+            let allowed = outcome.is_taken() || !counted(limit) || room && admits(check, limit, used, size);
+            let held =
+                if outcome.is_taken() { check.holding(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
+            let own = if held > 0 { None } else { check.purpose().hold() };
+            let mut status = LimitStatus {
                 limit: size,
-                used: (used + own - limit.price(unspent)).max(0),
+                used: (used + held - limit.price(unspent)).max(0),
                 at: now,
                 resets_at: resets_at(limit, state, &rolled, now),
-                fits_at: if admitted { i64::MIN } else { fits_at(check, limit, state, rolled, now) },
-                part: byte(part),
+                fits_at: if allowed { i64::MIN } else { fits_at(limit, state, rolled, now, own, check.cost()) },
+                part: byte(part_index),
                 index: byte(index),
-                allowed: admitted,
+                allowed,
+                enforced: limit.mode() == Mode::Enforce && counted(limit),
+                exhausted: false,
+            };
+            come_back(&mut status, limit, || {
+                limit.quota().rule().give_back(&mut rolled, limit.price(unspent), now);
+                fits_at(limit, state, rolled, now, own, 1)
             });
+            decision.limits.push(status);
         }
     }
-    refuse(&mut decision);
-    decision
+    decision.allowed = match outcome {
+        Outcome::Asked => decision.limits.iter().all(|status| status.allowed),
+        #[cfg(feature = "redis")]
+        Outcome::Taken | Outcome::Refused => outcome.is_taken(),
+    };
+    refuse(decision);
+}
+
+impl Outcome {
+    fn is_taken(self) -> bool {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Taken => true,
+            #[cfg(feature = "redis")]
+            Self::Refused => false,
+            Self::Asked => false,
+        }
+    }
 }
 
 /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
@@ -207,7 +274,7 @@ pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> b
                     found |= of_hold.is_some();
                 }
                 Purpose::GiveBack(moment) => changed |= rule.give_back(&mut rolled, price, moment),
-                Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..) => {}
+                Purpose::Consume | Purpose::Peek(_) | Purpose::Acquire(_) | Purpose::Reserve(..) => {}
             }
             if let Some(change) = of_hold {
                 states.write(part, change);
@@ -269,11 +336,11 @@ fn admits(check: &Check<'_>, limit: &Limit, used: i64, size: i64) -> bool {
     price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= size
 }
 
-/// The earliest moment at which a limit that refuses lets the check through.
+/// The earliest moment at which `cost` fits into a limit, beside all that is held of it but under the name `own`.
 #[cold]
-fn fits_at(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: Rolled, now: i64) -> i64 {
+fn fits_at(limit: &Limit, state: StateRef<'_>, rolled: Rolled, now: i64, own: Option<HoldId>, cost: u32) -> i64 {
     let rule_fits_at = |price| limit.quota().rule().fits_at(&rolled, price);
-    hold::fits_at(state.holds, limit.id(), check.purpose().hold(), now, rule_fits_at, limit.price(check.cost()))
+    hold::fits_at(state.holds, limit.id(), own, now, rule_fits_at, limit.price(cost))
 }
 
 /// When a limit's window ends, its bucket is full or its last slot is free.

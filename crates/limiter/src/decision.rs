@@ -1,4 +1,5 @@
 //! What is answered: allowed or not, when to come back, and where every limit stands.
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -53,12 +54,17 @@ pub struct LimitStatus {
     pub(crate) limit: i64,
     pub(crate) used: i64,
     pub(crate) at: i64,
+    /// As [`LimitStatus::resets_at`] says.
     pub(crate) resets_at: i64,
     /// Earliest moment the cost fits; `i64::MIN` when it fitted, `i64::MAX` when it never will.
     pub(crate) fits_at: i64,
     pub(crate) part: u8,
     pub(crate) index: u8,
     pub(crate) allowed: bool,
+    /// Refuses what does not fit, instead of only counting it.
+    pub(crate) enforced: bool,
+    /// Not one unit of cost fits any more.
+    pub(crate) exhausted: bool,
 }
 
 impl Decision {
@@ -77,15 +83,21 @@ impl Decision {
         }
     }
 
-    /// The limit with the least left in proportion to its size; of those that refused, the one that holds out longest.
+    /// The same in whole seconds, rounded up and at least 1: what `Retry-After` says.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after().map(|wait| whole_seconds(wait).max(1))
+    }
+
+    /// Whether the cost is larger than a limit itself, so that it is refused however long the caller waits.
+    pub fn never_fits(&self) -> bool {
+        self.retry == Some(Retry::Never)
+    }
+
+    /// The limit that holds the caller up most. Of those that refused, the one that does so longest; else of those without a
+    /// unit left, the one that has none longest; else the one with the least left in proportion to its size. None when no
+    /// limit ever refuses: one that only counts holds nobody up.
     pub fn most_constrained(&self) -> Option<&LimitStatus> {
-        self.limits.iter().min_by(|left, right| {
-            let by_refusal = left.allowed.cmp(&right.allowed);
-            let by_wait = right.fits_at.cmp(&left.fits_at);
-            let share = |status: &LimitStatus| i128::from(status.left());
-            let by_share = (share(left) * i128::from(right.limit)).cmp(&(share(right) * i128::from(left.limit)));
-            by_refusal.then(by_wait).then(by_share)
-        })
+        self.limits.iter().filter(|status| status.enforced).min_by(|left, right| left.compare(right))
     }
 
     /// The limits that refused.
@@ -120,14 +132,25 @@ impl LimitStatus {
         self.left().unsigned_abs()
     }
 
-    /// Until the window ends.
-    pub fn reset_after(&self) -> Duration {
-        Timestamp::from_micros(self.resets_at).since(Timestamp::from_micros(self.at))
-    }
-
-    /// When the window ends.
+    /// When to come back. While not one unit of cost fits: the moment at which one does. Else the end of the window, of a
+    /// bucket or a log the moment at which all of it is free again; or when the refused cost fits, where that is sooner.
     pub fn resets_at(&self) -> Timestamp {
         Timestamp::from_micros(self.resets_at)
+    }
+
+    /// The same from the decision on.
+    pub fn reset_after(&self) -> Duration {
+        self.resets_at().since(Timestamp::from_micros(self.at))
+    }
+
+    /// The same in whole seconds, rounded up: whoever waits as long does not come too early.
+    pub fn reset_after_seconds(&self) -> u64 {
+        whole_seconds(self.reset_after())
+    }
+
+    /// The same in Unix seconds, rounded up.
+    pub fn reset_unix_seconds(&self) -> u64 {
+        whole_seconds(self.resets_at().since(Timestamp::default()))
     }
 
     /// Whether this limit let the cost through; the check is allowed when all did.
@@ -144,7 +167,25 @@ impl LimitStatus {
         }
     }
 
+    /// The more constrained comes first.
+    fn compare(&self, other: &Self) -> Ordering {
+        let refusal = self.allowed.cmp(&other.allowed).then(other.fits_at.cmp(&self.fits_at));
+        let share = |left: &Self, right: &Self| i128::from(left.left()) * i128::from(right.limit);
+        refusal.then(other.exhausted.cmp(&self.exhausted)).then_with(|| {
+            if self.exhausted {
+                other.resets_at.cmp(&self.resets_at)
+            } else {
+                share(self, other).cmp(&share(other, self))
+            }
+        })
+    }
+
     fn left(&self) -> i64 {
         (self.limit - self.used).max(0)
     }
+}
+
+/// Seconds, rounded up.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::check::{Check, Purpose, Raise};
 use crate::decision::Decision;
+#[cfg(feature = "redis")]
+use crate::decision::Source;
 use crate::error::{Error, InvalidCheck};
 use crate::hold::HoldId;
 use crate::memory::MemoryStore;
@@ -169,6 +171,36 @@ impl Limiter {
             Self::Memory(store) => store.check(&check, now),
             #[cfg(feature = "redis")]
             Self::Redis(store) => store.finish(&check, undecided.0, now).await,
+        }
+    }
+
+    /// What [`check`](Self::check) would answer now: whether the cost fits and, if not, when it will. Takes and writes nothing,
+    /// so its limits stand as they do without the cost.
+    pub async fn peek(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+        let check = check.with_purpose(Purpose::Peek(check.purpose().hold()));
+        match self {
+            Self::Memory(store) => {
+                check.validate()?;
+                let mut decision = Decision::open(now.clamped());
+                store.peek(&check, |_| true, &mut decision);
+                Ok(decision)
+            }
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.peek(&check, now).await,
+        }
+    }
+
+    /// Takes back what `decision` consumed, for a caller that cannot make use of it: as if it had not been made. `check` is
+    /// the one that was decided. What it holds by name ends with [`release`](Self::release).
+    pub async fn undo(&self, check: Check<'_>, decision: &Decision, now: Timestamp) -> Result<(), Error> {
+        if !decision.allowed {
+            return Ok(());
+        }
+        let check = check.with_purpose(Purpose::GiveBack(decision.at.clamped()));
+        match (self, decision.source) {
+            #[cfg(feature = "redis")]
+            (Self::Redis(store), Source::Local | Source::Open) => store.settle_alone(&check, now).map(drop),
+            _ => self.settle(check, now).await.map(drop),
         }
     }
 

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use crate::calendar::Calendar;
+use crate::decision::whole_seconds;
 use crate::time::{Timestamp, micros};
 
 /// When counting starts anew.
@@ -29,6 +30,14 @@ impl Window {
         match self {
             Self::Every(length) => micros(*length),
             Self::Calendar(_) => 60_000_000,
+        }
+    }
+
+    /// Its length in seconds, rounded up; of a period of the calendar its usual length.
+    pub fn seconds(&self) -> u64 {
+        match self {
+            Self::Every(length) => whole_seconds(*length),
+            Self::Calendar(calendar) => calendar.unit().usual_seconds(),
         }
     }
 

@@ -11,7 +11,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::algorithm::Cell;
 use crate::check::{Check, Part};
-use crate::decide::{decide, settle};
+use crate::decide::{Outcome, decide, explain, settle};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
@@ -55,6 +55,13 @@ impl MemoryStore {
             // Counted under the lock that is held anyway: an atomic of its own would cost a tenth of the check.
             held.shard.count_check();
             decide(check, counted, held, decision);
+        });
+    }
+
+    /// Says what the check would be answered, over those limits only that are `counted`, in `decision`, which is open.
+    pub(crate) fn peek(&self, check: &Check<'_>, counted: impl Fn(&Limit) -> bool, decision: &mut Decision) {
+        self.on_states(check, decision.at, |_, held| {
+            explain(check, Outcome::Asked, counted, |part| held.state(part), 0, decision);
         });
     }
 

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::lease::{Hot, Spend};
 use super::question::{Question, Return};
-use super::reply::{Answer, State, States, Verdict};
+use super::reply::{Answer, State, States, Verdict, explain_states};
 use crate::algorithm::Cell;
 use crate::check::{Check, Purpose};
-use crate::decide::{decide, explain};
+use crate::decide::{Outcome, decide};
 use crate::decision::{Decision, Source};
 use crate::limit::Mode;
 use crate::limiter::Leases;
@@ -143,10 +143,16 @@ impl Front {
         }
     }
 
+    /// The terms of a question that only asks for the states.
+    pub(super) fn terms(&self, check: &Check<'_>) -> Terms {
+        let shard = self.shard(&check.first().subject);
+        let fingerprint = if shard.hot.is_empty() { 0 } else { fingerprint(check) };
+        Terms { knowledge: Knowledge { fingerprint, resets: shard.resets }, ..Terms::default() }
+    }
+
     fn leased(&self, check: &Check<'_>, states: &States, unspent: u32, now: i64) -> Advice {
         self.leased.fetch_add(1, Ordering::Relaxed);
-        let decision =
-            explain(check, true, now, |part| states.get(part).map_or(StateRef::default(), State::as_ref), unspent);
+        let decision = explain_states(check, Outcome::Taken, states, unspent, now);
         Advice::Decided(Decision { source: Source::Leased, ..decision })
     }
 

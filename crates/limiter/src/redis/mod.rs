@@ -22,13 +22,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::check::{Check, Purpose};
-use crate::decide::explain;
+use crate::decide::Outcome;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
-use crate::limit::OnFailure;
+use crate::limit::{Limit, OnFailure};
 use crate::limiter::{Options, Stats};
 use crate::memory::MemoryStore;
-use crate::state::StateRef;
 use crate::subject::Subject;
 use crate::time::Timestamp;
 
@@ -37,7 +36,7 @@ use clock::Clock;
 use front::Front;
 use link::Link;
 use question::{Question, Return};
-use reply::{Answer, State, Verdict};
+use reply::{Answer, Verdict};
 use target::Target;
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
@@ -93,11 +92,21 @@ impl RedisStore {
             Some(answer) => {
                 self.exact.fetch_add(1, Ordering::Relaxed);
                 let allowed = answer.verdict != Verdict::Refused;
-                let state = |part: usize| answer.states.get(part).map_or(StateRef::default(), State::as_ref);
-                Ok(explain(check, allowed, answer.now, state, answer.unspent))
+                Ok(answer.explain(check, if allowed { Outcome::Taken } else { Outcome::Refused }))
             }
             None => self.decide_alone(check, now),
         }
+    }
+
+    /// What the store would answer. It is asked for the states only.
+    pub(crate) async fn peek(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
+        check.validate()?;
+        if let Some(answer) = self.ask(check, self.front.terms(check), now).await {
+            return Ok(answer.explain(check, Outcome::Asked));
+        }
+        let mut decision = answer_alone(check, now).ok_or_else(unavailable)?;
+        self.local.peek(check, is_local, &mut decision);
+        Ok(decision)
     }
 
     /// Redis' answer; None when it cannot be asked.
@@ -116,16 +125,18 @@ impl RedisStore {
 
     /// The answer that each limit's `on_failure` asks for.
     fn decide_alone(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
-        let policies = || check.parts().flat_map(|part| part.limits).map(|limit| limit.on_failure());
-        if policies().any(|policy| policy == OnFailure::Deny) {
+        let Some(mut decision) = answer_alone(check, now) else {
             self.unavailable.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::Unavailable { retry_after: TRY_AGAIN });
-        }
+            return Err(unavailable());
+        };
         self.degraded.fetch_add(1, Ordering::Relaxed);
-        let source = if policies().any(|policy| policy == OnFailure::Local) { Source::Local } else { Source::Open };
-        let mut decision = Decision { degraded: true, source, ..Decision::open(now.clamped()) };
-        self.local.decide(check, |limit| limit.on_failure() == OnFailure::Local, &mut decision);
+        self.local.decide(check, is_local, &mut decision);
         Ok(decision)
+    }
+
+    /// Ends, prolongs or gives back what others took while Redis was away.
+    pub(crate) fn settle_alone(&self, check: &Check<'_>, now: Timestamp) -> Result<bool, Error> {
+        self.local.settle(check, now)
     }
 
     pub(crate) async fn reset(&self, subject: Subject) -> Result<(), Error> {
@@ -174,6 +185,21 @@ impl RedisStore {
             ..self.local.stats()
         }
     }
+}
+
+/// The open decision on a check while Redis is away; None when a limit says that there is none.
+fn answer_alone(check: &Check<'_>, now: Timestamp) -> Option<Decision> {
+    let policies = || check.parts().flat_map(|part| part.limits).map(Limit::on_failure);
+    if policies().any(|policy| policy == OnFailure::Deny) {
+        return None;
+    }
+    let source = if policies().any(|policy| policy == OnFailure::Local) { Source::Local } else { Source::Open };
+    Some(Decision { degraded: true, source, ..Decision::open(now.clamped()) })
+}
+
+/// Whether a limit is counted here while Redis is away.
+fn is_local(limit: &Limit) -> bool {
+    limit.on_failure() == OnFailure::Local
 }
 
 fn unavailable() -> Error {

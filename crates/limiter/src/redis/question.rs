@@ -96,7 +96,17 @@ impl Question {
                 asked.policies.extend(part.limits.iter().filter_map(Policy::guard));
             }
         }
-        Self { cost: check.cost(), purpose: check.purpose(), slice, returns, now, knowledge, parts }
+        let mut question = Self { cost: check.cost(), purpose: check.purpose(), slice, returns, now, knowledge, parts };
+        if let Purpose::Peek(_) = check.purpose() {
+            question.look();
+        }
+        question
+    }
+
+    /// Asks for the states only, which even a floor leaves as they are.
+    fn look(&mut self) {
+        (self.cost, self.purpose) = (0, Purpose::Consume);
+        self.parts.iter_mut().for_each(|part| part.floors.clear());
     }
 
     /// The subjects' hashes, in the order of the answer's cells.
@@ -144,7 +154,7 @@ impl Question {
     /// What the check is to do, as the script knows it: a number, and the hold's name and life.
     pub(super) fn operation(&self) -> (u8, Option<(HoldId, i64)>) {
         match self.purpose {
-            Purpose::Consume | Purpose::GiveBack(_) => (0, None),
+            Purpose::Consume | Purpose::Peek(_) | Purpose::GiveBack(_) => (0, None),
             Purpose::Acquire(id) => (1, Some((id, 0))),
             Purpose::Reserve(id, life) => (2, Some((id, life))),
             Purpose::Settle(id) => (3, Some((id, 0))),

@@ -3,6 +3,9 @@ use smallvec::SmallVec;
 
 use super::question::Question;
 use crate::algorithm::{Cell, Numbers};
+use crate::check::Check;
+use crate::decide::{Outcome, explain};
+use crate::decision::Decision;
 use crate::hold::Hold;
 use crate::state::StateRef;
 
@@ -34,6 +37,22 @@ pub(super) struct Answer {
     pub(super) states: States,
     /// What this node has taken in advance and not spent: the cells count it as used.
     pub(super) unspent: u32,
+}
+
+impl Answer {
+    /// The decision on the check that was asked about.
+    pub(super) fn explain(&self, check: &Check<'_>, outcome: Outcome) -> Decision {
+        explain_states(check, outcome, &self.states, self.unspent, self.now)
+    }
+}
+
+/// The decision on a check by states that a store left at `now`.
+pub(super) fn explain_states(check: &Check<'_>, outcome: Outcome, states: &States, unspent: u32, now: i64) -> Decision {
+    let mut decision = Decision::open(now);
+    decision.limits.reserve_exact(check.limits());
+    let state = |part: usize| states.get(part).map_or(StateRef::default(), State::as_ref);
+    explain(check, outcome, |_| true, state, unspent, &mut decision);
+    decision
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,11 @@ stories! {
     all_limits_consume_or_none_does
     several_subjects_consume_or_none_does
     cost_zero_looks
+    a_peek_answers_as_a_check_would_and_takes_nothing
+    a_limit_with_nothing_left_says_when_one_unit_fits
+    the_limit_that_holds_up_longest_is_the_most_constrained
     a_cost_above_the_limit_never_fits
+    a_cost_above_any_kind_of_limit_never_fits
     a_fixed_window_starts_anew
     a_sliding_window_forgets_evenly
     a_raised_limit_helps_at_once
@@ -45,6 +49,7 @@ stories! {
     many_limits_that_come_and_go_are_forgotten
     a_bucket_lets_through_what_it_holds_and_what_flows_in
     a_bucket_of_another_size_keeps_what_was_taken
+    a_decision_that_is_undone_consumed_nothing
     a_refund_gives_back_what_still_counts
     a_refund_of_a_past_window_gives_nothing
     a_weight_multiplies_the_cost
@@ -69,7 +74,9 @@ async fn a_limit_admits_exactly_as_much_as_it_says(store: &Store) {
             assert!(!decision.degraded);
             assert_eq!(decision.at, store.now());
             assert_eq!((decision.limits[0].used(), decision.limits[0].remaining()), (used, 10 - used));
-            assert_eq!(decision.limits[0].reset_after(), seconds(3600));
+            if used < 10 {
+                assert_eq!(decision.limits[0].reset_after(), seconds(3600));
+            }
         }
         let refused = store.check(subject, &limits, 1).await;
         assert!(!refused.allowed);
@@ -128,6 +135,113 @@ async fn cost_zero_looks(store: &Store) {
         let look = store.check(subject("a"), &limits, 0).await;
         assert!(look.allowed && look.retry.is_none());
         assert_eq!((look.limits[0].used(), look.limits[1].used()), (2, 2));
+    }
+}
+
+async fn a_peek_answers_as_a_check_would_and_takes_nothing(store: &Store) {
+    let limits =
+        [fixed("hour", 10, seconds(3600)), bucket("steady", 10, seconds(10), 10), sliding("day", 9, seconds(86_400))];
+    let check = Check::new(subject("a"), &limits).with_cost(7);
+    for _ in 0..3 {
+        let peek = store.peek(check).await;
+        assert!(peek.allowed && peek.limits.iter().all(|status| status.used() == 0), "{peek:?}");
+    }
+    store.decide(check).await;
+    let peek = store.peek(check).await;
+    assert_eq!(peek, store.decide(check).await, "what is refused is refused alike");
+    store.advance(seconds(2 * 86_400));
+    let floors = [Floor { limit_index: 0, period_start: store.now(), used: 10 }];
+    assert!(!store.peek(check.with_floors(&floors)).await.allowed, "a floor counts");
+    assert!(store.peek(check).await.allowed, "and is not written");
+    let slots = [concurrency("jobs", 1, seconds(60))];
+    let job = Check::new(subject("b"), &slots);
+    assert!(store.peek(job).await.allowed, "a slot can be asked for without a name");
+    assert!(store.decide(job.with_hold(hold(1))).await.allowed);
+    assert_eq!(store.peek(job).await.retry_after(), Some(seconds(60)));
+    assert!(store.peek(job.with_hold(hold(1))).await.allowed, "its own slot is no obstacle");
+}
+
+async fn a_limit_with_nothing_left_says_when_one_unit_fits(store: &Store) {
+    let hour = seconds(3600);
+    let kinds = [sliding("hour", 10, hour), fixed("hour", 10, hour), bucket("hour", 100, hour, 10)];
+    for limit in kinds.into_iter().flat_map(|limit| [limit.clone(), limit.with_weight(3)]) {
+        let (weight, limits) = (limit.weight(), [limit]);
+        let subject = subject(&format!("{:?} {weight}", limits[0].quota().algorithm()));
+        let last = 10 / weight;
+        let emptied = store.check(subject, &limits, last).await;
+        let look = store.check(subject, &limits, 0).await;
+        let refused = store.check(subject, &limits, 1).await;
+        let moment = emptied.limits[0].resets_at();
+        assert_eq!((look.limits[0].resets_at(), refused.limits[0].resets_at()), (moment, moment), "{limits:?}");
+        assert_eq!(refused.retry, Some(Retry::At(moment)), "{limits:?}");
+        let later = store.check(subject, &limits, 2).await;
+        assert_eq!(later.limits[0].resets_at(), moment, "one unit, whatever was asked for");
+        assert!(later.retry_after() >= refused.retry_after());
+        store.set(moment.saturating_sub(Duration::from_micros(1)));
+        assert!(!store.peek(Check::new(subject, &limits)).await.allowed);
+        store.set(moment);
+        assert!(store.peek(Check::new(subject, &limits)).await.allowed);
+    }
+}
+
+async fn the_limit_that_holds_up_longest_is_the_most_constrained(store: &Store) {
+    let counts = fixed("counts", 1, seconds(60)).with_mode(Mode::Count);
+    let limits =
+        [counts, fixed("second", 2, seconds(1)), fixed("day", 2, seconds(86_400)), fixed("hour", 2, seconds(3600))];
+    let top = |decision: &tollgate_limiter::Decision| decision.most_constrained().map(|status| status.index());
+    assert_eq!(top(&store.check(subject("a"), &limits, 1).await), Some(1), "of equals the first");
+    assert_eq!(top(&store.check(subject("a"), &limits, 1).await), Some(2), "none is left: the day is the longest");
+    assert_eq!(top(&store.check(subject("a"), &limits, 0).await), Some(2));
+    assert_eq!(top(&store.check(subject("a"), &limits, 1).await), Some(2));
+    assert_eq!(top(&store.peek(Check::new(subject("a"), &limits)).await), Some(2));
+    assert_eq!(top(&store.check(subject("a"), &limits[..1], 5).await), None, "what only counts holds nobody up");
+}
+
+async fn a_decision_that_is_undone_consumed_nothing(store: &Store) {
+    let owner = subject("owner");
+    let key = subject("key").in_partition_of(&owner);
+    let hour = seconds(3600);
+    let limits = [sliding("a", 10, hour), fixed("b", 10, hour), bucket("c", 10, hour, 10).with_weight(2)];
+    let shared = [fixed("d", 10, hour)];
+    let others = [Part { subject: owner, limits: &shared, floors: &[] }];
+    let floors = [Floor { limit_index: 1, period_start: store.now(), used: 3 }];
+    let check = Check::new(key, &limits).with_others(&others).with_floors(&floors).with_cost(2);
+    for _ in 0..20 {
+        let decision = store.decide(check).await;
+        assert!(decision.allowed);
+        store.limiter.undo(check, &decision, store.now()).await.unwrap();
+        let used: Vec<u64> = store.decide(check.with_cost(0)).await.limits.iter().map(|status| status.used()).collect();
+        assert_eq!(used, [0, 3, 0, 0]);
+    }
+    assert!(store.decide(check).await.allowed);
+    let refused = store.decide(check.with_cost(9)).await;
+    store.limiter.undo(check.with_cost(9), &refused, store.now()).await.unwrap();
+    let used: Vec<u64> = store.decide(check.with_cost(0)).await.limits.iter().map(|status| status.used()).collect();
+    assert_eq!(used, [2, 5, 4, 2], "a refusal took nothing that could be given back");
+}
+
+async fn a_cost_above_any_kind_of_limit_never_fits(store: &Store) {
+    let hour = seconds(3600);
+    let month = Window::Calendar(Calendar::new(CalendarUnit::Month, Tz::UTC));
+    for limit in [
+        sliding("only", 10, hour),
+        fixed("only", 10, hour),
+        bucket("only", 1_000, hour, 10),
+        concurrency("only", 10, hour),
+        Limit::new("only", Quota::fixed_window(10, month).unwrap()),
+        fixed("only", 50, hour).with_weight(5),
+    ] {
+        let limits = [fixed("wide", 10_000_000, hour), limit];
+        let check = Check::new(subject(&format!("{:?}", limits[1])), &limits).with_hold(hold(1));
+        for used in [0, 4] {
+            assert!(store.decide(check.with_cost(used)).await.allowed);
+            let check = check.with_hold(hold(2)).with_cost(1_000_000);
+            for never in [store.decide(check).await, store.peek(check).await] {
+                assert_eq!((never.allowed, never.retry), (false, Some(Retry::Never)), "{limits:?}");
+                assert_eq!((never.retry_after(), never.retry_after_seconds()), (None, None));
+                assert_eq!(never.most_constrained().map(|status| status.index()), Some(1));
+            }
+        }
     }
 }
 
@@ -312,10 +426,12 @@ async fn a_bucket_lets_through_what_it_holds_and_what_flows_in(store: &Store) {
     assert_eq!(store.admitted(subject("a"), &limits, 30).await, 20);
     let refused = store.check(subject("a"), &limits, 1).await;
     assert_eq!(refused.retry_after(), Some(Duration::from_millis(100)));
-    assert_eq!(refused.limits[0].reset_after(), seconds(2));
+    assert_eq!(refused.limits[0].reset_after(), Duration::from_millis(100), "while it is empty, the next token counts");
     assert_eq!((refused.limits[0].limit(), refused.limits[0].used()), (20, 20));
     store.advance(Duration::from_millis(550));
-    assert_eq!(store.admitted(subject("a"), &limits, 30).await, 5);
+    assert_eq!(store.admitted(subject("a"), &limits, 4).await, 4);
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].reset_after(), Duration::from_micros(1_850_000));
+    assert_eq!(store.admitted(subject("a"), &limits, 30).await, 1);
     store.advance(seconds(100));
     assert_eq!(store.admitted(subject("a"), &limits, 30).await, 20);
 }

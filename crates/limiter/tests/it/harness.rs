@@ -160,6 +160,10 @@ impl Store {
         self.limiter.check(check, self.now()).await.unwrap()
     }
 
+    pub(crate) async fn peek(&self, check: Check<'_>) -> Decision {
+        self.limiter.peek(check, self.now()).await.unwrap()
+    }
+
     /// How many of `tries` checks of cost 1 are let through.
     pub(crate) async fn admitted(&self, subject: Subject, limits: &[Limit], tries: u32) -> u32 {
         let mut admitted = 0;

@@ -137,3 +137,34 @@ async fn a_node_that_dies_with_its_slices_costs_no_more_than_those() {
     let used = check(&other, &limits, 0).await.limits[0].used();
     assert!(used > spent && used - spent <= 100_000 / 8, "{used} used, {spent} spent, {stats:?}");
 }
+
+#[tokio::test]
+async fn what_was_spent_from_a_slice_is_undone_like_any_other_decision() {
+    let server = RedisServer::start().await;
+    let (here, there) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
+    let limits = century(100_000);
+    let unit = Check::new(subject("a"), &limits);
+    while here.stats().leased < 20 {
+        let decision = check(&here, &limits, 1).await;
+        here.undo(unit, &decision, Timestamp::default()).await.unwrap();
+    }
+    let undone = Instant::now();
+    while there.peek(unit, Timestamp::default()).await.unwrap().limits[0].used() > 0 {
+        assert!(undone.elapsed() < Duration::from_millis(500), "the rest of a slice is given back after 100 ms");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peek_does_not_count_what_this_node_holds_and_has_not_spent() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Automatic).await;
+    let limits = century(100_000);
+    let mut spent = 0;
+    while node.stats().leased < 20 {
+        spent += 1;
+        assert!(check(&node, &limits, 1).await.allowed);
+        let peek = node.peek(Check::new(subject("a"), &limits), Timestamp::default()).await.unwrap();
+        assert_eq!(peek.limits[0].used(), spent);
+    }
+}

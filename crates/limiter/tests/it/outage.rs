@@ -67,6 +67,24 @@ async fn a_killed_redis_is_survived_and_its_return_noticed() {
 }
 
 #[tokio::test]
+async fn what_was_decided_without_redis_is_undone_and_looked_at_without_it() {
+    let mut server = RedisServer::start().await;
+    let limiter = limiter(&server).await;
+    until_exact(&limiter).await;
+    server.kill();
+    let (limits, now) = (hourly(OnFailure::Local), Timestamp::from_micros(NEW_YEAR));
+    let unit = Check::new(subject("a"), &limits);
+    let before = limiter.peek(unit, now).await.unwrap();
+    assert!(before.allowed && before.degraded && before.source == Source::Local);
+    let decision = check(&limiter, &limits).await.unwrap();
+    assert_eq!((decision.source, decision.limits[0].used()), (Source::Local, before.limits[0].used() + 1));
+    limiter.undo(unit, &decision, now).await.unwrap();
+    assert_eq!(limiter.peek(unit, now).await.unwrap(), before);
+    let denied = hourly(OnFailure::Deny);
+    assert!(limiter.peek(Check::new(subject("a"), &denied), now).await.is_err());
+}
+
+#[tokio::test]
 async fn a_frozen_redis_is_survived_and_its_return_noticed() {
     let server = RedisServer::start().await;
     let limiter = limiter(&server).await;

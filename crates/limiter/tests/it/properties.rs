@@ -188,6 +188,16 @@ async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) ->
     (Some(Decision { source: Source::Exact, ..decision.unwrap() }), None)
 }
 
+/// What the step's check would be answered.
+async fn peek(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) -> Decision {
+    let check = match step.deed {
+        Deed::Acquire => check.with_hold(HoldId::new(&step.hold.to_le_bytes())),
+        _ => check,
+    };
+    let decision = store.limiter.peek(check, at).await.unwrap();
+    Decision { source: Source::Exact, ..decision }
+}
+
 /// The same where nothing is held, so that slices may be taken.
 fn without_holds() -> impl Strategy<Value = Step> {
     step().prop_map(|step| Step { deed: Deed::Check, ..step })
@@ -210,10 +220,20 @@ fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, step: impl Strategy<V
             let floors = floors(step, &limits, at);
             let limits = resized(&limits, step.size);
             let check = Check::new(subjects[usize::from(step.who)], &limits).with_cost(step.cost).with_floors(&floors);
+            let peeks =
+                runtime.block_on(async { [peek(&memory, check, step, at).await, peek(&redis, check, step, at).await] });
+            prop_assert_eq!(&peeks[0], &peeks[1], "a peek before {:?}", step);
             let outcomes = runtime
                 .block_on(async { [perform(&memory, check, step, at).await, perform(&redis, check, step, at).await] });
             let [left, right] = outcomes;
-            prop_assert_eq!(left, right, "{:?}", step);
+            prop_assert_eq!(&left, &right, "{:?}", step);
+            if let (Deed::Check | Deed::Acquire, None, Some(decision)) = (step.deed, step.refund, left.0) {
+                let [peek, _] = peeks;
+                prop_assert_eq!((peek.allowed, peek.retry), (decision.allowed, decision.retry), "{:?}", step);
+                if !decision.allowed {
+                    prop_assert_eq!(peek, decision, "what is refused is refused alike: {:?}", step);
+                }
+            }
         }
         Ok(())
     });
@@ -272,6 +292,20 @@ fn retry_is_exact(
                 decision.unwrap()
             };
             let decision = decide(now);
+            for (limit, status) in limits.iter().zip(&decision.limits) {
+                let weight = u64::from(limit.weight());
+                if limit.mode() == Mode::Count || status.remaining() >= weight || weight > limit.quota().burst() {
+                    continue;
+                }
+                let unit = Check::new(who, std::slice::from_ref(limit));
+                // A refused check does not count what it holds itself.
+                let own = HoldId::new(&step.hold.to_le_bytes());
+                let unit = if decision.allowed { unit } else { unit.with_hold(own) };
+                let fits = |at| runtime.block_on(store.limiter.peek(unit, Timestamp::from_micros(at))).unwrap().allowed;
+                let moment = status.resets_at().as_micros();
+                prop_assert!(!fits(moment - 1), "a unit fits before it is said to: {:?}", step);
+                prop_assert!(fits(moment), "no unit fits when it is said to: {:?}", step);
+            }
             match decision.retry {
                 None => prop_assert!(decision.allowed),
                 Some(Retry::Never) => {
