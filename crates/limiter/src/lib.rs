@@ -97,6 +97,7 @@ mod check;
 mod decide;
 mod decision;
 mod error;
+pub mod fields;
 mod hold;
 mod limit;
 mod limiter;

@@ -21,6 +21,7 @@ pub use extract::{Address, Extract, Header, Or};
 pub use headers::Fields;
 
 use crate::check::Check;
+use crate::fields::FieldText;
 use crate::limit::Limit;
 use crate::limiter::Limiter;
 use crate::subject::{HashKey, Subject};
@@ -37,6 +38,7 @@ struct Rules<E> {
     key: HashKey,
     extract: E,
     limits: Box<[Limit]>,
+    text: FieldText,
     fields: Fields,
     clock: fn() -> Timestamp,
     cost: fn(&Parts) -> u32,
@@ -46,7 +48,8 @@ impl<E: Extract> RateLimitLayer<E> {
     /// Every subject that `extract` finds has `limits`; a request costs 1.
     pub fn new(limiter: Limiter, key: HashKey, extract: E, limits: impl Into<Box<[Limit]>>) -> Self {
         let (limits, fields) = (limits.into(), Fields::default());
-        Self(Arc::new(Rules { limiter, key, extract, limits, fields, clock: system_clock, cost: |_| 1 }))
+        let text = FieldText::new(&limits);
+        Self(Arc::new(Rules { limiter, key, extract, limits, text, fields, clock: system_clock, cost: |_| 1 }))
     }
 
     /// What a request costs, from its head.
@@ -132,7 +135,7 @@ where
             } else {
                 problem::refused(&decision, &rules.limits)
             };
-            headers::insert(response.headers_mut(), &decision, &rules.limits, rules.fields);
+            headers::insert(response.headers_mut(), &decision, &rules.text, rules.fields);
             Ok(response)
         })
     }

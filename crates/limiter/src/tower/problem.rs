@@ -4,7 +4,6 @@ use std::fmt::Write;
 use ::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use ::http::{Response, StatusCode};
 
-use super::headers::retry_after;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
@@ -19,16 +18,14 @@ pub(super) fn refused<Body: From<String>>(decision: &Decision, limits: &[Limit])
         escape(&mut violated, limit.name());
         violated.push('"');
     }
-    let wait = retry_after(decision);
-    let detail = match wait {
-        Some(seconds) => format!("The request may be repeated in {seconds} s."),
-        None => "The request costs more than a limit ever allows.".to_owned(),
+    let (detail, retry_after) = match decision.retry_after_seconds() {
+        Some(seconds) => (format!("The request may be repeated in {seconds} s."), seconds.to_string()),
+        None => ("The request costs more than the limit itself allows and never fits.".to_owned(), "null".to_owned()),
     };
-    let retry = wait.map_or(String::new(), |seconds| format!(r#","retry_after":{seconds}"#));
     problem(
         StatusCode::TOO_MANY_REQUESTS,
         format!(
-            r#"{{"type":"{QUOTA_EXCEEDED}","title":"Too Many Requests","status":429,"detail":"{detail}","code":"RATE_LIMIT_EXCEEDED","violated-policies":[{violated}]{retry}}}"#
+            r#"{{"type":"{QUOTA_EXCEEDED}","title":"Too Many Requests","status":429,"detail":"{detail}","code":"RATE_LIMIT_EXCEEDED","violated-policies":[{violated}],"retry_after":{retry_after}}}"#
         ),
     )
 }

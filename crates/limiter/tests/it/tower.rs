@@ -7,7 +7,7 @@ use tollgate_limiter::tower::{Extract, Fields, Header, RateLimitLayer};
 use tollgate_limiter::{HashKey, Limit, Limiter, OnFailure, Options, Timestamp};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::harness::{NEW_YEAR, RedisServer, fixed, seconds, sliding};
+use crate::harness::{NEW_YEAR, RedisServer, bucket, fixed, seconds, sliding};
 
 static NOW: AtomicI64 = AtomicI64::new(NEW_YEAR);
 static SERVED: AtomicU32 = AtomicU32::new(0);
@@ -64,7 +64,8 @@ async fn a_refused_request_never_reaches_the_service_and_is_told_when_to_come_ba
     assert_eq!((refused.status(), SERVED.load(Ordering::Relaxed)), (StatusCode::TOO_MANY_REQUESTS, served));
     assert_eq!(field(&refused, "Content-Type"), "application/problem+json");
     assert_eq!(field(&refused, "Retry-After"), "90");
-    assert_eq!(field(&refused, "RateLimit"), r#""per-hour";r=998;t=3600, "per \"minute\"";r=0;t=60"#);
+    assert_eq!(field(&refused, "RateLimit"), r#""per-hour";r=998;t=3600, "per \"minute\"";r=0;t=90"#);
+    assert_eq!(field(&refused, "X-RateLimit-Reset"), (NEW_YEAR / 1_000_000 + 90).to_string());
     let problem: serde_json::Value = serde_json::from_str(refused.body()).unwrap();
     assert_eq!(problem["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
     assert_eq!(problem["status"], 429);
@@ -94,6 +95,20 @@ async fn fields_and_costs_can_be_chosen() {
     let never = ask(&off, Some("k")).await;
     assert_eq!(never.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(never.headers().get("RateLimit").is_none() && never.headers().get("Retry-After").is_none());
+    let problem: serde_json::Value = serde_json::from_str(never.body()).unwrap();
+    assert_eq!(problem.get("retry_after"), Some(&serde_json::Value::Null));
+    assert_eq!(problem["detail"], "The request costs more than the limit itself allows and never fits.");
+}
+
+#[tokio::test]
+async fn a_buckets_policy_names_what_it_holds_and_never_less_than_is_left() {
+    let layer = layer(&[bucket("steady", 100, seconds(3_600), 5), bucket("wide", 1, seconds(1), 50)]).with_cost(|_| 5);
+    let served = ask(&layer, Some("k")).await;
+    assert_eq!(field(&served, "RateLimit-Policy"), r#""steady";q=5;w=180, "wide";q=50;w=50"#);
+    assert_eq!(field(&served, "RateLimit"), r#""steady";r=0;t=36, "wide";r=45;t=5"#);
+    let refused = ask(&layer, Some("k")).await;
+    assert_eq!(field(&refused, "RateLimit"), r#""steady";r=0;t=36, "wide";r=45;t=5"#);
+    assert_eq!(field(&refused, "Retry-After"), "180");
 }
 
 #[tokio::test]

@@ -1,0 +1,97 @@
+//! The response fields that say where a subject stands, as text. Written here for whoever answers over HTTP: `RateLimit-Policy`
+//! and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10, and the older `X-RateLimit-*`.
+use std::fmt::Write;
+
+use crate::decision::{LimitStatus, whole_seconds};
+use crate::limit::Limit;
+use crate::quota::{Algorithm, Quota};
+use crate::window::Window;
+
+/// Name of the field that [`FieldText::policy`] is the value of.
+pub const POLICY: &str = "ratelimit-policy";
+/// Name of the field that [`FieldText::write_state`] writes the value of.
+pub const STATE: &str = "ratelimit";
+
+/// What the fields say of the same limits every time, made once.
+#[derive(Debug, Clone)]
+pub struct FieldText {
+    policy: String,
+    /// `"per-hour";r=` of each.
+    states: Box<[String]>,
+}
+
+impl FieldText {
+    /// Of these limits, in this order.
+    pub fn new<'a>(limits: impl IntoIterator<Item = &'a Limit>) -> Self {
+        let (mut policy, mut states) = (String::new(), Vec::new());
+        for limit in limits {
+            policy.push_str(if states.is_empty() { "" } else { ", " });
+            policy.push_str(&policy_of(limit));
+            states.push(format!("{};r=", quoted(limit.name())));
+        }
+        Self { policy, states: states.into() }
+    }
+
+    /// `"per-hour";q=1000;w=3600` of every limit: at most so much at once, all of it again in so many seconds.
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// Writes `"per-hour";r=999;t=1800` of every limit: what is left, and [when to come back](LimitStatus::reset_after). The
+    /// statuses are of the same limits in the same order.
+    pub fn write_state<'s>(&self, out: &mut impl Write, statuses: impl IntoIterator<Item = &'s LimitStatus>) {
+        let mut digits = itoa::Buffer::new();
+        for (at, (text, status)) in self.states.iter().zip(statuses).enumerate() {
+            // Whoever writes into memory does not fail, and whoever does not has no field then.
+            let _ = out.write_str(if at == 0 { "" } else { ", " });
+            let _ = out.write_str(text);
+            let _ = out.write_str(digits.format(status.remaining()));
+            let _ = out.write_str(";t=");
+            let _ = out.write_str(digits.format(status.reset_after_seconds()));
+        }
+    }
+}
+
+/// Names and values of `X-RateLimit-Limit`, `-Remaining` and `-Reset` (Unix seconds), for the limit that
+/// [holds the caller up most](crate::Decision::most_constrained).
+pub fn legacy(status: &LimitStatus) -> [(&'static str, u64); 3] {
+    [
+        ("x-ratelimit-limit", status.limit()),
+        ("x-ratelimit-remaining", status.remaining()),
+        ("x-ratelimit-reset", status.reset_unix_seconds()),
+    ]
+}
+
+fn policy_of(limit: &Limit) -> String {
+    let (name, quota) = (quoted(limit.name()), limit.quota().burst());
+    match seconds_of(limit.quota()) {
+        Some(seconds) => format!("{name};q={quota};w={seconds}"),
+        None => format!("{name};q={quota};qu=\"concurrent-requests\""),
+    }
+}
+
+/// In what time the whole quota is there again. None: it depends on others.
+fn seconds_of(quota: &Quota) -> Option<u64> {
+    match (quota.algorithm(), quota.window()) {
+        (Algorithm::Concurrency, _) => None,
+        (Algorithm::TokenBucket, Window::Every(window)) => {
+            let micros = u128::from(quota.burst()) * window.as_micros() / u128::from(quota.limit());
+            Some(whole_seconds(std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))))
+        }
+        (_, window) => Some(window.seconds()),
+    }
+}
+
+/// A structured-field string: printable ASCII, with `"` and `\` escaped; anything else becomes `?`.
+fn quoted(name: &str) -> String {
+    let mut text = String::from("\"");
+    for char in name.chars() {
+        match char {
+            '"' | '\\' => text.extend(['\\', char]),
+            ' '..='~' => text.push(char),
+            _ => text.push('?'),
+        }
+    }
+    text.push('"');
+    text
+}
