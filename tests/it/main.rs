@@ -5,6 +5,7 @@ mod algorithms;
 mod api_keys;
 mod auth;
 mod backlog;
+mod come_back;
 mod errors;
 mod flushall;
 mod health;

@@ -126,6 +126,55 @@ async fn a_raised_limit_helps_at_once_and_counters_are_kept() {
     .await;
 }
 
+#[tokio::test]
+async fn a_changed_size_says_what_belongs_to_it() {
+    on_every_stack(async |app| {
+        let bucket = json!({"name": "per-hour", "algorithm": "token_bucket", "limit": 60, "window": 60, "burst": 5});
+        let plain = json!({"name": "per-hour", "algorithm": "token_bucket", "limit": 60, "window": 60});
+        let day = json!({"name": "per-hour", "algorithm": "fixed_window", "limit": 5, "calendar": {"unit": "day"}});
+        let window = json!({"name": "per-hour", "algorithm": "fixed_window", "limit": 5, "window": 60});
+        let change = async |limit: &serde_json::Value, body: serde_json::Value| {
+            let key = app.key_with(json!({"limits": [limit]})).await;
+            let answer = app.admin.put(&format!("{LIMITS}/{}", key.id), &body).await;
+            (
+                answer,
+                app.admin.get(&format!("/api/v1/api-keys/{}", key.id)).await.expect(200).data()["limits"][0].clone(),
+            )
+        };
+        for (limit, body, pointers) in [
+            (&bucket, json!({"new_limit": 100}), vec!["/burst"]),
+            (&bucket, json!({"new_limit": 100, "burst": 0}), vec!["/burst"]),
+            (&bucket, json!({"new_limit": 1, "burst": 1_000_000_000, "window": 31_622_400}), vec!["/burst"]),
+            (&day, json!({"new_limit": 100, "window": 86_400}), vec!["/window"]),
+            (&day, json!({"new_limit": 0, "window": 60}), vec!["/new_limit", "/window"]),
+            (&window, json!({"new_limit": 100, "burst": 5}), vec!["/burst"]),
+            (&window, json!({"new_limit": 100, "window": 0}), vec!["/window"]),
+        ] {
+            let (refused, stays) = change(limit, body.clone()).await;
+            let refused = refused.expect_problem(422, "INVALID_REQUEST");
+            assert_eq!(refused.pointers(), pointers, "{body}: {}", refused.text);
+            assert_eq!((&stays["limit"], &stays["burst"]), (&limit["limit"], &limit["burst"]), "{stays}");
+        }
+        let (changed, now) = change(&bucket, json!({"new_limit": 100, "burst": 9})).await;
+        changed.expect(200);
+        assert_eq!((&now["limit"], &now["burst"], &now["window"]), (&json!(100), &json!(9), &json!(60)));
+        let (changed, now) = change(&plain, json!({"new_limit": 100})).await;
+        changed.expect(200);
+        assert_eq!(
+            (&now["limit"], now.get("burst").filter(|b| !b.is_null())),
+            (&json!(100), None),
+            "it has as much as flows in"
+        );
+        let (changed, now) = change(&plain, json!({"new_limit": 100, "burst": 7})).await;
+        changed.expect(200);
+        assert_eq!(now["burst"], 7);
+        let (changed, now) = change(&day, json!({"new_limit": 100})).await;
+        changed.expect(200);
+        assert_eq!((&now["limit"], &now["calendar"]["unit"]), (&json!(100), &json!("day")));
+    })
+    .await;
+}
+
 /// The hot path writes its body by hand, a batch has it serialized from what the OpenAPI document describes.
 #[tokio::test]
 async fn a_check_says_the_same_by_every_way_it_is_asked() {

@@ -77,7 +77,7 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     if let Caller::Key(entry) = caller
-        && let Ok(checked) = app.service.look(entry).await
+        && let Ok(checked) = app.service.peek(entry, 1).await
         && let Some(texts) = TermsTexts::of(&checked.entry.terms)
     {
         rate_limit_headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());

@@ -9,6 +9,8 @@ use crate::Invalid;
 pub const MAX_LIMIT: u64 = 1_000_000_000;
 /// Longest window: 366 days.
 pub const MAX_WINDOW_SECONDS: u64 = 366 * 86_400;
+/// An empty bucket is full again within ten years, as the limiter asks.
+const MAX_FILL_SECONDS: u128 = 3_660 * 86_400;
 /// How many limits one plan or key may state.
 pub const MAX_LIMITS: usize = 16;
 
@@ -214,6 +216,9 @@ impl LimitSpec {
             &format!("{at}/burst"),
             format!("from 1 to {MAX_LIMIT}, only with the algorithm \"token_bucket\""),
         );
+        let fill = u128::from(self.burst.unwrap_or(self.limit)) * u128::from(self.window);
+        let fills = self.algorithm != Algorithm::TokenBucket || fill <= u128::from(self.limit) * MAX_FILL_SECONDS;
+        invalid.require(fills, &format!("{at}/burst"), "so small that an empty bucket is full within 3660 days");
         invalid.require((1..=1_000_000).contains(&self.cost), &format!("{at}/cost"), "from 1 to 1000000");
     }
 }

@@ -11,6 +11,8 @@ use crate::window::Window;
 pub const POLICY: &str = "ratelimit-policy";
 /// Name of the field that [`FieldText::write_state`] writes the value of.
 pub const STATE: &str = "ratelimit";
+/// Names of the older fields: the size of a limit, what is left of it, and when to come back, in Unix seconds.
+pub const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
 /// What the fields say of the same limits every time, made once.
 #[derive(Debug, Clone)]
@@ -52,14 +54,9 @@ impl FieldText {
     }
 }
 
-/// Names and values of `X-RateLimit-Limit`, `-Remaining` and `-Reset` (Unix seconds), for the limit that
-/// [holds the caller up most](crate::Decision::most_constrained).
-pub fn legacy(status: &LimitStatus) -> [(&'static str, u64); 3] {
-    [
-        ("x-ratelimit-limit", status.limit()),
-        ("x-ratelimit-remaining", status.remaining()),
-        ("x-ratelimit-reset", status.reset_unix_seconds()),
-    ]
+/// Values of the [`LEGACY`] fields, for the limit that [holds the caller up most](crate::Decision::most_constrained).
+pub fn legacy(status: &LimitStatus) -> [u64; 3] {
+    [status.limit(), status.remaining(), status.reset_unix_seconds()]
 }
 
 fn policy_of(limit: &Limit) -> String {

@@ -4,8 +4,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::algorithm::{Concurrency, FixedWindow, Rule, SlidingWindow, TokenBucket};
-use crate::time::micros;
-use crate::window::Window;
+use crate::time::{Timestamp, micros};
+use crate::window::{Period, Window};
 
 /// Shortest window: below a millisecond the store's own latency decides, not the limit.
 pub const MIN_WINDOW: Duration = Duration::from_millis(1);
@@ -131,6 +131,16 @@ impl Quota {
             Rule::FixedWindow(rule) => rule.window,
             Rule::TokenBucket(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
             Rule::Concurrency(rule) => Window::Every(Duration::from_micros(rule.life.unsigned_abs())),
+        }
+    }
+
+    /// The window that `now` is in; of a token bucket or a concurrency limit, which have none, the one that begins there.
+    pub fn period(&self, now: Timestamp) -> Period {
+        match (&self.rule, self.window()) {
+            (Rule::TokenBucket(_) | Rule::Concurrency(_), Window::Every(length)) => {
+                Period { start: now, end: now.saturating_add(length) }
+            }
+            (_, window) => window.period(now),
         }
     }
 

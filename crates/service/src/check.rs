@@ -123,11 +123,11 @@ impl Service {
         self.decide(entry, request, self.clock().now()).answer().await
     }
 
-    /// Where a key's limits stand; consumes nothing and asks nothing of its state.
-    pub async fn look(&self, entry: Arc<Entry>) -> Result<Checked, Error> {
+    /// What a key's limits would answer to so many units; consumes nothing and asks nothing of the key's state.
+    pub async fn peek(&self, entry: Arc<Entry>, requests: u32) -> Result<Checked, Error> {
         let at = self.clock().now();
-        let check = entry.check(0);
-        let decision = self.limiter().check(check.as_check(), timestamp(at)).await?;
+        let check = entry.check(requests);
+        let decision = self.limiter().peek(check.as_check(), timestamp(at)).await?;
         Ok(Checked { entry, decision, at })
     }
 

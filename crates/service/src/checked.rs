@@ -1,9 +1,9 @@
 //! A decided check, read as answers need it: which limit is tightest, which refused, how long to wait.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use tollgate_limiter::{Decision, LimitStatus, Mode};
+use tollgate_limiter::{Decision, LimitStatus, Retry};
 
 use crate::Entry;
 
@@ -35,13 +35,9 @@ impl Checked {
         self.decision.limits.get(self.entry.terms.quota_index()?)
     }
 
-    /// The limit that stands for the whole answer: the one that refused longest, else the one with the least left. A quota
-    /// whose overage is billed never is.
-    pub fn most_constrained(&self) -> Option<(&str, &LimitStatus)> {
-        let statuses = self.decision.limits.iter().zip(self.entry.terms.limits());
-        let enforced = statuses.filter(|(_, limit)| limit.mode() == Mode::Enforce);
-        let rank = |status: &LimitStatus| (status.is_allowed(), Reverse(wait(status)), status.remaining());
-        enforced.min_by_key(|(status, _)| rank(status)).map(|(status, limit)| (limit.name(), status))
+    /// The limit that stands for the whole answer: the one that holds the caller up most.
+    pub fn most_constrained(&self) -> Option<&LimitStatus> {
+        self.decision.most_constrained()
     }
 
     /// Names of the limits that refused.
@@ -55,26 +51,19 @@ impl Checked {
         !self.allowed() && self.rate_limits().all(|(_, status)| status.is_allowed())
     }
 
-    /// How long to wait, in whole seconds, at least 1 on a refusal and 0 otherwise. A request larger than a limit fits never;
-    /// it is told to wait for that limit's whole window.
-    pub fn retry_after_seconds(&self) -> u64 {
-        if self.allowed() {
-            return 0;
-        }
-        let never = || self.most_constrained().map(|(_, status)| status.reset_after());
-        whole_seconds(self.decision.retry_after().or_else(never).unwrap_or_default()).max(1)
+    /// Names of the limits that the request exceeds by itself, so that no waiting helps.
+    pub fn exceeded(&self) -> impl Iterator<Item = &str> {
+        let statuses = self.decision.limits.iter().zip(self.entry.terms.limits());
+        statuses.filter(|(status, _)| status.retry() == Some(Retry::Never)).map(|(_, limit)| limit.name())
+    }
+
+    /// How long to wait, in whole seconds: 0 when there is no need to, at least 1 on a refusal, None when it never fits.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        if self.allowed() { Some(0) } else { self.decision.retry_after_seconds() }
     }
 }
 
 /// Seconds, rounded up: a client that waits so long does not come too early.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
-}
-
-fn wait(status: &LimitStatus) -> i64 {
-    match status.retry() {
-        Some(tollgate_limiter::Retry::At(at)) => at.as_micros(),
-        Some(tollgate_limiter::Retry::Never) => i64::MAX,
-        None => i64::MIN,
-    }
 }

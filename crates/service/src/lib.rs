@@ -40,7 +40,10 @@ pub use tokens::Caller;
 
 // What routes and jobs need to name of the crates below, so that they depend on this one only.
 pub use tollgate_jobs::{DeadJob, Job};
-pub use tollgate_limiter::{Algorithm as LimitAlgorithm, Decision, LimitStatus, Retry, Source, Window};
+pub use tollgate_limiter::{
+    Algorithm as LimitAlgorithm, Decision, Limit, LimitStatus, Retry, Source, Timestamp, Window,
+    fields::{self, FieldText},
+};
 pub use tollgate_repository::{
     FoldPart, Granularity, Idempotency, KeyFilter, KeyOrder, Order, Page, Paged, StoredResponse, UsageEvent,
     UsageStats, ViolationCursor,

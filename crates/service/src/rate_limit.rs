@@ -19,14 +19,19 @@ pub enum Origin {
 
 /// What a check would answer, and why.
 pub struct Preview {
-    /// Where the limits stand; nothing was consumed.
+    /// What the limits would answer; nothing was consumed.
     pub checked: Checked,
-    /// Whether the request would be admitted.
-    pub allowed: bool,
     /// Why the key may not be used at all, if so.
     pub rejection: Option<Error>,
     /// Of each rate limit, in their order.
     pub reasons: Vec<Reason>,
+}
+
+impl Preview {
+    /// Whether the request would be admitted.
+    pub fn allowed(&self) -> bool {
+        self.rejection.is_none() && self.checked.allowed()
+    }
 }
 
 /// Why a limit applies, and how exactly.
@@ -46,12 +51,46 @@ pub struct Violations {
     pub next: Option<ViolationCursor>,
 }
 
+/// What a limit is changed to; what is absent stays.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSize {
+    /// Units per window.
+    pub limit: u64,
+    /// Seconds.
+    pub window: Option<u64>,
+    /// Of a token bucket.
+    pub burst: Option<u64>,
+}
+
+impl NewSize {
+    /// `spec` in this size. Members are named as the API has them.
+    fn of(self, spec: LimitSpec) -> Result<LimitSpec, Invalid> {
+        let mut invalid = Invalid::none();
+        let has_own_burst = spec.burst.is_some() && self.burst.is_none();
+        invalid.require(!has_own_burst, "/burst", "the new size of the bucket, which has a burst of its own");
+        let drops_calendar = spec.calendar.is_some() && self.window.is_some();
+        invalid.require(!drops_calendar, "/window", "absent: the limit counts in periods of the calendar");
+        let (window, burst) = (self.window.unwrap_or(spec.window), self.burst.or(spec.burst));
+        let changed = LimitSpec { limit: self.limit, window, burst, ..spec };
+        let mut wrong = Invalid::none();
+        LimitSpec::validate_all(std::slice::from_ref(&changed), "", &mut wrong);
+        for error in wrong.errors {
+            let member = error.pointer.rsplit('/').next().unwrap_or_default();
+            let pointer = if member == "limit" { "/new_limit".to_owned() } else { format!("/{member}") };
+            if invalid.errors.iter().all(|earlier| earlier.pointer != pointer) {
+                invalid.push(pointer, error.detail);
+            }
+        }
+        invalid.finish().map(|()| changed)
+    }
+}
+
 impl Service {
-    /// Where a key's limits stand, and its violations of the last 24 hours.
+    /// What a key's limits would answer to one unit, and its violations of the last 24 hours.
     pub async fn limit_info(&self, entry: Arc<Entry>) -> Result<(Checked, i64), Error> {
         let since = self.clock().now() - TimeDelta::days(1);
         let violations = self.repository().violation_count(entry.key.tenant_id, entry.key.id, since).await?;
-        Ok((self.look(entry).await?, violations))
+        Ok((self.peek(entry, 1).await?, violations))
     }
 
     /// What a check would answer and why; consumes nothing and writes nothing down.
@@ -60,21 +99,14 @@ impl Service {
         let entry = self.entry(tenant_id, id).await?;
         let rejection = crate::check::admissible(&entry, request, self.clock().now()).err();
         let plan_has = |spec: &&LimitSpec| entry.terms.plan.limits.contains(spec);
-        let quota = entry.terms.quota_index();
-        let rate_limits = entry.terms.limits().enumerate().filter(|(index, _)| Some(*index) != quota);
         let takes_slices = !matches!(self.limiter(), tollgate_limiter::Limiter::Memory(_));
-        let reason = |(spec, (_, limit)): (&LimitSpec, (usize, &tollgate_limiter::Limit))| Reason {
+        let reason = |(spec, limit): (&LimitSpec, &tollgate_limiter::Limit)| Reason {
             origin: if plan_has(&spec) { Origin::Plan } else { Origin::Key },
             max_overshoot: if takes_slices { limit.max_overshoot() } else { 0 },
         };
-        let reasons = entry.terms.specs.iter().zip(rate_limits).map(reason).collect();
-        let checked = self.look(entry).await?;
-        let fits = |(status, limit): (&tollgate_limiter::LimitStatus, &tollgate_limiter::Limit)| {
-            limit.mode() == tollgate_limiter::Mode::Count
-                || status.remaining() >= u64::from(request.requests) * u64::from(limit.weight())
-        };
-        let allowed = rejection.is_none() && checked.decision.limits.iter().zip(checked.entry.terms.limits()).all(fits);
-        Ok(Preview { checked, allowed, rejection, reasons })
+        let reasons = entry.terms.specs.iter().zip(entry.terms.rate_limits()).map(reason).collect();
+        let checked = self.peek(entry, request.requests).await?;
+        Ok(Preview { checked, rejection, reasons })
     }
 
     /// Sets a key's counters back to zero on every node. The period's quota is what was billed and stays.
@@ -88,7 +120,7 @@ impl Service {
             let raise = entry.raise(crate::entry::timestamp(period.start), used);
             self.limiter().raise(raise.as_slice(), crate::entry::timestamp(now)).await?;
         }
-        self.look(entry).await
+        self.peek(entry, 1).await
     }
 
     /// The id of the key whose text is `secret`.
@@ -96,28 +128,20 @@ impl Service {
         Ok(self.lookup_key(tenant_id, secret).await?.key.id)
     }
 
-    /// Changes the size, and with `window` (seconds) the window, of the key's first limit; with `expected`, only if that is
-    /// the key's version. Counters are kept unless the window changes.
+    /// Changes the size of the key's first limit; with `expected`, only if that is the key's version. Counters are kept
+    /// unless the window changes.
     pub async fn set_limit(
         &self,
         tenant_id: TenantId,
         id: ApiKeyId,
-        new_limit: u64,
-        window: Option<u64>,
+        size: NewSize,
         expected: Option<i64>,
     ) -> Result<KeyDetail, Error> {
         let changed = self.change_key(tenant_id, id, expected, None, |key, plan, _| {
             let of_plan = plan.map_or(&[][..], |plan| &plan.limits);
             let first = key.effective_limits(of_plan).into_iter().next();
             let first = first.ok_or_else(|| Error::Conflict("the key has no limit to change".into()))?;
-            let calendar = first.calendar.clone().filter(|_| window.is_none());
-            let limit = LimitSpec { limit: new_limit, window: window.unwrap_or(first.window), calendar, ..first };
-            let mut invalid = Invalid::none();
-            LimitSpec::validate_all(std::slice::from_ref(&limit), "", &mut invalid);
-            for error in &mut invalid.errors {
-                error.pointer = if error.pointer.ends_with("/limit") { "/new_limit".into() } else { "/window".into() };
-            }
-            invalid.finish()?;
+            let limit = size.of(first)?;
             match key.limits.iter_mut().find(|own| own.name == limit.name) {
                 Some(own) => *own = limit,
                 None => key.limits.push(limit),

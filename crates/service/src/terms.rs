@@ -11,7 +11,7 @@ use std::{
 };
 
 use tollgate_domain::{Algorithm, ApiKey, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan, PlanId, TenantId};
-use tollgate_limiter::{Calendar, CalendarUnit, InvalidQuota, Limit, Mode, Quota, Tz, Window};
+use tollgate_limiter::{Calendar, CalendarUnit, InvalidQuota, Limit, LimitStatus, Mode, Quota, Tz, Window};
 
 /// Name of the limit that stands for the period's quota.
 pub const QUOTA: &str = "quota";
@@ -84,6 +84,18 @@ impl Terms {
     /// Every limit in the order of a decision's: per key, the quota, the owner's.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.own.iter().chain(&self.shared)
+    }
+
+    /// Those of the specifications, in their order: all but the quota.
+    pub fn rate_limits(&self) -> impl Iterator<Item = &Limit> {
+        let quota = self.quota_index();
+        self.limits().enumerate().filter(move |(index, _)| Some(*index) != quota).map(|(_, limit)| limit)
+    }
+
+    /// The limit whose status in a decision this is.
+    pub fn limit_of(&self, status: &LimitStatus) -> Option<&Limit> {
+        let part = if status.part() == 0 { &self.own } else { &self.shared };
+        part.get(status.index())
     }
 
     /// Index of the quota among [`Terms::limits`], if the plan has one.

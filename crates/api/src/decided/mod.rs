@@ -2,18 +2,20 @@
 
 mod text;
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use bytes::BytesMut;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tollgate_domain::{Algorithm, ApiKeyId, KeyStatus, LimitSpec};
-use tollgate_service::{Checked, LimitStatus, checked::whole_seconds, config::HeaderStyle, entry::HeldKey};
+use tollgate_service::{Checked, LimitStatus, config::HeaderStyle, entry::HeldKey};
 use utoipa::ToSchema;
 
 use crate::{
@@ -41,13 +43,16 @@ pub(crate) struct Decided<'a> {
     limit: u64,
     #[schema(example = 999)]
     remaining: u64,
+    /// When one unit fits, while `remaining` is 0; else when the window ends, or when the refused request fits if that is
+    /// sooner.
     #[schema(value_type = DateTime<Utc>)]
     reset_time: DateTime<Utc>,
     #[schema(example = 1800)]
     reset_in_seconds: u64,
-    /// Seconds until the same request would be admitted if nothing else is consumed; 0 when it was.
-    #[schema(example = 0)]
-    retry_after: u64,
+    /// Seconds until the same request would be admitted if nothing else is consumed; 0 when it was, null when it exceeds a
+    /// limit itself and never will be.
+    #[schema(required, example = 0)]
+    retry_after: Option<u64>,
     key: KeySummary<'a>,
     limits: Vec<LimitState<'a>>,
     quota: Option<QuotaState>,
@@ -62,7 +67,7 @@ pub(crate) struct Refused<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     instance: &'a str,
     code: &'static str,
     #[serde(rename = "violated-policies")]
@@ -92,6 +97,7 @@ pub(crate) struct LimitState<'a> {
     name: &'a str,
     #[schema(value_type = String, example = "sliding_window")]
     algorithm: Algorithm,
+    /// Most units at once: of a token bucket its burst.
     #[schema(example = 1000)]
     limit: u64,
     /// Seconds.
@@ -117,13 +123,13 @@ pub(crate) struct QuotaState {
 
 impl<'a> Decided<'a> {
     fn new(checked: &'a Checked) -> Self {
-        let top = checked.most_constrained().map(|(_, status)| status);
+        let top = checked.most_constrained();
         Self {
             allowed: checked.allowed(),
             limit: top.map_or(0, LimitStatus::limit),
             remaining: top.map_or(0, LimitStatus::remaining),
             reset_time: top.map_or(checked.at, reset_time),
-            reset_in_seconds: top.map_or(0, |status| whole_seconds(status.reset_after())),
+            reset_in_seconds: top.map_or(0, LimitStatus::reset_after_seconds),
             retry_after: checked.retry_after_seconds(),
             key: KeySummary::new(checked),
             limits: limit_states(checked),
@@ -151,12 +157,17 @@ impl<'a> Refused<'a> {
 }
 
 /// Code and detail of a refusal.
-fn why(checked: &Checked) -> (&'static str, &'static str) {
-    if checked.quota_exceeded() {
+fn why(checked: &Checked) -> (&'static str, Cow<'static, str>) {
+    let (code, detail) = if checked.quota_exceeded() {
         ("QUOTA_EXCEEDED", "the billing period's quota is used up")
     } else {
         ("RATE_LIMIT_EXCEEDED", "a rate limit is reached; see violated-policies and retry_after")
+    };
+    if !checked.decision.never_fits() {
+        return (code, detail.into());
     }
+    let limits = checked.exceeded().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    (code, format!("the request never fits: it exceeds {limits} itself, so waiting does not help").into())
 }
 
 impl<'a> KeySummary<'a> {
@@ -180,10 +191,10 @@ pub(crate) fn limit_states<'a>(checked: &'a Checked) -> Vec<LimitState<'a>> {
     let state = |(spec, status): (&'a LimitSpec, &LimitStatus)| LimitState {
         name: &spec.name,
         algorithm: spec.algorithm,
-        limit: spec.limit,
+        limit: status.limit(),
         window: spec.window_seconds(),
         remaining: status.remaining(),
-        reset_in_seconds: whole_seconds(status.reset_after()),
+        reset_in_seconds: status.reset_after_seconds(),
     };
     checked.rate_limits().map(state).collect()
 }
@@ -198,9 +209,13 @@ pub(crate) fn quota_state(checked: &Checked) -> Option<QuotaState> {
     })
 }
 
-/// The window's end in whole seconds, rounded up.
+/// When to come back, in whole seconds, rounded up.
 pub(crate) fn reset_time(status: &LimitStatus) -> DateTime<Utc> {
-    DateTime::from_timestamp(rate_limit_headers::reset_unix(status), 0).unwrap_or_default()
+    at_unix(status.reset_unix_seconds())
+}
+
+fn at_unix(seconds: u64) -> DateTime<Utc> {
+    i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or_default()
 }
 
 /// As serde writes it.
@@ -233,6 +248,11 @@ pub(crate) fn respond(checked: &Checked, style: HeaderStyle, instance: &str) -> 
     headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
     rate_limit_headers::insert(headers, checked, texts.terms, style, &mut buffer);
+    if !checked.allowed()
+        && let Some(seconds) = checked.retry_after_seconds()
+    {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
     text::write(&mut buffer, texts, checked, instance);
     *response.body_mut() = Full::new(buffer.freeze());
     Ok(response)

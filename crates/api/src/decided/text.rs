@@ -6,14 +6,12 @@ use std::cell::RefCell;
 
 use axum::body::Bytes;
 use bytes::BytesMut;
-use chrono::DateTime;
 use hyper::header::HeaderValue;
 use serde::Serialize;
 use tollgate_domain::LimitSpec;
-use tollgate_service::{Checked, Entry, LimitStatus, checked::whole_seconds, entry::HeldKey, terms::Terms};
+use tollgate_service::{Checked, Entry, FieldText, Limit, LimitStatus, entry::HeldKey, terms::Terms};
 
 use super::{KeySummary, TITLE, TYPE, why};
-use crate::rate_limit_headers::reset_unix;
 
 /// What of every answer for a key is the same.
 #[derive(Clone, Copy)]
@@ -26,8 +24,7 @@ pub(super) struct Texts<'a> {
 pub(crate) struct TermsTexts {
     /// The field `RateLimit-Policy`.
     pub(crate) policy: Option<HeaderValue>,
-    /// `"per-hour";r=` for each rate limit.
-    pub(crate) states: Vec<String>,
+    pub(crate) fields: FieldText,
     /// From `{"name":` to `"remaining":` for each rate limit.
     limits: Vec<String>,
 }
@@ -49,19 +46,20 @@ impl TermsTexts {
     }
 
     fn new(terms: &Terms) -> Self {
-        let limit = |spec: &LimitSpec| {
+        let limit = |(spec, limit): (&LimitSpec, &Limit)| {
             format!(
                 r#"{{"name":{},"algorithm":{},"limit":{},"window":{},"remaining":"#,
                 json(&spec.name),
                 json(&spec.algorithm),
-                spec.limit,
+                limit.quota().burst(),
                 spec.window_seconds()
             )
         };
+        let fields = FieldText::new(terms.rate_limits());
         Self {
-            policy: HeaderValue::try_from(policy_field(&terms.specs)).ok(),
-            states: terms.specs.iter().map(|spec| format!("\"{}\";r=", spec.name)).collect(),
-            limits: terms.specs.iter().map(limit).collect(),
+            policy: HeaderValue::from_str(fields.policy()).ok(),
+            fields,
+            limits: terms.specs.iter().zip(terms.rate_limits()).map(limit).collect(),
         }
     }
 }
@@ -71,12 +69,6 @@ impl KeyText {
         // Whoever is answered has a key that may be used.
         Self(format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(key))).into())
     }
-}
-
-/// `"per-hour";q=1000;w=3600`, comma separated (draft-ietf-httpapi-ratelimit-headers-10). Names hold no quotes.
-fn policy_field(specs: &[LimitSpec]) -> String {
-    let one = |spec: &LimitSpec| format!("\"{}\";q={};w={}", spec.name, spec.limit, spec.window_seconds());
-    specs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -99,7 +91,7 @@ pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &Checked, ins
         text(out, fixed);
         number(out, status.remaining());
         text(out, r#","reset_in_seconds":"#);
-        number(out, whole_seconds(status.reset_after()));
+        number(out, status.reset_after_seconds());
         text(out, "}");
     }
     quota(out, checked.quota());
@@ -109,10 +101,11 @@ pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &Checked, ins
 /// The members of RFC 9457 and the limits that refused.
 fn problem(out: &mut BytesMut, checked: &Checked, instance: &str) {
     let (code, detail) = why(checked);
-    for part in [r#"{"type":""#, TYPE, r#"","title":""#, TITLE, r#"","status":429,"detail":""#, detail] {
+    for part in [r#"{"type":""#, TYPE, r#"","title":""#, TITLE, r#"","status":429,"detail":"#] {
         text(out, part);
     }
-    text(out, r#"","instance":"#);
+    text(out, &json(&detail));
+    text(out, r#","instance":"#);
     text(out, &json(&instance));
     for part in [r#","code":""#, code, r#"","violated-policies":["#] {
         text(out, part);
@@ -126,20 +119,23 @@ fn problem(out: &mut BytesMut, checked: &Checked, instance: &str) {
 
 /// The most constrained limit's members, and when to come back.
 fn top(out: &mut BytesMut, checked: &Checked) {
-    let top = checked.most_constrained().map(|(_, status)| status);
+    let top = checked.most_constrained();
     text(out, r#","limit":"#);
     number(out, top.map_or(0, LimitStatus::limit));
     text(out, r#","remaining":"#);
     number(out, top.map_or(0, LimitStatus::remaining));
     text(out, r#","reset_time":""#);
     match top {
-        Some(status) => seconds(out, Recent::Reset, reset_unix(status)),
+        Some(status) => seconds(out, Recent::Reset, status.reset_unix_seconds()),
         None => text(out, &super::rfc3339(checked.at)),
     }
     text(out, r#"","reset_in_seconds":"#);
-    number(out, top.map_or(0, |status| whole_seconds(status.reset_after())));
+    number(out, top.map_or(0, LimitStatus::reset_after_seconds));
     text(out, r#","retry_after":"#);
-    number(out, checked.retry_after_seconds());
+    match checked.retry_after_seconds() {
+        Some(seconds) => number(out, seconds),
+        None => text(out, "null"),
+    }
 }
 
 fn quota(out: &mut BytesMut, status: Option<&LimitStatus>) {
@@ -151,7 +147,7 @@ fn quota(out: &mut BytesMut, status: Option<&LimitStatus>) {
     text(out, r#","remaining":"#);
     number(out, status.remaining());
     text(out, r#","period_end":""#);
-    seconds(out, Recent::PeriodEnd, reset_unix(status));
+    seconds(out, Recent::PeriodEnd, status.reset_unix_seconds());
     text(out, r#""}"#);
 }
 
@@ -178,9 +174,9 @@ enum Recent {
 }
 
 /// Appends a time of whole Unix seconds as RFC 3339. The last one of each kind is kept: a date takes longer than a decision.
-fn seconds(out: &mut BytesMut, kind: Recent, unix: i64) {
+fn seconds(out: &mut BytesMut, kind: Recent, unix: u64) {
     thread_local! {
-        static LAST: RefCell<[(i64, String); 2]> = const { RefCell::new([(i64::MIN, String::new()), (i64::MIN, String::new())]) };
+        static LAST: RefCell<[(u64, String); 2]> = const { RefCell::new([(u64::MAX, String::new()), (u64::MAX, String::new())]) };
     }
     LAST.with_borrow_mut(|[reset, period_end]| {
         let last = match kind {
@@ -188,7 +184,7 @@ fn seconds(out: &mut BytesMut, kind: Recent, unix: i64) {
             Recent::PeriodEnd => period_end,
         };
         if last.0 != unix {
-            *last = (unix, super::rfc3339(DateTime::from_timestamp(unix, 0).unwrap_or_default()));
+            *last = (unix, super::rfc3339(super::at_unix(unix)));
         }
         text(out, &last.1);
     });

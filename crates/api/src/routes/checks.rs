@@ -95,6 +95,10 @@ pub(crate) struct BatchAnswers {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PreviewView<'a> {
     allowed: bool,
+    /// Seconds until the limits let the request through if nothing else is consumed; 0: now, null: never, for it exceeds a
+    /// limit itself.
+    #[schema(required, example = 0)]
+    retry_after: Option<u64>,
     /// Why the key may not be used at all; null when it may.
     rejection: Option<Rejection>,
     key: KeySummary<'a>,
@@ -187,7 +191,7 @@ pub(crate) async fn preview(
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
     let preview = app.service.preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
-    let checked = &preview.checked;
+    let (allowed, checked) = (preview.allowed(), &preview.checked);
     let statuses = checked.rate_limits().map(|(_, status)| status.used());
     let explained = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);
     let limits = explained.map(|((state, used), reason)| PreviewLimit {
@@ -204,7 +208,8 @@ pub(crate) async fn preview(
         Rejection { code: Problem::from(error).code(), detail }
     });
     Ok(Data::json(PreviewView {
-        allowed: preview.allowed,
+        allowed,
+        retry_after: checked.retry_after_seconds(),
         rejection,
         key: KeySummary::new(checked),
         limits: limits.collect(),

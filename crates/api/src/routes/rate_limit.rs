@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
-use tollgate_service::{Caller, Checked, LimitStatus, ViolationCursor, checked::whole_seconds};
+use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, ViolationCursor, rate_limit::NewSize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -34,13 +34,17 @@ pub(crate) struct Info<'a> {
     limit: u64,
     remaining: u64,
     used: u64,
-    /// Seconds.
-    window: i64,
+    /// Seconds that the limit counts in; of a calendar period its usual length.
+    #[schema(example = 3600)]
+    window: u64,
+    /// Of a token bucket, which has no windows, now.
     window_start: DateTime<Utc>,
     window_end: DateTime<Utc>,
+    /// When one unit fits, while `remaining` is 0; else when the window ends.
     reset_time: DateTime<Utc>,
-    /// Seconds until a request of one unit fits; 0: now.
-    retry_after: u64,
+    /// Seconds until a request of one unit fits; 0: now, null: never.
+    #[schema(required, example = 0)]
+    retry_after: Option<u64>,
     limits: Vec<LimitState<'a>>,
     /// Refusals by limits in the last 24 hours.
     recent_violations: i64,
@@ -80,9 +84,13 @@ struct AfterReset {
 pub(crate) struct ChangeLimit {
     #[schema(example = 5000, minimum = 1, maximum = 1_000_000_000)]
     new_limit: u64,
-    /// Seconds; unchanged unless given. Another window starts its counter anew.
-    #[schema(example = 3600)]
+    /// Seconds; unchanged unless given. Another window starts its counter again from zero. Absent where the limit counts in
+    /// periods of the calendar.
+    #[schema(example = 3600, minimum = 1, maximum = 31_622_400)]
     window: Option<u64>,
+    /// The size of a token bucket. Needed where the bucket has a burst of its own, and allowed for token buckets only.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    burst: Option<u64>,
 }
 
 /// Which violations.
@@ -175,7 +183,8 @@ pub(crate) async fn change(
     IfMatch(version): IfMatch,
     Json(body): Json<ChangeLimit>,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.set_limit(tenant_id, id, body.new_limit, body.window, version).await?))
+    let size = NewSize { limit: body.new_limit, window: body.window, burst: body.burst };
+    Ok(shown(&app, app.service.set_limit(tenant_id, id, size, version).await?))
 }
 
 /// A key's refusals by limits, newest first.
@@ -206,24 +215,20 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
     let key = KeySummary::new(&checked);
     let status = checked.entry.key.status_at(now);
     let top = checked.most_constrained();
-    let status_of_top = top.map(|(_, status)| status);
-    let window_end = status_of_top.map_or(now, reset_time);
-    let of_top = top.and_then(|(name, _)| checked.entry.terms.limits().find(|limit| limit.name() == name));
-    // A bucket has no window; the one it refills in stands for it.
-    let start = of_top.map(|limit| limit.quota().window().period(checked.decision.at).start.as_seconds());
-    let window_start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or(now);
-    let remaining = status_of_top.map_or(0, LimitStatus::remaining);
-    let until_reset = status_of_top.map_or(0, |s| whole_seconds(s.reset_after()));
+    let limit = top.and_then(|status| checked.entry.terms.limit_of(status));
+    let window = limit.map_or(0, |limit| limit.quota().window().seconds());
+    let period = limit.map(|limit| limit.quota().period(checked.decision.at));
+    let at = |moment: Timestamp| DateTime::from_timestamp(moment.as_seconds(), 0).unwrap_or(now);
     let info = Info {
         key,
-        limit: status_of_top.map_or(0, LimitStatus::limit),
-        remaining,
-        used: status_of_top.map_or(0, LimitStatus::used),
-        window: (window_end - window_start).num_seconds(),
-        window_start,
-        window_end,
-        reset_time: window_end,
-        retry_after: if remaining > 0 { 0 } else { until_reset.max(1) },
+        limit: top.map_or(0, LimitStatus::limit),
+        remaining: top.map_or(0, LimitStatus::remaining),
+        used: top.map_or(0, LimitStatus::used),
+        window,
+        window_start: period.map_or(now, |period| at(period.start)),
+        window_end: period.map_or(now, |period| at(period.end)),
+        reset_time: top.map_or(now, reset_time),
+        retry_after: checked.retry_after_seconds(),
         limits: limit_states(&checked),
         recent_violations,
         tier: &checked.entry.key.tier,

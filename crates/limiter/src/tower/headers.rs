@@ -6,6 +6,10 @@ use crate::fields::{self, FieldText};
 
 const POLICY: HeaderName = HeaderName::from_static(fields::POLICY);
 const STATE: HeaderName = HeaderName::from_static(fields::STATE);
+const LEGACY: [HeaderName; 3] = {
+    let [limit, remaining, reset] = fields::LEGACY;
+    [HeaderName::from_static(limit), HeaderName::from_static(remaining), HeaderName::from_static(reset)]
+};
 
 /// Which response fields say where a subject stands. `Retry-After` stands on every refusal that ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,8 +33,8 @@ pub(super) fn insert(headers: &mut HeaderMap, decision: &Decision, text: &FieldT
         set(headers, STATE, &state);
     }
     if let (Fields::Both | Fields::Legacy, Some(status)) = (fields, decision.most_constrained()) {
-        for (name, value) in fields::legacy(status) {
-            headers.insert(HeaderName::from_static(name), value.into());
+        for (name, value) in LEGACY.into_iter().zip(fields::legacy(status)) {
+            headers.insert(name, value.into());
         }
     }
     if let Some(wait) = decision.retry_after_seconds() {
