@@ -142,7 +142,8 @@ impl Limiter {
         }
     }
 
-    /// Decides `check` and consumes its cost from every limit, or from none.
+    /// Decides `check` and consumes its cost from every limit, or from none. A caller that goes away before the answer of a
+    /// shared store comes has consumed nothing.
     pub async fn check(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         match self.begin(&check, now) {
             Begun::Decided(decided) => decided,

@@ -130,9 +130,10 @@ impl Batcher {
                 for (waiting, mut answer) in load.into_iter().zip(answers) {
                     // Here and not where the caller waits: a caller that goes away must not lose a slice.
                     self.front.learn(&waiting.question, &mut answer);
-                    if let Some(waiting) = waiting.answer {
-                        // No receiver is left when the caller has gone away.
-                        let _ = waiting.send(answer);
+                    let unheard = waiting.answer.and_then(|caller| caller.send(answer).err());
+                    // The caller has gone away: nobody makes use of what was taken.
+                    if let Some(question) = unheard.and_then(|answer| waiting.question.undone(&answer)) {
+                        self.queue().waiting.push_back(Waiting { question, answer: None });
                     }
                 }
             }

@@ -2,7 +2,7 @@
 use smallvec::SmallVec;
 
 use super::front::{Knowledge, Terms};
-use super::reply::State;
+use super::reply::{Answer, State, Verdict};
 use crate::algorithm::{Cell, Concurrency, FixedWindow, Rule, SLICE_LIFE, SlidingWindow, TokenBucket};
 use crate::check::{Check, Part, Purpose};
 use crate::hold::HoldId;
@@ -122,6 +122,18 @@ impl Question {
     /// The same limits, to give back and ask for nothing.
     pub(super) fn returning(&self, returns: impl Iterator<Item = Return>, now: Option<i64>) -> Self {
         Self { cost: 0, purpose: Purpose::Consume, slice: 0, returns: returns.collect(), now, ..self.clone() }
+    }
+
+    /// The question that gives back what this one took of its limits; None when it took nothing, or holds it for a while.
+    pub(super) fn undone(&self, answer: &Answer) -> Option<Self> {
+        let taken = matches!(answer.verdict, Verdict::Allowed | Verdict::AllowedWithSlice(_));
+        if !taken || self.cost == 0 || self.purpose != Purpose::Consume {
+            return None;
+        }
+        let cost = Return { amount: self.cost, consumed_at: answer.now };
+        let mut undone = self.returning(std::iter::once(cost), self.now);
+        undone.parts.iter_mut().for_each(|part| part.policies.retain(|policy| policy.role != Role::Guard));
+        Some(undone)
     }
 
     /// The first moment at which a window of these limits ends, given the states they were left with.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Options, Source, Timestamp};
 
-use crate::harness::{RedisServer, fixed, seconds, subject};
+use crate::harness::{RedisServer, fixed, seconds, sliding, subject};
 
 /// A window that does not end during a test.
 fn century(limit: u64) -> [Limit; 1] {
@@ -151,6 +151,26 @@ async fn what_was_spent_from_a_slice_is_undone_like_any_other_decision() {
     let undone = Instant::now();
     while there.peek(unit, Timestamp::default()).await.unwrap().limits[0].used() > 0 {
         assert!(undone.elapsed() < Duration::from_millis(500), "the rest of a slice is given back after 100 ms");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_check_whose_caller_goes_away_consumes_nothing() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Automatic).await;
+    let limits = [fixed("century", 100, seconds(3_000 * 86_400)), sliding("day", 100, seconds(86_400))];
+    assert!(check(&node, &limits, 3).await.allowed);
+    server.signal("STOP");
+    let calls = node.stats().calls;
+    let mut unheard: Vec<_> = (0..5).map(|_| Box::pin(check(&node, &limits, 7))).collect();
+    let first = tokio::time::timeout(Duration::from_millis(100), futures_util::future::join_all(&mut unheard)).await;
+    assert!(first.is_err() && node.stats().calls > calls, "they were asked and are not answered");
+    drop(unheard);
+    server.signal("CONT");
+    let freed = Instant::now();
+    while check(&node, &limits, 0).await.limits.iter().any(|status| status.used() != 3) {
+        assert!(freed.elapsed() < seconds(2));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
