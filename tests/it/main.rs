@@ -8,6 +8,7 @@ mod backlog;
 mod come_back;
 mod errors;
 mod flushall;
+mod full_disk;
 mod health;
 mod http;
 mod idempotency;

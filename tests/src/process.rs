@@ -1,9 +1,10 @@
 //! The real binaries as processes of their own: what can be killed.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
-    io::{BufRead, BufReader},
-    path::PathBuf,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -24,12 +25,14 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 pub struct Process {
     binary: &'static str,
     settings: Vec<(String, String)>,
+    environment: Vec<(&'static str, OsString)>,
     child: Option<Child>,
     output: TempDir,
     port: u16,
     starts: u32,
     core: Option<u32>,
     yields: bool,
+    small_disk: Option<SmallDisk>,
     bootstrap_token: Option<&'static str>,
 }
 
@@ -54,12 +57,14 @@ impl Process {
         Self {
             binary,
             settings,
+            environment: Vec::new(),
             child: None,
             output,
             port: free_port(),
             starts: 0,
             core: None,
             yields: false,
+            small_disk: None,
             bootstrap_token: Some(crate::BOOTSTRAP_TOKEN),
         }
     }
@@ -73,6 +78,18 @@ impl Process {
     /// Keeps it on one processor core, with `taskset`.
     pub fn pinned_to(mut self, core: u32) -> Self {
         self.core = Some(core);
+        self
+    }
+
+    /// Gives it a disk of its own at `folder`, of so many mebibytes and seen by nobody else.
+    pub fn with_small_disk(mut self, folder: &Path, mebibytes: u32) -> Self {
+        self.small_disk = Some(SmallDisk { folder: folder.to_owned(), mebibytes });
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn with_env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -90,10 +107,11 @@ impl Process {
             let path = self.output.path().join(format!("{}.{stream}", self.starts));
             File::create(path).expect("a file for the output")
         };
-        let mut command = match (self.core, self.yields) {
-            (Some(core), _) => pinned(core, self.binary),
-            (None, true) => yielding(self.binary),
-            (None, false) => Command::new(path_of(self.binary)),
+        let mut command = match (self.core, self.yields, &self.small_disk) {
+            (Some(core), ..) => pinned(core, self.binary),
+            (None, true, _) => yielding(self.binary),
+            (None, false, Some(disk)) => disk.command(self.binary),
+            (None, false, None) => Command::new(path_of(self.binary)),
         };
         let inherited = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("TOLLGATE"));
         for name in inherited {
@@ -103,6 +121,7 @@ impl Process {
             command.env(format!("TOLLGATE__{}", key.replace('.', "__").to_uppercase()), value);
         }
         let spawned = command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(self.bootstrap_token.map(|token| ("TOLLGATE_BOOTSTRAP_TOKEN", token)))
             .current_dir(self.output.path())
             .stdin(Stdio::null())
@@ -145,6 +164,26 @@ impl Process {
     /// The running process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running process").id()
+    }
+
+    /// Takes all that is left of its small disk.
+    pub fn fill_disk(&self) {
+        let mut ballast = File::create(self.ballast()).expect("a file on the small disk");
+        for size in [64 << 10, 4 << 10, 1] {
+            while ballast.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Gives back what [`fill_disk`](Self::fill_disk) took.
+    pub fn free_disk(&self) {
+        fs::remove_file(self.ballast()).expect("a file that was made");
+    }
+
+    /// Its disk is reached through what it sees.
+    fn ballast(&self) -> PathBuf {
+        let folder = &self.small_disk.as_ref().expect("a small disk").folder;
+        let seen = folder.strip_prefix("/").expect("an absolute path");
+        PathBuf::from(format!("/proc/{}/root", self.pid())).join(seen).join("ballast")
     }
 
     /// SIGKILL: it is told nothing and finishes nothing.
@@ -202,6 +241,36 @@ impl Drop for Process {
         }
         self.kill();
     }
+}
+
+/// A file system in memory, mounted where only one process sees it.
+struct SmallDisk {
+    folder: PathBuf,
+    mebibytes: u32,
+}
+
+/// What makes a mount that nobody else sees.
+const OWN_MOUNTS: [&str; 3] = ["unshare", "--mount", "--map-root-user"];
+
+impl SmallDisk {
+    /// Every program becomes the next, so the pid is the binary's.
+    fn command(&self, binary: &str) -> Command {
+        let script = format!("mount -t tmpfs -o size={}m none \"$0\" && exec \"$1\"", self.mebibytes);
+        let mut command = Command::new(OWN_MOUNTS[0]);
+        command.args(&OWN_MOUNTS[1..]).args(["sh", "-c", &script]).arg(&self.folder).arg(path_of(binary));
+        command
+    }
+}
+
+/// Whether a process can be given a small disk here; if not, says so, and in CI that is a failure.
+pub fn small_disks_are_possible() -> bool {
+    let possible = Command::new(OWN_MOUNTS[0]).args(&OWN_MOUNTS[1..]).arg("true").status();
+    let possible = possible.is_ok_and(|status| status.success());
+    if !possible {
+        assert!(std::env::var_os("CI").is_none(), "unshare (Debian package util-linux) cannot make a mount namespace");
+        eprintln!("SKIPPED: needs unshare and user namespaces to mount a small file system");
+    }
+    possible
 }
 
 /// What a panicking story shows of a process.

@@ -168,7 +168,7 @@ impl Service {
         let outcome = if checked.allowed() {
             match self.write_down(&checked.entry, request, now) {
                 Ok(position) => written = position,
-                Err(error) => return Attempt::Answered(Err(error)),
+                Err(error) => return self.take_back(checked, request.requests, error),
             }
             Outcome::Allowed
         } else if checked.quota_exceeded() {
@@ -182,11 +182,39 @@ impl Service {
         self.metrics().hot.count(outcome, checked.decision.source);
         match written.filter(|_| self.waits_for_disk()) {
             None => Attempt::Answered(Ok(checked)),
-            Some(position) => Attempt::Waiting(Box::pin(async move {
-                self.journal()?.durable(position).await?;
-                Ok(checked)
-            })),
+            Some(position) => {
+                let requests = request.requests;
+                Attempt::Waiting(Box::pin(async move {
+                    match self.durable(position).await {
+                        Ok(()) => Ok(checked),
+                        Err(error) => self.take_back(checked, requests, error).answer().await,
+                    }
+                }))
+            }
         }
+    }
+
+    async fn durable(&self, position: Position) -> Result<(), Error> {
+        let synced = self.journal()?.durable(position).await;
+        Ok(synced.inspect_err(|_| self.metrics().journal_errors.inc())?)
+    }
+
+    /// Gives the limits and the quota back what a check took that cannot be answered, and then answers `error`. A task of its
+    /// own does it, because the caller may go away. A record that is written and not synced stays: should it survive, it is
+    /// billed, as an answer that was cut off is, and the quota's counter follows the bill.
+    fn take_back(&self, checked: Checked, requests: u32, error: Error) -> Attempt<'_> {
+        let service = self.clone();
+        let given_back = self.spawn(async move {
+            let (check, now) = (checked.entry.check(requests), timestamp(service.clock().now()));
+            if let Err(error) = service.limiter().undo(check.as_check(), &checked.decision, now).await {
+                tracing::warn!(%error, requests, "what a check took without an answer could not be given back");
+            }
+        });
+        Attempt::Waiting(Box::pin(async move {
+            // It ends in an error only if it panicked, which is logged.
+            let _ = given_back.await;
+            Err(error)
+        }))
     }
 
     /// The record is in the kernel's hands when this returns: the answer may leave. None when there is nothing to bill.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate_domain::{
     AdminToken, BootId, Clock, JournalStream, Plan, PlanId, ScopeSet, TenantId, TokenId, TokenSecret,
@@ -280,8 +280,8 @@ impl Service {
     }
 
     /// Runs `task` beside the requests; [`Service::close`] waits for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.tasks.spawn(task);
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.0.tasks.spawn(task)
     }
 }
 
