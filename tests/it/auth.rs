@@ -4,24 +4,22 @@ use serde_json::json;
 use tollgate_domain::{Scope, TenantId};
 use tollgate_tests::{
     answer::{Answer, Client, send},
-    app::{App, on_every_stack},
+    app::{App, Things, on_every_stack},
     openapi::{Document, Operation},
 };
 
 /// The managed operations, each with a path that exists.
-async fn managed(app: &App) -> (Document, Vec<(Operation, String)>, tollgate_tests::app::Key) {
+async fn managed(app: &App) -> (Document, Vec<(Operation, String)>, Things) {
     let document = Document::of(&app.anyone()).await;
-    let key = app.key("pro").await;
-    let plan = app.plan("managed", json!([{"name": "per-hour", "limit": 5, "window": 60}]), json!(null)).await;
+    let things = app.things().await;
     let operations = document.operations().into_iter().filter(|operation| operation.scope.is_some());
     let addressed = operations.map(|operation| {
-        let id = if operation.path.starts_with("/api/v1/plans") { plan["id"].as_str().unwrap() } else { &key.id };
-        let path = operation.path.replace("{id}", id);
+        let path = things.path(&operation.path);
         (operation, path)
     });
     let addressed: Vec<_> = addressed.collect();
-    assert!(addressed.len() >= 25, "{} managed operations", addressed.len());
-    (document, addressed, key)
+    assert!(addressed.len() >= 30, "{} managed operations", addressed.len());
+    (document, addressed, things)
 }
 
 async fn call(client: &Client, document: &Document, operation: &Operation, path: &str) -> Answer {
@@ -35,8 +33,8 @@ async fn call(client: &Client, document: &Document, operation: &Operation, path:
 #[tokio::test]
 async fn every_managed_route_asks_for_a_credential_and_for_its_scope() {
     on_every_stack(async |app| {
-        let (document, operations, key) = managed(app).await;
-        let holder = app.holder(&key);
+        let (document, operations, things) = managed(app).await;
+        let holder = app.holder(&things.key);
         for (operation, path) in &operations {
             let name = format!("{} {}", operation.method, operation.path);
             eprintln!("{name}");
@@ -76,7 +74,7 @@ async fn the_scope_suffices() {
 #[tokio::test]
 async fn another_tenants_things_are_not_there() {
     on_every_stack(async |app| {
-        let (document, operations, key) = managed(app).await;
+        let (document, operations, Things { key, .. }) = managed(app).await;
         let other = app.token(TenantId(app.clock.new_id()), Scope::ALL).await;
         for (operation, path) in operations.iter().filter(|(operation, _)| operation.path.contains("{id}")) {
             eprintln!("{} {}", operation.method, operation.path);

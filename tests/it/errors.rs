@@ -14,18 +14,17 @@ use tollgate_tests::{
 /// The operations with a body, each with a path that exists and a credential that suffices.
 async fn with_bodies(app: &App) -> (Document, Key, Vec<(Operation, String, Client)>) {
     let document = Document::of(&app.anyone()).await;
-    let key = app.key("pro").await;
-    let plan = app.plan("errors", json!([{"name": "per-hour", "limit": 5, "window": 60}]), json!(null)).await;
+    let things = app.things().await;
     let takes_a_body = document.operations().into_iter().filter(|operation| operation.body.is_some());
     let addressed = takes_a_body.map(|operation| {
-        let id = if operation.path.starts_with("/api/v1/plans") { plan["id"].as_str().unwrap() } else { &key.id };
-        let path = operation.path.replace("{id}", id);
-        let client = if operation.path.starts_with("/api/public/") { app.holder(&key) } else { app.admin.clone() };
+        let path = things.path(&operation.path);
+        let client =
+            if operation.path.starts_with("/api/public/") { app.holder(&things.key) } else { app.admin.clone() };
         (operation, path, client)
     });
     let operations: Vec<_> = addressed.collect();
     assert!(operations.len() >= 14, "{} operations take a body", operations.len());
-    (document, key, operations)
+    (document, things.key, operations)
 }
 
 #[tokio::test]

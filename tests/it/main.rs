@@ -23,6 +23,7 @@ mod processes;
 mod rate_limit;
 mod restart;
 mod secrets_leak;
+mod tokens;
 mod usage;
 mod validate;
 mod violations;

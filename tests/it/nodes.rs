@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::json;
 use tollgate_tests::{
@@ -64,6 +65,41 @@ async fn a_change_on_one_node_is_in_force_on_the_other_within_a_second() {
         two.validate(&key).await.expect(200);
         one.admin.delete(&path).await.expect(204);
         status_becomes(two, &key, 401).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_changed_on_one_node_is_changed_on_the_other_within_a_second() {
+    on_every_stack(async |one| {
+        let two = one.another_node().await;
+        let (_, token) = one.token_with(json!({"scopes": ["keys:read"]})).await;
+        let path = format!("/api/v1/tokens/{}", token["id"].as_str().unwrap());
+        let there = async |secret: &serde_json::Value, status: u16| {
+            let client = two.admin.with_credential(secret.as_str().unwrap());
+            let started = Instant::now();
+            eventually(&format!("the node answers {status}"), IN_FORCE_WITHIN, async || {
+                (client.get("/api/v1/api-keys").await.status == status).then_some(())
+            })
+            .await;
+            eprintln!("in force after {:?}", started.elapsed());
+        };
+        there(&token["token"], 200).await;
+        one.admin.put(&path, &json!({"scopes": ["usage:read"]})).await.expect(200);
+        there(&token["token"], 403).await;
+        one.admin.put(&path, &json!({"scopes": ["keys:read"]})).await.expect(200);
+        there(&token["token"], 200).await;
+        one.admin.put(&path, &json!({"expires_at": one.clock.now() + TimeDelta::minutes(1)})).await.expect(200);
+        one.advance(60);
+        there(&token["token"], 401).await;
+        one.admin.put(&path, &json!({"expires_at": null})).await.expect(200);
+        there(&token["token"], 200).await;
+        let rotated = one.admin.post(&format!("{path}/rotate"), &json!({})).await.expect(200);
+        there(&token["token"], 401).await;
+        there(&rotated.data()["token"], 200).await;
+        one.admin.delete(&path).await.expect(204);
+        there(&rotated.data()["token"], 401).await;
+        two.stop().await;
     })
     .await;
 }

@@ -33,21 +33,33 @@ async fn use_secrets(api: &Process) -> Vec<String> {
     admin.post("/api/v1/api-keys/lookup", &json!({"key": key.secret, "surprise": key.secret})).await.expect(422);
     let not_json = admin.request(reqwest::Method::POST, "/api/v1/api-keys/lookup").body(key.secret.clone());
     send(not_json).await.expect(400);
+    let body = json!({"name": "a token", "scopes": ["admin"]});
+    let made = admin.post("/api/v1/tokens", &body).await.expect(201);
+    let token = made.data()["token"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/tokens/{}", made.data()["id"].as_str().unwrap());
+    let new_secret = json!({"grace_seconds": 60});
+    let client = api.client().with_credential(&token);
+    let idempotent = client.request(reqwest::Method::POST, &format!("{path}/rotate")).header("idempotency-key", "k");
+    let rotated = send(idempotent.json(&new_secret)).await.expect(200);
+    let second_token = rotated.data()["token"].as_str().unwrap().to_owned();
+    client.get("/api/v1/whoami").await.expect(200);
+    client.get(&format!("/api/v1/tokens/{token}")).await.expect(404);
+    admin.post("/api/v1/tokens", &json!({"name": "x", "scopes": [second_token]})).await.expect(422);
     let rotate = format!("/api/v1/api-keys/{}/rotate", key.id);
     let rotated = admin.post(&rotate, &json!({"grace_seconds": 60})).await.expect(200);
     let second = rotated.data()["key"].as_str().unwrap().to_owned();
     let counted = Key { secret: second.clone(), ..key.clone() };
     api.client().with_credential(&counted.secret).post(validate, &json!({})).await.expect(200);
     billed_becomes(&admin, &counted, 3).await;
-    vec![key.secret, second]
+    vec![key.secret, second, token, second_token]
 }
 
 /// Fails when `bytes` hold a secret, or the random part of one.
 fn assert_clean(place: &str, bytes: &[u8], secrets: &[String]) {
     assert!(!bytes.is_empty(), "{place} is empty: nothing was looked at");
     for secret in secrets {
-        // Environment and four characters are the displayable prefix; what follows must never be seen.
-        let hidden = secret.as_bytes().get(12..32).expect("a secret is longer");
+        // The kind of secret and four characters are the displayable prefix; what follows must never be seen.
+        let hidden = secret.as_bytes().get(14..34).expect("a secret is longer");
         assert!(!bytes.windows(hidden.len()).any(|part| part == hidden), "{place} holds a secret");
     }
 }

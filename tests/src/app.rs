@@ -123,6 +123,28 @@ pub struct Key {
     pub record: Value,
 }
 
+/// One of each thing that a path of the API can name.
+pub struct Things {
+    /// On the plan `pro`.
+    pub key: Key,
+    /// That nobody is on.
+    pub plan: Value,
+    /// That may do everything.
+    pub token: Value,
+}
+
+impl Things {
+    /// An operation's path with the id of a thing of the kind that it takes.
+    pub fn path(&self, path: &str) -> String {
+        let id = match path {
+            _ if path.starts_with("/api/v1/plans") => &self.plan["id"],
+            _ if path.starts_with("/api/v1/tokens") => &self.token["id"],
+            _ => &self.key.record["id"],
+        };
+        path.replace("{id}", id.as_str().expect("an id"))
+    }
+}
+
 /// A running service.
 pub struct App {
     /// Its only clock.
@@ -196,19 +218,33 @@ impl App {
         };
         let repository = Repository::connect(self.stack.database_url(), options).await.expect("the database opens");
         let secret = TokenSecret::generate().expect("random bytes");
+        let id = TokenId(self.clock.new_id());
         let token = AdminToken {
-            id: TokenId(self.clock.new_id()),
-            tenant_id,
-            name: "story".into(),
-            prefix: secret.prefix(),
             scopes: ScopeSet(scopes.to_vec()),
-            created_at: self.clock.now(),
-            expires_at: None,
+            ..AdminToken::unlimited(id, tenant_id, "story", secret.prefix(), self.clock.now())
         };
         repository.insert_tenant(tenant_id, self.clock.now()).await.expect("a tenant");
         repository.insert_admin_token(tenant_id, &token, &secret.hash()).await.expect("a token");
         repository.close().await;
         self.admin.with_credential(secret.expose())
+    }
+
+    /// A new token with more than a name and the scope `admin`, and a client that carries it.
+    pub async fn token_with(&self, members: Value) -> (Client, Value) {
+        let mut body = json!({"name": "a story's token", "scopes": ["admin"]});
+        for (name, value) in members.as_object().expect("members") {
+            body[name] = value.clone();
+        }
+        let record = self.admin.post("/api/v1/tokens", &body).await.expect(201).data().clone();
+        (self.admin.with_credential(record["token"].as_str().expect("a secret")), record)
+    }
+
+    /// One of each thing that a path can name.
+    pub async fn things(&self) -> Things {
+        let name = format!("p{}", self.clock.new_id().simple());
+        let plan = self.plan(&name, json!([{"name": "per-hour", "limit": 5, "window": 60}]), json!(null)).await;
+        let (_, token) = self.token_with(json!({})).await;
+        Things { key: self.key("pro").await, plan, token }
     }
 
     /// A new key on a plan.

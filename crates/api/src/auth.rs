@@ -1,6 +1,6 @@
 //! Who calls: the credential of a request, and the caller behind it.
 
-use std::{marker::PhantomData, net::IpAddr};
+use std::{marker::PhantomData, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -13,7 +13,7 @@ use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderName},
 };
-use tollgate_domain::{Scope, TenantId};
+use tollgate_domain::{AdminToken, Scope, TenantId};
 use tollgate_service::{Caller, Error};
 
 use crate::{app::App, client_ip::client_ip, decided::TermsTexts, problem::Problem, rate_limit_headers, server::Peer};
@@ -61,6 +61,19 @@ impl<N: Needs, S: Sync> FromRequestParts<S> for Can<N> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Who(caller) = Who::from_request_parts(parts, state).await?;
         Ok(Self(caller.require(N::SCOPE)?, PhantomData))
+    }
+}
+
+/// The token of a caller that may make and change tokens.
+pub(crate) struct Maker(pub(crate) Arc<AdminToken>);
+
+impl<S: Sync> FromRequestParts<S> for Maker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Who(caller) = Who::from_request_parts(parts, state).await?;
+        caller.require(Scope::Admin)?;
+        Ok(Self(Arc::clone(caller.token()?)))
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
 };
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
 use serde::de::DeserializeOwned;
-use tollgate_domain::{ApiKeyId, PlanId};
+use tollgate_domain::{ApiKeyId, PlanId, TokenId};
 use tollgate_service::Page;
 use utoipa::{
     IntoParams,
@@ -38,6 +38,10 @@ impl Named for ApiKeyId {
 
 impl Named for PlanId {
     const WHAT: &'static str = "plan";
+}
+
+impl Named for TokenId {
+    const WHAT: &'static str = "token";
 }
 
 /// Only the dead letters have ids that are not UUIDs.

@@ -136,7 +136,12 @@ fn stored(parts: &axum::http::response::Parts, body: &Bytes, seal: &Seal) -> Opt
 }
 
 fn replay(stored: StoredResponse, seal: &Seal) -> Result<Response, Problem> {
-    let body = seal.open(stored.body).ok_or_else(|| Problem::internal("a stored answer cannot be opened"))?;
+    // Sealed for the secret that asked; the token has another one since, and the work is not to be done twice.
+    let body = seal.open(stored.body).ok_or_else(|| {
+        let detail =
+            "this Idempotency-Key was used with another secret of your token, and its answer is kept for that one";
+        Problem::new(StatusCode::CONFLICT, "CONFLICT", detail)
+    })?;
     let status = u16::try_from(stored.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = (status.unwrap_or(StatusCode::OK), body).into_response();
     let content_type = stored.content_type.map(|value| (CONTENT_TYPE.to_string(), value));

@@ -37,6 +37,7 @@ use crate::{
         (name = "plans", description = "What a tier of keys may do and what it costs."),
         (name = "rate-limit", description = "Where limits stand; changing and resetting them."),
         (name = "usage", description = "What keys used."),
+        (name = "tokens", description = "Who may manage all of this, and how much of it."),
         (name = "jobs", description = "Background jobs that failed."),
         (name = "health", description = "For load balancers and monitoring."),
     )

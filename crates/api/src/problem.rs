@@ -190,7 +190,7 @@ impl From<Error> for Problem {
             }
             Error::IpNotAllowed => of(StatusCode::FORBIDDEN, "IP_NOT_ALLOWED"),
             Error::CountryNotAllowed => of(StatusCode::FORBIDDEN, "COUNTRY_NOT_ALLOWED"),
-            Error::Forbidden(_) | Error::NotForClients => of(StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Error::Forbidden(_) | Error::NotForClients | Error::Exceeds(_) => of(StatusCode::FORBIDDEN, "FORBIDDEN"),
             Error::NotFound(_) => of(StatusCode::NOT_FOUND, "NOT_FOUND"),
             Error::Conflict(_) => of(StatusCode::CONFLICT, "CONFLICT"),
             Error::VersionMismatch { .. } => of(StatusCode::PRECONDITION_FAILED, "CONFLICT"),

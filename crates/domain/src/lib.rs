@@ -33,5 +33,5 @@ pub use plan::{Overage, Plan, Prices, QuotaSpec};
 pub use rfc3339::Rfc3339;
 pub use scope::{Scope, ScopeSet};
 pub use secret::{KeySecret, SecretHash, TokenSecret};
-pub use token::AdminToken;
+pub use token::{AdminToken, Excess, Lasts};
 pub use usage::{Counts, JournalStream};

@@ -1,6 +1,10 @@
 //! Addresses and networks as people write them, in one form whichever way they were written.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -28,6 +32,11 @@ impl Network {
     pub fn any_contains(networks: &[Self], address: IpAddr) -> bool {
         let address = address.to_canonical();
         networks.iter().any(|Self(network)| network.contains(&address))
+    }
+
+    /// Whether all of `other` lies in it.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
     }
 
     /// As the type of the `ipnet` crate.
@@ -88,6 +97,14 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// Whom an address stands for where clients are told apart: IPv6 gives each of them a /64.
+pub fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +152,18 @@ mod tests {
         {
             assert_eq!(Network::any_contains(&networks, address.parse().unwrap()), within, "{address}");
             assert_eq!(networks[0].contains(address.parse().unwrap()), within, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_one_address_of_ipv4_and_64_bits_of_ipv6() {
+        for (address, client) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ] {
+            assert_eq!(client_of(address.parse().unwrap()).to_string(), client);
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use tollgate_domain::{AdminToken, Plan, SecretHash, TenantId};
 
-use crate::{Error, Repository, admin_tokens, plans, revisions, tenants};
+use crate::{
+    Error, Repository,
+    admin_tokens::{self, Origin},
+    plans, revisions, tenants,
+};
 
 impl Repository {
     /// Makes tenant, plans and token in one transaction, unless any admin token exists already: then false and nothing
@@ -29,7 +33,7 @@ impl Repository {
                     plans::insert(&mut tx, tenant_id, plan, revision).await?;
                 }
             }
-            admin_tokens::insert(&mut tx, tenant_id, token, token_hash).await?;
+            admin_tokens::insert(&mut tx, tenant_id, token, token_hash, Origin::Chosen, revision).await?;
             tx.commit().await?;
             Ok(true)
         })

@@ -16,8 +16,11 @@ macro_rules! migration {
     };
 }
 
-const COMMON: &[(i64, &str, &str)] =
-    &[migration!(1, "initial", "0001_initial.sql"), migration!(3, "usage by time", "0003_usage_by_time.sql")];
+const COMMON: &[(i64, &str, &str)] = &[
+    migration!(1, "initial", "0001_initial.sql"),
+    migration!(2, "tokens", "0002_tokens.sql"),
+    migration!(3, "usage by time", "0003_usage_by_time.sql"),
+];
 const POSTGRES: &[(i64, &str, &str)] = &[
     migration!(1001, "byte order", "postgres/1001_byte_order.sql"),
     migration!(1003, "usage storage", "postgres/1003_usage_storage.sql"),

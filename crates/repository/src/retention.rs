@@ -38,6 +38,9 @@ const IDEMPOTENCY: &str = "
         (select tenant_id, actor, key from idempotency_keys where started_at < $1 limit $2)";
 const SECRETS: &str = "
     delete from api_key_secrets where hash in (select hash from api_key_secrets where expires_at < $1 limit $2)";
+const TOKEN_SECRETS: &str = "
+    delete from former_token_secrets where hash in
+        (select hash from former_token_secrets where expires_at < $1 limit $2)";
 const EVENTS: &str = "
     delete from usage_events where (tenant_id, id) in (select tenant_id, id from usage_events where at < $1 limit $2)";
 const ENDPOINTS: &str = "
@@ -51,6 +54,7 @@ impl Repository {
         deleted += self.delete_before(VIOLATIONS, cutoffs.violations).await?;
         deleted += self.delete_before(IDEMPOTENCY, cutoffs.idempotency).await?;
         deleted += self.delete_before(SECRETS, cutoffs.secrets).await?;
+        deleted += self.delete_before(TOKEN_SECRETS, cutoffs.secrets).await?;
         deleted += self.delete_before(EVENTS, cutoffs.events).await?;
         deleted += self.delete_before(ENDPOINTS, day_of(cutoffs.endpoints)).await?;
         Ok(deleted)

@@ -1,6 +1,6 @@
-//! The numbered history of keys and plans that nodes poll to learn what to forget.
+//! The numbered history of keys, plans and tokens that nodes poll to learn what to forget.
 
-use tollgate_domain::{ApiKeyId, TenantId};
+use tollgate_domain::{ApiKeyId, TenantId, TokenId};
 use uuid::Uuid;
 
 use crate::{Error, Repository, database::Tx};
@@ -14,10 +14,12 @@ pub struct Changes {
     pub api_keys: Vec<ApiKeyId>,
     /// Plans made, changed or deleted, by the slug keys name them by.
     pub plans: Vec<(TenantId, String)>,
+    /// Tokens made, changed, rotated or deleted.
+    pub admin_tokens: Vec<TokenId>,
 }
 
 impl Repository {
-    /// The number of the last write to any key or plan.
+    /// The number of the last write to any key, plan or token.
     pub async fn revision(&self) -> Result<i64, Error> {
         let text = "select value from revisions where name = 'catalog'";
         self.read(|db| async move { on!(&db, pool => sqlx::query_scalar(text).fetch_one(pool).await) }).await
@@ -31,14 +33,16 @@ impl Repository {
         if now <= revision {
             return Ok(Changes { revision: now, ..Changes::default() });
         }
-        let (keys, plans) = self
+        let (keys, plans, tokens) = self
             .read(|db| async move {
                 on!(&db, pool => {
                     let keys: Vec<Uuid> = sqlx::query_scalar("select id from api_keys where revision > $1")
                         .bind(revision).fetch_all(pool).await?;
                     let plans: Vec<(Uuid, String)> = sqlx::query_as("select tenant_id, name from plans where revision > $1")
                         .bind(revision).fetch_all(pool).await?;
-                    Ok((keys, plans))
+                    let tokens: Vec<Uuid> = sqlx::query_scalar("select id from admin_tokens where revision > $1")
+                        .bind(revision).fetch_all(pool).await?;
+                    Ok((keys, plans, tokens))
                 })
             })
             .await?;
@@ -46,12 +50,13 @@ impl Repository {
             revision: now,
             api_keys: keys.into_iter().map(ApiKeyId).collect(),
             plans: plans.into_iter().map(|(tenant, name)| (TenantId(tenant), name)).collect(),
+            admin_tokens: tokens.into_iter().map(TokenId).collect(),
         })
     }
 }
 
-/// Takes the next number. Comes first in its transaction: the row stays locked until that ends, so all writes to keys and
-/// plans happen one after the other and in the order of their numbers.
+/// Takes the next number. Comes first in its transaction: the row stays locked until that ends, so all writes to keys,
+/// plans and tokens happen one after the other and in the order of their numbers.
 pub(crate) async fn next(tx: &mut Tx) -> Result<i64, Error> {
     let text = "update revisions set value = value + 1 where name = 'catalog' returning value";
     Ok(on!(tx, t => sqlx::query_scalar(text).fetch_one(&mut **t).await)?)

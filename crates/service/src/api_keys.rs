@@ -357,7 +357,7 @@ fn set_status(key: &mut ApiKey, status: KeyStatus, suspension: Option<Suspension
     Ok(())
 }
 
-fn networks(texts: &[String], invalid: &mut Invalid) -> Vec<Network> {
+pub(crate) fn networks(texts: &[String], invalid: &mut Invalid) -> Vec<Network> {
     each(texts, MOST_NETWORKS, "/allowed_ips", invalid)
 }
 

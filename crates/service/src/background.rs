@@ -114,8 +114,12 @@ async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
         ticks.tick().await;
         let now = service.clock().micros();
         let looked = match seen {
-            None => service.repository().revision().await.inspect(|_| service.cache().forget_all()),
+            None => service.repository().revision().await.inspect(|_| {
+                service.cache().forget_all();
+                service.token_cache().forget_all();
+            }),
             Some(revision) => service.repository().changes_since(revision).await.map(|changes| {
+                service.token_cache().forget(&changes.admin_tokens);
                 if !changes.api_keys.is_empty() {
                     service.cache().forget(changes.api_keys);
                 }
@@ -129,6 +133,7 @@ async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
             Ok(revision) => {
                 seen = Some(revision);
                 service.cache().confirm(now);
+                service.token_cache().confirm(now);
             }
             Err(error) => tracing::debug!(%error, "looking for changed keys"),
         }

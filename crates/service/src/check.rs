@@ -84,6 +84,15 @@ impl CheckRequest {
     }
 }
 
+/// Who has a look-up made.
+#[derive(Clone, Copy)]
+enum Sender {
+    /// A caller we know, or we ourselves.
+    Known,
+    /// Anybody, from this address, with a secret that may be made up.
+    Stranger(Option<IpAddr>),
+}
+
 /// What this node has of a key.
 enum Held {
     Known(Arc<Entry>),
@@ -110,7 +119,7 @@ impl Service {
             Held::Known(entry) => self.decide(entry, request, now),
             Held::Unknown => Attempt::Answered(Err(self.unknown_key())),
             Held::Miss => Attempt::Waiting(Box::pin(async move {
-                let entry = self.load(lookup).await?.ok_or_else(|| self.unknown_key())?;
+                let entry = self.load(lookup, Sender::Stranger(request.ip)).await?.ok_or_else(|| self.unknown_key())?;
                 self.decide(entry, request, self.clock().now()).answer().await
             })),
         }
@@ -249,9 +258,9 @@ impl Service {
         });
     }
 
-    /// The key behind a secret's hash, from memory where possible.
-    pub(crate) async fn entry_by_secret(&self, hash: SecretHash) -> Result<Arc<Entry>, Error> {
-        let found = self.cached(Lookup::Secret(hash)).await?;
+    /// The key behind a secret's hash, from memory where possible; `from` is the client's address.
+    pub(crate) async fn entry_by_secret(&self, hash: SecretHash, from: Option<IpAddr>) -> Result<Arc<Entry>, Error> {
+        let found = self.cached(Lookup::Secret(hash), Sender::Stranger(from)).await?;
         found.ok_or_else(|| self.unknown_key())
     }
 
@@ -262,7 +271,7 @@ impl Service {
 
     /// A tenant's key by id, from memory where possible. `NotFound` when there is none.
     pub async fn entry(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<Arc<Entry>, Error> {
-        self.cached(Lookup::Id(tenant_id, id)).await?.ok_or(Error::NotFound("API key"))
+        self.cached(Lookup::Id(tenant_id, id), Sender::Known).await?.ok_or(Error::NotFound("API key"))
     }
 
     /// Of these keys those that are there, from memory where possible, the others together. In no order.
@@ -289,11 +298,11 @@ impl Service {
         entry.map_err(|error| Error::Internal(error.to_string()))
     }
 
-    async fn cached(&self, lookup: Lookup) -> Result<Option<Arc<Entry>>, Error> {
+    async fn cached(&self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<Entry>>, Error> {
         match self.held(lookup, self.clock().now()) {
             Held::Known(entry) => Ok(Some(entry)),
             Held::Unknown => Ok(None),
-            Held::Miss => self.load(lookup).await,
+            Held::Miss => self.load(lookup, sender).await,
         }
     }
 
@@ -309,7 +318,7 @@ impl Service {
                 hits.stale.inc();
                 let service = self.clone();
                 self.spawn(async move {
-                    if let Err(error) = service.load(lookup).await {
+                    if let Err(error) = service.load(lookup, Sender::Known).await {
                         tracing::debug!(%error, "a held key could not be read anew");
                     }
                 });
@@ -326,9 +335,14 @@ impl Service {
         }
     }
 
-    async fn load(&self, lookup: Lookup) -> Result<Option<Arc<Entry>>, Error> {
+    async fn load(&self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<Entry>>, Error> {
         let now = self.clock().now();
         let look_up = async {
+            if let (Lookup::Secret(hash), Sender::Stranger(from)) = (&lookup, sender)
+                && !self.secret_exists(*hash, from).await?
+            {
+                return Ok(None);
+            }
             let found = match &lookup {
                 Lookup::Secret(hash) => self.repository().find_by_secret(hash, now).await?,
                 Lookup::Id(tenant_id, id) => self.repository().key_and_plan(*tenant_id, *id, now).await?,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate_domain::{Invalid, Scope};
+use chrono::SecondsFormat;
+use tollgate_domain::{Excess, Invalid, Scope};
 
 /// The errors of every use case.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +29,8 @@ pub enum Error {
         /// None: until somebody resumes it.
         retry_after: Option<Duration>,
     },
-    /// The caller's address is not on the key's list.
-    #[error("the address is not allowed for this API key")]
+    /// The caller's address is not on the key's or token's list.
+    #[error("the address is not allowed for this credential")]
     IpNotAllowed,
     /// The caller's country is not on the key's list.
     #[error("the country is not allowed for this API key")]
@@ -37,6 +38,9 @@ pub enum Error {
     /// The token lacks a scope.
     #[error("this needs the scope {0}")]
     Forbidden(Scope),
+    /// The token would be good for more than the caller's.
+    #[error("a token grants at most what the caller's has: {}", what_exceeds(.0))]
+    Exceeds(Excess),
     /// A client key may only read about itself.
     #[error("an API key may only read its own rate-limit/info and usage; use an admin token")]
     NotForClients,
@@ -128,6 +132,16 @@ impl From<tollgate_domain::secret::NoRandomness> for Error {
     }
 }
 
+/// What the caller's token lacks.
+fn what_exceeds(excess: &Excess) -> String {
+    match excess {
+        Excess::Scope(scope) => format!("it lacks the scope {scope}"),
+        Excess::Expiry(at) => format!("it ends at {}", at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+        Excess::Network(None) => "it may not be used from everywhere; name the networks in allowed_ips".into(),
+        Excess::Network(Some(_)) => "it may not be used from all of these networks".into(),
+    }
+}
+
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -152,6 +166,9 @@ pub enum StartError {
     /// The bootstrap token.
     #[error("TOLLGATE_BOOTSTRAP_TOKEN must be \"tgt_admin_\" and 24 to 200 further visible ASCII characters")]
     BootstrapToken,
+    /// A command's argument.
+    #[error(transparent)]
+    Argument(#[from] Invalid),
     /// The operating system.
     #[error(transparent)]
     Randomness(#[from] tollgate_domain::secret::NoRandomness),

@@ -44,6 +44,8 @@ metrics! {
     units: IntCounter = "tollgate_units_total",
     /// Look-ups of keys in this node's memory, by result (hit, stale, miss, unknown).
     cache: IntCounterVec["result"] = "tollgate_key_cache_lookups_total",
+    /// Well-formed secrets that this node did not hold and asked the database about, by result (known, unknown, failed).
+    secret_lookups: IntCounterVec["result"] = "tollgate_secret_lookups_total",
     /// Keys held in this node's memory.
     cache_entries: IntGauge = "tollgate_key_cache_entries",
     /// Keys by plan and status.

@@ -11,9 +11,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tollgate_domain::{
-    AdminToken, BootId, Clock, JournalStream, Plan, PlanId, ScopeSet, TenantId, TokenId, TokenSecret,
-};
+use tollgate_domain::{AdminToken, BootId, Clock, JournalStream, Plan, PlanId, TenantId, TokenId, TokenSecret};
 use tollgate_jobs::Queue;
 use tollgate_journal::{Durability, Journal};
 use tollgate_limiter::{HashKey, Limiter, TimeSource, Timestamp};
@@ -25,7 +23,9 @@ use crate::{
     config::SyncMode,
     metrics::Metrics,
     refusals::Refusals,
+    secret_probe::SecretProbe,
     terms::CommonTerms,
+    token_cache::TokenCache,
 };
 
 /// What a process does with the service.
@@ -50,6 +50,8 @@ struct Inner {
     hash_key: HashKey,
     journal: Option<Journal>,
     cache: KeyCache,
+    token_cache: TokenCache,
+    secret_probe: SecretProbe,
     common_terms: CommonTerms,
     refusals: Refusals,
     started: tokio::time::Instant,
@@ -82,6 +84,7 @@ impl Service {
             Role::Worker => None,
         };
         let cache = KeyCache::new(bounds(&config));
+        let token_cache = TokenCache::new(bounds(&config));
         let hash_key = HashKey::new(config.limiter.hash_key.0);
         let refusals = Refusals::new(config.privacy.full_ip);
         Ok(Self(Arc::new(Inner {
@@ -95,6 +98,8 @@ impl Service {
             hash_key,
             journal,
             cache,
+            token_cache,
+            secret_probe: SecretProbe::default(),
             common_terms: CommonTerms::default(),
             refusals,
             metrics,
@@ -132,17 +137,11 @@ impl Service {
         self.repository().migrate().await?;
         let secret = chosen.map_or_else(TokenSecret::generate, Ok)?;
         let now = self.clock().now();
-        let token = AdminToken {
-            id: TokenId(self.clock().new_id()),
-            tenant_id: TenantId::DEFAULT,
-            name: "bootstrap".into(),
-            prefix: secret.prefix(),
-            scopes: ScopeSet::all(),
-            created_at: now,
-            expires_at: None,
-        };
+        let id = TokenId(self.clock().new_id());
+        let token = AdminToken::unlimited(id, TenantId::DEFAULT, "bootstrap", secret.prefix(), now);
         let plans = Plan::defaults(TenantId::DEFAULT, now, || PlanId(self.clock().new_id()));
         let first = self.repository().bootstrap(TenantId::DEFAULT, &plans, &token, &secret.hash()).await?;
+        self.read_chosen_tokens().await?;
         Ok(first.then_some(secret))
     }
 
@@ -243,6 +242,14 @@ impl Service {
         self.cache().forget([]);
     }
 
+    pub(crate) fn token_cache(&self) -> &TokenCache {
+        &self.0.token_cache
+    }
+
+    pub(crate) fn secret_probe(&self) -> &SecretProbe {
+        &self.0.secret_probe
+    }
+
     pub(crate) fn refusals(&self) -> &Refusals {
         &self.0.refusals
     }
@@ -297,7 +304,7 @@ async fn refuse_eviction(queue: &Queue) -> Result<(), StartError> {
     }
 }
 
-async fn open_repository(config: &Config) -> Result<Repository, StartError> {
+pub(crate) async fn open_repository(config: &Config) -> Result<Repository, StartError> {
     let options = tollgate_repository::Options {
         max_connections: config.database.max_connections,
         acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),

@@ -1,80 +1,285 @@
-//! Who calls: an admin token with scopes, or a client's own key, which may read about itself only.
+//! Admin tokens: made, listed, changed, rotated, deleted; and a new one for an operator who has lost theirs.
+//!
+//! Every write sees all of the tenant's tokens as they are in its own transaction. So a token that was deleted a moment ago
+//! on another node makes no further one, and two deletions at once leave an admin.
 
-use std::{net::IpAddr, sync::Arc};
+use chrono::{DateTime, TimeDelta, Utc};
+use tollgate_domain::{
+    AdminToken, Clock, Invalid, Lasts, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret,
+};
+use tollgate_repository::{Page, Paged, TokenWrite};
 
-use tollgate_domain::{AdminToken, ApiKeyId, KeySecret, Scope, TenantId, TokenSecret};
+use crate::{
+    Config, Error, Service, StartError,
+    api_keys::{networks, require_version},
+    service::open_repository,
+};
 
-use crate::{Entry, Error, Service};
+const TOKEN: &str = "token";
+/// Most tokens of a tenant: every write to one reads all.
+const MAX_TOKENS: usize = 1_000;
+/// Longest grace of a rotated secret.
+const MOST_GRACE: TimeDelta = TimeDelta::days(30);
 
-/// The caller behind a credential.
-#[derive(Clone)]
-pub enum Caller {
-    /// An operator or a back end.
-    Token(Arc<AdminToken>),
-    /// A client application, about itself.
-    Key(Arc<Entry>),
+/// A token to be made. Members as in `POST /api/v1/tokens`.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members are those of AdminToken")]
+pub struct NewToken {
+    pub name: String,
+    pub scopes: Vec<String>,
+    pub allowed_ips: Vec<String>,
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
-impl Caller {
-    /// Whose data may be seen.
-    pub fn tenant_id(&self) -> TenantId {
-        match self {
-            Self::Token(token) => token.tenant_id,
-            Self::Key(entry) => entry.key.tenant_id,
-        }
-    }
+/// A change: what is `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the members are those of AdminToken")]
+pub struct TokenChange {
+    pub name: Option<String>,
+    pub scopes: Option<Vec<String>>,
+    pub allowed_ips: Option<Vec<String>>,
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+}
 
-    /// Fails unless the caller's token has `scope`.
-    pub fn require(&self, scope: Scope) -> Result<TenantId, Error> {
-        match self {
-            Self::Token(token) if token.scopes.allows(scope) => Ok(token.tenant_id),
-            Self::Token(_) => Err(Error::Forbidden(scope)),
-            Self::Key(_) => Err(Error::NotForClients),
-        }
-    }
-
-    /// Fails unless the caller's token has `scope`, or the caller is the key `id` itself.
-    pub fn require_or_own(&self, scope: Scope, id: ApiKeyId) -> Result<TenantId, Error> {
-        match self {
-            // Another's key is as unknown to a client as one that does not exist.
-            Self::Key(entry) if entry.key.id == id => Ok(entry.key.tenant_id),
-            Self::Key(_) => Err(Error::NotFound("API key")),
-            Self::Token(_) => self.require(scope),
-        }
-    }
-
-    /// Stands for the caller where requests are told apart (idempotency).
-    pub fn actor(&self) -> String {
-        match self {
-            Self::Token(token) => format!("token:{}", token.id),
-            Self::Key(entry) => format!("key:{}", entry.key.id),
-        }
-    }
+/// A tenant's tokens within a write.
+struct Tokens<'a> {
+    all: &'a [AdminToken],
+    /// Who writes, as it is now.
+    maker: &'a AdminToken,
+    now: DateTime<Utc>,
 }
 
 impl Service {
-    /// The caller behind `credential`. A client's key must be usable from `ip`.
-    ///
-    /// # Errors
-    /// `InvalidCredential` for anything unknown, `KeyExpired` and the like for a key that may not be used, `Unavailable`.
-    pub async fn authenticate(&self, credential: &str, ip: Option<IpAddr>) -> Result<Caller, Error> {
-        if TokenSecret::looks_like(credential) {
-            return self.admin_token(credential).await.map(Caller::Token);
-        }
-        let hash = KeySecret::hash_of(credential).ok_or(Error::InvalidCredential)?;
-        let entry = self.entry_by_secret(hash).await?;
-        crate::check::admissible_from(&entry, ip, self.clock().now())?;
-        Ok(Caller::Key(entry))
+    /// Makes a token that grants at most what `maker` has. Its secret is returned this once.
+    pub async fn create_token(&self, maker: &AdminToken, new: &NewToken) -> Result<(AdminToken, TokenSecret), Error> {
+        let secret = TokenSecret::generate()?;
+        let id = TokenId(self.clock().new_id());
+        let mut token = AdminToken::unlimited(id, maker.tenant_id, &new.name, secret.prefix(), self.clock().now());
+        let mut invalid = Invalid::none();
+        token.scopes = scopes(&new.scopes, &mut invalid);
+        token.allowed_ips = networks(&new.allowed_ips, &mut invalid);
+        token.expires_at = new.expires_at;
+        require_name(&token.name, &mut invalid);
+        require_future(token.expires_at, token.created_at, &mut invalid);
+        invalid.finish()?;
+        let insert = |tokens: Tokens<'_>| {
+            if tokens.all.len() >= MAX_TOKENS {
+                return Err(Error::Conflict(format!("there are {MAX_TOKENS} tokens already; delete some first")));
+            }
+            tokens.require_at_most_makers(&token)?;
+            Ok(TokenWrite::Insert(token.clone(), secret.hash()))
+        };
+        Ok((self.write_token(maker, insert).await?, secret))
     }
 
-    async fn admin_token(&self, credential: &str) -> Result<Arc<AdminToken>, Error> {
-        // A bootstrap token that an operator chose has no checksum.
-        let secret = TokenSecret::parse(credential).or_else(|| TokenSecret::chosen(credential));
-        let hash = secret.ok_or(Error::InvalidCredential)?.hash();
-        let token = self.repository().find_admin_token(&hash).await?.ok_or(Error::InvalidCredential)?;
-        if token.expires_at.is_some_and(|at| at <= self.clock().now()) {
-            return Err(Error::InvalidCredential);
+    /// A tenant's tokens, the newest first.
+    pub async fn tokens(&self, tenant_id: TenantId, page: Page) -> Result<Paged<AdminToken>, Error> {
+        Ok(self.repository().admin_tokens(tenant_id, page).await?)
+    }
+
+    /// One token.
+    pub async fn token(&self, tenant_id: TenantId, id: TokenId) -> Result<AdminToken, Error> {
+        self.repository().admin_token(tenant_id, id).await?.ok_or(Error::NotFound(TOKEN))
+    }
+
+    /// Changes a token; with `expected`, only if that is its version. It gains nothing that `maker` lacks.
+    pub async fn update_token(
+        &self,
+        maker: &AdminToken,
+        id: TokenId,
+        change: &TokenChange,
+        expected: Option<i64>,
+    ) -> Result<AdminToken, Error> {
+        let mut invalid = Invalid::none();
+        let new_scopes = change.scopes.as_ref().map(|texts| scopes(texts, &mut invalid));
+        let new_networks = change.allowed_ips.as_ref().map(|texts| networks(texts, &mut invalid));
+        change.name.iter().for_each(|name| require_name(name, &mut invalid));
+        require_future(change.expires_at.flatten(), self.clock().now(), &mut invalid);
+        invalid.finish()?;
+        self.write_token(maker, |tokens| {
+            let before = tokens.named(id, expected)?;
+            let mut after = before.clone();
+            macro_rules! set {
+                ($($field:ident: $value:expr),+) => { $( if let Some(value) = &$value { after.$field.clone_from(value); } )+ };
+            }
+            set!(name: change.name, scopes: new_scopes, allowed_ips: new_networks, expires_at: change.expires_at);
+            if after.excess_over(before).is_some() {
+                tokens.require_at_most_makers(&after)?;
+            }
+            tokens.require_an_admin(id, Some(&after))?;
+            Ok(TokenWrite::Update(after))
+        })
+        .await
+    }
+
+    /// A new secret for the same token; the former one works for `grace_seconds` more.
+    pub async fn rotate_token(
+        &self,
+        maker: &AdminToken,
+        id: TokenId,
+        grace_seconds: u64,
+        expected: Option<i64>,
+    ) -> Result<(AdminToken, TokenSecret), Error> {
+        let most = MOST_GRACE.num_seconds().unsigned_abs();
+        let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
+        let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
+        let secret = TokenSecret::generate()?;
+        let rotate = |tokens: Tokens<'_>| {
+            let token = tokens.named(id, expected)?;
+            // The secret is shown to the maker.
+            tokens.require_at_most_makers(token)?;
+            let token = AdminToken { prefix: secret.prefix(), ..token.clone() };
+            Ok(TokenWrite::Rotate(token, secret.hash(), tokens.now + TimeDelta::seconds(grace)))
+        };
+        Ok((self.write_token(maker, rotate).await?, secret))
+    }
+
+    /// Ends a token at once and hides it.
+    pub async fn delete_token(&self, maker: &AdminToken, id: TokenId, expected: Option<i64>) -> Result<(), Error> {
+        let delete = |tokens: Tokens<'_>| {
+            let token = tokens.named(id, expected)?;
+            tokens.require_an_admin(id, None)?;
+            Ok(TokenWrite::Delete(token.clone()))
+        };
+        self.write_token(maker, delete).await.map(drop)
+    }
+
+    async fn write_token(
+        &self,
+        maker: &AdminToken,
+        decide: impl Fn(Tokens<'_>) -> Result<TokenWrite, Error>,
+    ) -> Result<AdminToken, Error> {
+        let now = self.clock().now();
+        let decide = |all: &[AdminToken]| {
+            let maker = all.iter().find(|token| token.id == maker.id && !token.is_expired(now));
+            let maker = maker.ok_or(Error::InvalidCredential)?;
+            if !maker.scopes.allows(Scope::Admin) {
+                return Err(Error::Forbidden(Scope::Admin));
+            }
+            decide(Tokens { all, maker, now })
+        };
+        let written = self.repository().change_tokens(maker.tenant_id, now, decide).await?;
+        self.token_cache().forget(&[written.id]);
+        Ok(written)
+    }
+}
+
+impl<'a> Tokens<'a> {
+    fn named(&self, id: TokenId, expected: Option<i64>) -> Result<&'a AdminToken, Error> {
+        let token = self.all.iter().find(|token| token.id == id).ok_or(Error::NotFound(TOKEN))?;
+        require_version(expected, token.version)?;
+        Ok(token)
+    }
+
+    fn require_at_most_makers(&self, token: &AdminToken) -> Result<(), Error> {
+        token.excess_over(self.maker).map_or(Ok(()), |excess| Err(Error::Exceeds(excess)))
+    }
+
+    /// Fails when the tenant would have a token with `admin` for a shorter time than now, were the token `id` changed to
+    /// `after` or deleted. So one that expires does not stand in for one that does not.
+    fn require_an_admin(&self, id: TokenId, after: Option<&AdminToken>) -> Result<(), Error> {
+        let before = self.all.iter().map(|token| token.is_admin(self.now)).max();
+        let others = self.all.iter().filter(|token| token.id != id);
+        let after = others.chain(after).map(|token| token.is_admin(self.now)).max();
+        if after.unwrap_or(Lasts::No) >= before.unwrap_or(Lasts::No) {
+            return Ok(());
         }
-        Ok(Arc::new(token))
+        let detail = "no other token has the scope admin for as long as this one; make one first";
+        Err(Error::Conflict(detail.into()))
+    }
+}
+
+fn require_name(name: &str, invalid: &mut Invalid) {
+    let fits = !name.trim().is_empty() && name.chars().count() <= 255 && !name.chars().any(char::is_control);
+    invalid.require(fits, "/name", "1 to 255 characters, no control characters");
+}
+
+fn require_future(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>, invalid: &mut Invalid) {
+    invalid.require(expires_at.is_none_or(|at| at > now), "/expires_at", "must lie in the future");
+}
+
+/// Each wrong one is named with what is allowed.
+fn scopes(texts: &[String], invalid: &mut Invalid) -> ScopeSet {
+    invalid.require(!texts.is_empty(), "/scopes", "at least one scope");
+    let mut scopes = Vec::new();
+    for (index, text) in texts.iter().enumerate().take(Scope::ALL.len() + 1) {
+        match text.parse::<Scope>() {
+            Ok(scope) if scopes.contains(&scope) => invalid.push(format!("/scopes/{index}"), "each scope once"),
+            Ok(scope) => scopes.push(scope),
+            Err(_) => {
+                let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+                invalid.push(format!("/scopes/{index}"), format!("one of {}", known.join(", ")));
+            }
+        }
+    }
+    ScopeSet(scopes)
+}
+
+/// Makes a token that may do everything in the installation's first tenant, past all tokens there are: for who has lost
+/// theirs and has the database's address. On an empty database it is the first one, and the default plans are made with it.
+pub async fn new_token(config: &Config, clock: &Clock, name: &str) -> Result<TokenSecret, StartError> {
+    let mut invalid = Invalid::none();
+    require_name(name, &mut invalid);
+    invalid.finish()?;
+    let repository = open_repository(config).await?;
+    repository.migrate().await?;
+    let (now, secret) = (clock.now(), TokenSecret::generate()?);
+    let id = TokenId(clock.new_id());
+    let token = AdminToken::unlimited(id, TenantId::DEFAULT, name, secret.prefix(), now);
+    let plans = Plan::defaults(TenantId::DEFAULT, now, || PlanId(clock.new_id()));
+    if !repository.bootstrap(TenantId::DEFAULT, &plans, &token, &secret.hash()).await? {
+        repository.insert_admin_token(TenantId::DEFAULT, &token, &secret.hash()).await?;
+    }
+    repository.close().await;
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(after: &[(u128, Option<i64>, &[Scope])], delete: u128) -> bool {
+        let now = DateTime::UNIX_EPOCH;
+        let tokens: Vec<_> = after
+            .iter()
+            .map(|(id, hours, scopes)| AdminToken {
+                scopes: ScopeSet(scopes.to_vec()),
+                expires_at: hours.map(|hours| now + TimeDelta::hours(hours)),
+                ..AdminToken::unlimited(TokenId(uuid::Uuid::from_u128(*id)), TenantId::DEFAULT, "t", "".into(), now)
+            })
+            .collect();
+        let maker = &tokens[0];
+        let tokens = Tokens { all: &tokens, maker, now };
+        tokens.require_an_admin(TokenId(uuid::Uuid::from_u128(delete)), None).is_err()
+    }
+
+    #[test]
+    fn the_last_admin_is_the_one_that_no_other_outlasts() {
+        const ADMIN: &[Scope] = &[Scope::Admin];
+        const READER: &[Scope] = &[Scope::KeysRead];
+        for (tokens, deleted, is_refused) in [
+            (&[(1, None, ADMIN)][..], 1, true),
+            (&[(1, None, ADMIN), (2, None, READER)], 1, true),
+            (&[(1, None, ADMIN), (2, None, READER)], 2, false),
+            (&[(1, None, ADMIN), (2, None, ADMIN)], 1, false),
+            (&[(1, None, ADMIN), (2, Some(1), ADMIN)], 1, true),
+            (&[(1, None, ADMIN), (2, Some(1), ADMIN)], 2, false),
+            (&[(1, Some(2), ADMIN), (2, Some(1), ADMIN)], 1, true),
+            (&[(1, Some(2), ADMIN), (2, Some(2), ADMIN)], 1, false),
+            (&[(1, None, ADMIN), (2, Some(-1), ADMIN)], 2, false),
+            (&[(1, Some(-1), ADMIN)], 1, false),
+        ] {
+            assert_eq!(refused(tokens, deleted), is_refused, "{tokens:?} without {deleted}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_scope_is_named() {
+        let mut invalid = Invalid::none();
+        let texts = ["keys:read", "keys:delete", "keys:read", ""].map(str::to_owned);
+        assert_eq!(scopes(&texts, &mut invalid), ScopeSet(vec![Scope::KeysRead]));
+        let pointers: Vec<_> = invalid.errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/scopes/1", "/scopes/2", "/scopes/3"]);
+        assert!(invalid.errors[0].detail.contains("keys:write") && !invalid.errors[0].detail.contains("delete"));
     }
 }

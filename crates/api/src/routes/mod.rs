@@ -33,6 +33,7 @@ mod health;
 mod jobs;
 mod plans;
 mod rate_limit;
+mod tokens;
 mod usage;
 mod validate;
 
@@ -102,6 +103,10 @@ fn management() -> OpenApiRouter<App> {
         .routes(routes!(usage::history))
         .routes(routes!(usage::limits))
         .routes(routes!(usage::take_events))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::show, tokens::update, tokens::delete))
+        .routes(routes!(tokens::rotate))
+        .routes(routes!(tokens::whoami))
         .routes(routes!(jobs::dead))
         .routes(routes!(jobs::retry))
 }
@@ -199,8 +204,8 @@ mod tests {
     fn every_management_operation_says_which_scope_it_needs_and_that_it_may_refuse() {
         for (path, method, operation) in operations().into_iter().filter(|(path, ..)| path.starts_with("/api/v1/")) {
             let scope = operation["x-required-scope"].as_str().map(str::parse::<tollgate_domain::Scope>);
-            let is_for_clients = path == "/api/v1/rate-limit/info";
-            assert!(if is_for_clients { scope.is_none() } else { matches!(scope, Some(Ok(_))) }, "{method} {path}");
+            let needs_none = ["/api/v1/rate-limit/info", "/api/v1/whoami"].contains(&path.as_str());
+            assert!(if needs_none { scope.is_none() } else { matches!(scope, Some(Ok(_))) }, "{method} {path}");
             for status in ["401", "403", "500", "503"] {
                 assert!(operation["responses"].get(status).is_some(), "{method} {path}: {status}");
             }

@@ -16,7 +16,7 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tollgate_domain::{
     AdminToken, ApiKey, ApiKeyId, BootId, Clock, Currency, Environment, KeySecret, KeyStatus, LimitSpec, Money,
-    Overage, Plan, PlanId, Prices, QuotaSpec, ScopeSet, SecretHash, TenantId, TokenId, TokenSecret,
+    Overage, Plan, PlanId, Prices, QuotaSpec, SecretHash, TenantId, TokenId, TokenSecret,
     usage::{Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
 use tollgate_repository::{Error, NewSecret, Options, PeriodTotal, Repository};
@@ -155,15 +155,8 @@ impl Stack {
 
     pub(crate) fn token(&self, tenant_id: TenantId) -> (AdminToken, SecretHash) {
         let secret = TokenSecret::generate().unwrap();
-        let token = AdminToken {
-            id: TokenId(self.clock.new_id()),
-            tenant_id,
-            name: "operator".to_owned(),
-            prefix: secret.prefix(),
-            scopes: ScopeSet::all(),
-            created_at: self.clock.now(),
-            expires_at: Some(self.clock.now()),
-        };
+        let id = TokenId(self.clock.new_id());
+        let token = AdminToken::unlimited(id, tenant_id, "operator", secret.prefix(), self.clock.now());
         (token, secret.hash())
     }
 

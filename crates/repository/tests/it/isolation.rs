@@ -1,7 +1,9 @@
 //! Another tenant's thing is as good as none: for every read and write that takes a tenant.
 
-use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeySecret, Plan, usage::Counts};
-use tollgate_repository::{Error, Granularity, Idempotency, KeyFilter, Page, StoredResponse, UsageEvent, UsageStats};
+use tollgate_domain::{AdminToken, ApiKey, ApiKeyId, Environment, KeySecret, Plan, TokenSecret, usage::Counts};
+use tollgate_repository::{
+    Error, Granularity, Idempotency, KeyFilter, Page, StoredResponse, TokenWrite, UsageEvent, UsageStats,
+};
 
 use crate::{
     harness::{FromVersion, Stack, TENANT, agreed, allowed, at, batch, endpoint, fold, usage},
@@ -42,6 +44,29 @@ async fn another_tenants_keys_and_plans_are_neither_seen_nor_changed() {
 }
 
 #[tokio::test]
+async fn another_tenants_tokens_are_neither_seen_nor_changed() {
+    for stack in Stack::every().await {
+        let (repository, now) = (&stack.repository, stack.clock.now());
+        let stranger = stack.tenant().await;
+        let (token, hash) = stack.token(TENANT);
+        repository.insert_admin_token(TENANT, &token, &hash).await.unwrap();
+        assert_eq!(repository.admin_token(stranger, token.id).await.unwrap(), None);
+        assert_eq!(repository.admin_tokens(stranger, PAGE).await.unwrap().total, 0);
+        for write in [TokenWrite::Update(token.clone()), TokenWrite::Delete(token.clone())] {
+            let stolen = repository.change_tokens(stranger, now, |tokens| {
+                assert_eq!(tokens, []);
+                Ok::<_, Error>(write.clone())
+            });
+            drop(stolen.await);
+        }
+        let secret = TokenSecret::generate().unwrap().hash();
+        let rotate = |_: &[AdminToken]| Ok::<_, Error>(TokenWrite::Rotate(token.clone(), secret, now));
+        assert!(repository.change_tokens(stranger, now, rotate).await.is_err());
+        assert_eq!(repository.find_admin_token(&hash, now).await.unwrap().unwrap().token, token);
+    }
+}
+
+#[tokio::test]
 async fn a_write_stores_under_the_credentials_tenant_whatever_the_record_says() {
     for stack in Stack::every().await {
         let stranger = stack.tenant().await;
@@ -52,7 +77,8 @@ async fn a_write_stores_under_the_credentials_tenant_whatever_the_record_says() 
         assert_eq!(key.tenant_id, stranger);
         let (token, token_hash) = stack.token(TENANT);
         stack.repository.insert_admin_token(stranger, &token, &token_hash).await.unwrap();
-        assert_eq!(stack.repository.find_admin_token(&token_hash).await.unwrap().unwrap().tenant_id, stranger);
+        let found = stack.repository.find_admin_token(&token_hash, stack.clock.now()).await.unwrap().unwrap();
+        assert_eq!(found.token.tenant_id, stranger);
     }
 }
 

@@ -14,5 +14,6 @@ mod property;
 mod revisions;
 mod rollups;
 mod schedules;
+mod tokens;
 mod usage;
 mod violations;
