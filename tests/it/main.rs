@@ -7,6 +7,7 @@ mod auth;
 mod backlog;
 mod come_back;
 mod errors;
+mod flood;
 mod flushall;
 mod full_disk;
 mod health;

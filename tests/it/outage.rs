@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
+use tollgate_domain::TokenSecret;
 use tollgate_tests::{
     answer::{Client, send},
     app::{Key, Stack},
@@ -126,6 +127,8 @@ async fn without_postgresql_known_keys_validate_and_management_says_503_at_once(
     let (key, never_seen) = (boundless_key(&admin).await, key_on(&admin, "free").await);
     let traffic = Traffic::start(&client.with_credential(&key.secret), 4);
     traffic.allowed_more(200).await;
+    let by_id = json!({"api_key_id": key.id, "endpoint": "/", "method": "GET", "requests": 0});
+    admin.post("/api/v1/rate-limit/check", &by_id).await.expect(200);
     postgres.stop();
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(4) {
@@ -134,6 +137,11 @@ async fn without_postgresql_known_keys_validate_and_management_says_503_at_once(
         let refused = admin.get("/api/v1/plans").await.expect_problem(503, "UNAVAILABLE");
         assert!(asked.elapsed() < REFUSED_WITHIN, "{:?}", asked.elapsed());
         assert_ne!(refused.header("retry-after"), "");
+        // A token that was used before is known as keys are.
+        admin.post("/api/v1/rate-limit/check", &by_id).await.expect(200);
+        let made_up = TokenSecret::generate().unwrap();
+        let stranger = client.with_credential(made_up.expose());
+        stranger.post("/api/v1/rate-limit/check", &by_id).await.expect_problem(503, "UNAVAILABLE");
         let asked = Instant::now();
         send(check(&client, &never_seen)).await.expect_problem(503, "UNAVAILABLE");
         assert!(asked.elapsed() < REFUSED_WITHIN, "{:?}", asked.elapsed());

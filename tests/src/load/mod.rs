@@ -63,10 +63,15 @@ impl Load {
     /// As much as the connections can carry, for `span`.
     pub async fn closed(&self, span: Duration) -> io::Result<Seen> {
         let until = Instant::now() + span;
+        self.closed_while(move |sent| sent < until).await
+    }
+
+    /// The same for as long as `goes_on`, which is told when the next request is to be sent.
+    pub async fn closed_while(&self, goes_on: impl Fn(Instant) -> bool + 'static) -> io::Result<Seen> {
         self.spread(async move |connection, load, number| {
             let mut sent = Instant::now();
             let mut share = load.share(number).cycle();
-            while let Some(at) = share.next().filter(|_| sent < until) {
+            while let Some(at) = share.next().filter(|_| goes_on(sent)) {
                 sent = connection.ask(&load.requests[at], sent).await?;
             }
             Ok(())
