@@ -5,12 +5,16 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tollgate_domain::{Scope, TenantId};
 use tollgate_tests::{
     answer::{Client, send},
     app::{App, Stack, on_every_stack},
+    process::Process,
     wait::eventually,
 };
+
+use crate::processes::{key_on, settings};
 
 const TOKENS: &str = "/api/v1/tokens";
 const WHOAMI: &str = "/api/v1/whoami";
@@ -340,4 +344,49 @@ async fn an_answer_is_repeated_to_the_secret_that_got_it_and_done_once_all_the_s
         assert_eq!(list.text.matches("made once").count(), 1, "{}", list.text);
     })
     .await;
+}
+
+/// Runs `tollgate-api token new` as a person on the machine would. What it wrote, and whether it succeeded.
+fn token_new(settings: &[(&str, &str)], arguments: &[&str]) -> (String, String, bool) {
+    let output = Process::api(settings).run(arguments);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_token_is_replaced_on_the_machine_while_the_service_runs() {
+    for stack in Stack::every().await {
+        let journal = TempDir::new().unwrap();
+        let settings = settings(&stack, &journal);
+        let mut api = Process::api(&settings);
+        api.start_ready().await;
+        let (out, err, done) = token_new(&settings, &["token", "new", "--name", "spare"]);
+        assert!(done && err.is_empty(), "{err}");
+        let client = api.client().with_credential(out.trim_end());
+        let who = me(&client).await;
+        assert_eq!((&who["name"], &who["expires_at"]), (&json!("spare"), &json!(null)));
+        assert_eq!(who["scopes"].as_array().unwrap().len(), Scope::ALL.len());
+        client.delete(&path(&me(&api.admin()).await)).await.expect(204);
+        client.get(WHOAMI).await.expect(200);
+        for wrong in [&["token", "new", "--name", " "][..], &["token", "new", "spare"], &["tokens"]] {
+            let (out, err, done) = token_new(&settings, wrong);
+            assert!(!done && out.is_empty() && (err.contains("--name") || err.contains("usage")), "{wrong:?}: {err}");
+        }
+        assert!(api.stop().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_made_before_the_first_start_is_the_first_one_and_the_plans_are_there() {
+    for stack in Stack::every().await {
+        let journal = TempDir::new().unwrap();
+        let settings = settings(&stack, &journal);
+        let (out, err, done) = token_new(&settings, &["token", "new"]);
+        assert!(done, "{err}");
+        let mut api = Process::api(&settings).without_bootstrap_token();
+        api.start_ready().await;
+        assert!(!api.text().contains("shown this once"), "{}", api.text());
+        key_on(&api.client().with_credential(out.trim_end()), "free").await;
+        assert!(api.stop().success());
+    }
 }

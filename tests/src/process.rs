@@ -99,6 +99,13 @@ impl Process {
         self
     }
 
+    /// Runs the binary with arguments instead of starting it, to its end.
+    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(path_of(self.binary));
+        self.set_environment(&mut command);
+        command.args(arguments).stdin(Stdio::null()).output().expect("the binary runs")
+    }
+
     /// Starts the binary, or starts it again with the same settings on the same port.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.binary);
@@ -113,6 +120,13 @@ impl Process {
             (None, false, Some(disk)) => disk.command(self.binary),
             (None, false, None) => Command::new(path_of(self.binary)),
         };
+        self.set_environment(&mut command);
+        let spawned = command.stdin(Stdio::null()).stdout(log("out")).stderr(log("err")).spawn();
+        self.child = Some(spawned.unwrap_or_else(|error| panic!("{} does not start: {error}", self.binary)));
+    }
+
+    /// Its settings and its folder, and nothing of ours.
+    fn set_environment(&self, command: &mut Command) {
         let inherited = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("TOLLGATE"));
         for name in inherited {
             command.env_remove(name);
@@ -120,15 +134,9 @@ impl Process {
         for (key, value) in &self.settings {
             command.env(format!("TOLLGATE__{}", key.replace('.', "__").to_uppercase()), value);
         }
-        let spawned = command
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .envs(self.bootstrap_token.map(|token| ("TOLLGATE_BOOTSTRAP_TOKEN", token)))
-            .current_dir(self.output.path())
-            .stdin(Stdio::null())
-            .stdout(log("out"))
-            .stderr(log("err"))
-            .spawn();
-        self.child = Some(spawned.unwrap_or_else(|error| panic!("{} does not start: {error}", self.binary)));
+        let token = self.bootstrap_token.map(|token| ("TOLLGATE_BOOTSTRAP_TOKEN", token));
+        let others = self.environment.iter().map(|(name, value)| (name, value));
+        command.envs(others).envs(token).current_dir(self.output.path());
     }
 
     /// Waits until it may take traffic.

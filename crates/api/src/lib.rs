@@ -8,6 +8,7 @@ mod announce;
 mod app;
 mod auth;
 mod client_ip;
+mod command;
 mod connection;
 mod connections;
 mod cors;
@@ -30,4 +31,5 @@ mod socket;
 mod views;
 
 pub use announce::announce;
+pub use command::{Command, carry_out};
 pub use run::{Error, Listeners, run};

@@ -1,9 +1,9 @@
-//! `tollgate-api`: settings, log, sockets, signals; the rest is the library's.
+//! `tollgate-api`: command line, settings, log, sockets, signals; the rest is the library's.
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tollgate_api::{Listeners, announce, run};
+use tollgate_api::{Command, Listeners, announce, carry_out, run};
 use tollgate_domain::Clock;
 use tollgate_service::{Config, Role, Service};
 use tollgate_worker::telemetry;
@@ -13,7 +13,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start().await {
+    let done = match Command::parse(std::env::args().skip(1)) {
+        Some(Command::Serve) => start().await,
+        other => carry_out(other, &mut std::io::stdout()).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tollgate-api: {error}");
