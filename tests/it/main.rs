@@ -6,6 +6,7 @@ mod api_keys;
 mod auth;
 mod backlog;
 mod come_back;
+mod connections;
 mod errors;
 mod flood;
 mod flushall;

@@ -2,6 +2,8 @@
 
 use std::{fs, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Linux counts processor time in hundredths of a second.
 const TICK_MS: u64 = 10;
 
@@ -38,4 +40,13 @@ pub fn model() -> String {
 
 fn ticks(text: &str) -> Duration {
     Duration::from_millis(TICK_MS * text.parse::<u64>().expect("ticks"))
+}
+
+/// Lets this process, and those that it starts, have so many files open at once.
+pub fn allow_open_files(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        let raised = Rlimit { current: Some(count), ..limit };
+        setrlimit(Resource::Nofile, raised).expect("the hard limit on open files is large enough");
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -28,15 +28,26 @@ pub(crate) enum Phase {
     Closing = 4,
 }
 
-/// One connection's phase: the low bits; above them a count of changes, so that a look tells whether anything moved.
+/// What the connections of a server share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) draining: AtomicBool,
+    /// Counts how often a connection came to rest: who rested first has the smaller number. A clock would cost more.
+    rests: AtomicU64,
+}
+
 pub(crate) struct Connection {
+    /// The phase in the low bits; above them a count of changes, so that two reads tell whether anything moved.
     word: AtomicU32,
-    draining: Arc<AtomicBool>,
+    /// When it was accepted or last came to rest, as a number of [`Shared::rests`].
+    rested: AtomicU64,
+    shared: Arc<Shared>,
 }
 
 impl Connection {
-    pub(crate) fn new(draining: Arc<AtomicBool>) -> Self {
-        Self { word: AtomicU32::new(Phase::Waiting as u32), draining }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let rested = AtomicU64::new(shared.rests.fetch_add(1, Ordering::Relaxed));
+        Self { word: AtomicU32::new(Phase::Waiting as u32), rested, shared }
     }
 
     /// Bytes have come. False when the connection is being closed.
@@ -49,10 +60,11 @@ impl Connection {
         self.enter(Phase::Busy)
     }
 
-    /// The response has left, if there was one.
-    pub(crate) fn rest(&self) {
+    /// The response has left, if there was one. `next` is what follows it: `Head` when a part of the next request has come.
+    pub(crate) fn rest(&self, next: Phase) {
         if self.phase() == Phase::Answered {
-            self.enter(Phase::Waiting);
+            self.rested.store(self.shared.rests.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+            self.enter(next);
         }
     }
 
@@ -63,7 +75,11 @@ impl Connection {
 
     /// Whether the server is stopping, so that the client should not send another request here.
     pub(crate) fn is_last_request(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn rested(&self) -> u64 {
+        self.rested.load(Ordering::Relaxed)
     }
 
     pub(crate) fn word(&self) -> u32 {

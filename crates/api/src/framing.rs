@@ -73,6 +73,11 @@ impl Framing {
         false
     }
 
+    /// Whether the beginning of a head has come and not its end.
+    pub(crate) fn is_in_head(&self) -> bool {
+        matches!(self.place, Place::Head) && (self.in_fields || !matches!(self.line, Line::Start | Line::Blank))
+    }
+
     /// How much of the body is here.
     fn pass_body(&mut self, left: u64, here: usize) -> usize {
         let passed = usize::try_from(left).unwrap_or(usize::MAX).min(here);
@@ -183,6 +188,24 @@ mod tests {
             for size in [1, 2, 3, 7, 64, 1_000] {
                 assert_eq!(followed(&text, size), (true, spoilt.clone()), "{size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_is_under_way_from_its_first_byte_to_its_empty_line() {
+        for (text, expected) in [
+            ("", false),
+            ("\r\n", false),
+            ("G", true),
+            ("GET / HTTP/1.1\r\n", true),
+            ("GET / HTTP/1.1\r\n\r", true),
+            ("GET / HTTP/1.1\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\na", false),
+            ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nabGET", true),
+        ] {
+            let mut framing = Framing::new();
+            framing.follow(&mut text.as_bytes().to_vec());
+            assert_eq!(framing.is_in_head(), expected, "{text:?}");
         }
     }
 

@@ -20,6 +20,7 @@ mod head;
 mod idempotency;
 mod json;
 mod metrics;
+mod open_files;
 mod openapi;
 mod problem;
 mod rate_limit_headers;
@@ -28,6 +29,7 @@ mod routes;
 mod run;
 mod server;
 mod socket;
+mod turned_away;
 mod views;
 
 pub use announce::announce;

@@ -33,7 +33,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let bootstrap = std::env::var("TOLLGATE_BOOTSTRAP_TOKEN").ok().filter(|text| !text.is_empty());
-    let listeners = Listeners::bind(&config).await?;
+    let listeners = Listeners::bind(&config)?;
     let address = listeners.public.local_addr()?;
     let service = Service::connect(config, Clock::System, Role::Api).await?;
     let say = |first: Option<tollgate_domain::TokenSecret>| {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// A check takes tens of microseconds; a page of keys some milliseconds.
 const BUCKETS: [f64; 17] =
@@ -20,9 +22,28 @@ pub(crate) struct HttpMetrics {
     validate: [Histogram; 3],
     /// Handlers that panicked.
     pub(crate) panics: IntCounter,
+    open: IntGaugeVec,
+    refused: IntCounterVec,
+    displaced: IntCounterVec,
+}
+
+/// What one listener counts.
+pub(crate) struct ConnectionMetrics {
+    pub(crate) open: IntGauge,
+    pub(crate) refused: IntCounter,
+    pub(crate) displaced: IntCounter,
 }
 
 impl HttpMetrics {
+    /// The connections of `listener`, `public` or `admin`.
+    pub(crate) fn connections(&self, listener: &str) -> ConnectionMetrics {
+        ConnectionMetrics {
+            open: self.open.with_label_values(&[listener]),
+            refused: self.refused.with_label_values(&[listener]),
+            displaced: self.displaced.with_label_values(&[listener]),
+        }
+    }
+
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let options = HistogramOpts::new(
             "tollgate_http_request_duration_seconds",
@@ -30,10 +51,24 @@ impl HttpMetrics {
         );
         let requests = HistogramVec::new(options.buckets(BUCKETS.to_vec()), &["method", "route", "status"])?;
         let panics = IntCounter::new("tollgate_http_panics_total", "Requests whose handler panicked.")?;
+        let open = IntGaugeVec::new(Opts::new("tollgate_http_connections", "Open connections."), &["listener"])?;
+        let refused = Opts::new(
+            "tollgate_http_connections_refused_total",
+            "Connections closed at once: their address had as many as it may have.",
+        );
+        let refused = IntCounterVec::new(refused, &["listener"])?;
+        let displaced = Opts::new(
+            "tollgate_http_connections_displaced_total",
+            "Connections that had been idle longest, closed to make room for new ones.",
+        );
+        let displaced = IntCounterVec::new(displaced, &["listener"])?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(panics.clone()))?;
+        registry.register(Box::new(open.clone()))?;
+        registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(displaced.clone()))?;
         let validate = ["2xx", "4xx", "5xx"].map(|class| requests.with_label_values(&["POST", VALIDATE, class]));
-        Ok(Self { requests, validate, panics })
+        Ok(Self { requests, validate, panics, open, refused, displaced })
     }
 
     pub(crate) fn observe(&self, method: &str, route: &str, status: StatusCode, took: Duration) {

@@ -2,13 +2,19 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinHandle,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::TokenSecret;
 use tollgate_service::{Config, Service, StartError};
 
 use crate::{
     app::App,
+    connections::Connections,
+    open_files::room_for,
     routes,
     server::{self, Limits},
 };
@@ -50,18 +56,26 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds what the settings name.
-    pub async fn bind(config: &Config) -> Result<Self, Error> {
-        let public = bind("api.listen", config.api.listen).await?;
+    pub fn bind(config: &Config) -> Result<Self, Error> {
+        let backlog = config.api.listen_backlog;
+        let public = bind("api.listen", config.api.listen, backlog)?;
         let admin = match config.api.admin_listen.0 {
-            Some(address) => Some(bind("api.admin_listen", address).await?),
+            Some(address) => Some(bind("api.admin_listen", address, backlog)?),
             None => None,
         };
         Ok(Self { public, admin })
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| Error::Bind { key, address, error })
+/// The kernel keeps up to `backlog` connections that are not accepted yet, or `net.core.somaxconn` if that is less.
+fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog)
+    };
+    bound().map_err(|error| Error::Bind { key, address, error })
 }
 
 /// Serves until `shutdown`; then the node is not ready at once, goes on serving for `api.drain_seconds`, finishes what is
@@ -128,19 +142,29 @@ pub async fn run(
 fn serve(app: &App, listeners: Listeners, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     let config = &app.service.config().api;
     let seconds = Duration::from_secs;
+    let admin_connections = if listeners.admin.is_some() { ADMIN_CONNECTIONS } else { 0 };
+    let database = &app.service.config().database;
+    let pools = if database.replica_url.non_empty().is_some() { 2 } else { 1 };
+    let room = room_for(config.max_connections + admin_connections, database.max_connections * pools);
+    let admin_connections = admin_connections.min(room / 4);
     let limits = Limits {
-        max_connections: config.max_connections,
+        max_connections: room - admin_connections,
+        max_per_address: config.max_connections_per_ip,
         header_timeout: seconds(config.header_timeout_seconds),
         idle_timeout: seconds(config.idle_timeout_seconds),
         answer_timeout: seconds(config.request_timeout_seconds) + SLOW_CLIENT,
         stop_timeout: STOP_TIMEOUT,
     };
-    let public = server::serve(listeners.public, routes::public(app), limits, stop.clone().cancelled_owned());
+    let spawn = |name, listener, routes, limits: Limits| {
+        let connections = Connections::new(limits, app.trusted_proxies.clone(), app.metrics.connections(name));
+        tokio::spawn(server::serve(listener, routes, limits, connections, stop.clone().cancelled_owned()))
+    };
+    let public = spawn("public", listeners.public, routes::public(app), limits);
     let admin = listeners.admin.map(|listener| {
-        let limits = Limits { max_connections: ADMIN_CONNECTIONS, ..limits };
-        tokio::spawn(server::serve(listener, routes::admin(app), limits, stop.clone().cancelled_owned()))
+        let limits = Limits { max_connections: admin_connections, max_per_address: admin_connections, ..limits };
+        spawn("admin", listener, routes::admin(app), limits)
     });
-    std::iter::once(tokio::spawn(public)).chain(admin).collect()
+    std::iter::once(public).chain(admin).collect()
 }
 
 fn ended(what: &str, joined: Result<(), tokio::task::JoinError>) {

@@ -3,7 +3,12 @@
 //! `axum::serve` keeps a socket that says nothing for ever. Here every connection has a phase in one atomic word, and one
 //! sweeper per server closes those whose phase lasts too long; the hot path reads no clock and arms no timer for it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::body::{Body, Bytes};
 use http_body_util::{Either, Full};
@@ -24,18 +29,25 @@ use crate::{
     connection::{Connection, ResponseBody},
     connections::Connections,
     head::{self, MAX_HEAD_BYTES},
+    open_files::is_out_of_files,
     routes::Routes,
     socket::Socket,
 };
 
 /// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How often a connection that waits for room sees whether another has become idle.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
 /// Bounds of one server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections served at once; further ones wait in the kernel's queue.
+    /// Connections served at once. For a further one the connection that has been idle longest makes way; while all are
+    /// busy, it waits in the kernel's queue.
     pub(crate) max_connections: usize,
+    /// Those of one address; a further one is closed at once.
+    pub(crate) max_per_address: usize,
     /// From the first moment a request may begin, or its first byte, to the end of its headers.
     pub(crate) header_timeout: Duration,
     /// Between two requests of one connection.
@@ -52,14 +64,23 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Serves `routes` on `listener` until `shutdown`, then closes the listener and idle connections, and waits for requests in
 /// flight, at most [`Limits::stop_timeout`].
-pub(crate) async fn serve(listener: TcpListener, routes: Routes, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let connections = Arc::new(Connections::new(limits));
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    limits: Limits,
+    connections: Connections,
+    shutdown: impl Future<Output = ()>,
+) {
+    let connections = Arc::new(connections);
     let sweeper = tokio::spawn(Arc::clone(&connections).sweep());
     let permits = Arc::new(Semaphore::new(limits.max_connections));
+    let mut acceptor =
+        Acceptor { listener, connections: Arc::clone(&connections), permits: Arc::clone(&permits), said: None };
     tokio::select! {
-        () = accept(listener, Arc::new(routes), &connections, &permits) => {}
+        () = acceptor.run(Arc::new(routes)) => {}
         () = shutdown => {}
     }
+    drop(acceptor);
     connections.drain();
     let most = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
     if timeout(limits.stop_timeout, permits.acquire_many(most)).await.is_err() {
@@ -69,31 +90,76 @@ pub(crate) async fn serve(listener: TcpListener, routes: Routes, limits: Limits,
     sweeper.abort();
 }
 
-/// Ends only when the permits are closed, which nothing does.
-async fn accept(listener: TcpListener, routes: Arc<Routes>, connections: &Arc<Connections>, permits: &Arc<Semaphore>) {
-    while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
-        let (stream, peer) = next_connection(&listener).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-        connections.spawn(|connection| serve_connection(stream, Peer(peer), Arc::clone(&routes), connection, permit));
-    }
+struct Acceptor {
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    permits: Arc<Semaphore>,
+    /// When the log last said that nothing can be accepted.
+    said: Option<Instant>,
 }
 
-/// Waits out a lack of file descriptors, saying so once; a connection that broke in the queue is passed over.
-async fn next_connection(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut said = false;
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                if !said {
-                    tracing::error!(%error, "cannot accept connections; trying again");
-                    said = true;
-                }
-                sleep(ACCEPT_PAUSE).await;
+impl Acceptor {
+    /// Ends only when the permits are closed, which nothing does.
+    async fn run(&mut self, routes: Arc<Routes>) {
+        loop {
+            let (stream, peer) = self.next_connection().await;
+            if !self.connections.admits(peer.ip()) {
+                continue;
             }
+            let Some(permit) = self.permit().await else { return };
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+            self.connections.spawn(peer.ip(), |connection| {
+                serve_connection(stream, Peer(peer), Arc::clone(&routes), connection, permit)
+            });
+        }
+    }
+
+    /// Room for one more.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        loop {
+            let permit = Arc::clone(&self.permits).acquire_owned();
+            if self.connections.displace() {
+                return permit.await.ok();
+            }
+            if let Ok(permit) = timeout(ROOM_PAUSE, permit).await {
+                return permit.ok();
+            }
+        }
+    }
+
+    /// Waits out a lack of file descriptors, for which an idle connection makes way; a connection that broke in the queue is
+    /// passed over.
+    async fn next_connection(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.say(&error);
+                    if is_out_of_files(&error) {
+                        self.connections.displace();
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.said.is_some_and(|said| now.duration_since(said) < BETWEEN_LINES) {
+            return;
+        }
+        self.said = Some(now);
+        if is_out_of_files(error) {
+            tracing::error!(%error, "out of file descriptors: idle connections make way for new ones");
+        } else {
+            tracing::error!(%error, "cannot accept connections; trying again");
         }
     }
 }
@@ -163,17 +229,16 @@ async fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use axum::{Router, routing::get};
     use futures_util::StreamExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        sync::oneshot,
+        sync::{Notify, oneshot},
         task::JoinHandle,
     };
 
     use super::*;
+    use crate::metrics::HttpMetrics;
 
     /// For ever, but for a machine that is busy with other things.
     const LONG: Duration = Duration::from_secs(5);
@@ -188,6 +253,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             max_connections: 100,
+            max_per_address: 100,
             header_timeout: Duration::from_millis(400),
             idle_timeout: Duration::from_millis(1_200),
             answer_timeout: Duration::from_secs(10),
@@ -199,12 +265,28 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, router.into(), limits, async { drop(stopped.await) }));
+        let metrics = HttpMetrics::register(&prometheus::Registry::new()).unwrap().connections("public");
+        let connections = Connections::new(limits, Vec::new(), metrics);
+        let serving = tokio::spawn(serve(listener, router.into(), limits, connections, async { drop(stopped.await) }));
         Running { address, stop, serving }
     }
 
     fn hello() -> Router {
         Router::new().route("/", get(|| async { "hello" }))
+    }
+
+    /// `/slow` says when it has begun, and waits to be told to go on.
+    fn slow() -> (Router, Arc<Notify>, Arc<Notify>) {
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+            get(move || async move {
+                begun.notify_one();
+                go_on.notified().await;
+                "hello"
+            })
+        };
+        (hello().route("/slow", handler), begun, go_on)
     }
 
     /// Reads until the body `hello` or the end of the stream.
@@ -256,6 +338,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn half_a_head_behind_a_request_has_no_longer_than_another() {
+        let server = start(Limits { idle_timeout: Duration::from_secs(60), ..limits() }, hello()).await;
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(&[REQUEST, b"GET / HT"].concat()).await.unwrap();
+        assert!(response(&mut socket).await.ends_with("hello"));
+        assert!(closed_after(&mut socket).await < LONG);
+    }
+
+    #[tokio::test]
     async fn a_connection_rests_between_requests_for_the_idle_timeout() {
         let server = start(limits(), hello()).await;
         let mut socket = TcpStream::connect(server.address).await.unwrap();
@@ -268,32 +359,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_over_the_cap_wait_until_one_ends() {
-        let server = start(Limits { max_connections: 1, ..limits() }, hello()).await;
+    async fn connections_over_the_cap_wait_while_all_are_busy() {
+        let (slow, begun, go_on) = slow();
+        let server = start(Limits { max_connections: 1, ..limits() }, slow).await;
         let mut first = TcpStream::connect(server.address).await.unwrap();
-        first.write_all(REQUEST).await.unwrap();
-        assert!(response(&mut first).await.ends_with("hello"));
+        first.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        begun.notified().await;
         let mut second = TcpStream::connect(server.address).await.unwrap();
         second.write_all(REQUEST).await.unwrap();
         assert!(timeout(Duration::from_millis(200), response(&mut second)).await.is_err(), "served beyond the cap");
-        drop(first);
-        assert!(response(&mut second).await.ends_with("hello"));
+        go_on.notify_one();
+        assert!(response(&mut first).await.ends_with("hello"));
+        assert!(response(&mut second).await.ends_with("hello"), "what is idle makes way");
+        closed_after(&mut first).await;
     }
 
     #[tokio::test]
     async fn a_stop_finishes_what_is_in_flight_and_closes_what_is_idle() {
-        let begun = Arc::new(tokio::sync::Notify::new());
-        let go_on = Arc::new(tokio::sync::Notify::new());
-        let slow = {
-            let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
-            get(move || async move {
-                begun.notify_one();
-                go_on.notified().await;
-                "hello"
-            })
-        };
-        let server =
-            start(Limits { idle_timeout: Duration::from_secs(60), ..limits() }, hello().route("/slow", slow)).await;
+        let (slow, begun, go_on) = slow();
+        let server = start(Limits { idle_timeout: Duration::from_secs(60), ..limits() }, slow).await;
         let mut idle = TcpStream::connect(server.address).await.unwrap();
         idle.write_all(REQUEST).await.unwrap();
         assert!(response(&mut idle).await.ends_with("hello"));

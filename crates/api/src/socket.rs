@@ -15,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{connection::Connection, framing::Framing};
+use crate::{
+    connection::{Connection, Phase},
+    framing::Framing,
+};
 
 /// A client that has been told something on a connection that ends may go on sending for this long before it is cut off: a
 /// socket that is closed with input unread is reset, and the reset may overtake the answer.
@@ -97,7 +100,7 @@ impl AsyncWrite for Socket {
     /// hyper flushes once its buffer is empty: the answer is the kernel's.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.connection.rest();
+        self.connection.rest(if self.framing.is_in_head() { Phase::Head } else { Phase::Waiting });
         Poll::Ready(Ok(()))
     }
 

@@ -47,7 +47,8 @@ section! {
     /// The HTTP service.
     Api {
         listen: SocketAddr, admin_listen: OptionalAddr, headers: HeaderStyle, cors_origins: Vec<String>,
-        trusted_proxies: Vec<Network>, max_connections: usize, header_timeout_seconds: u64, idle_timeout_seconds: u64,
+        trusted_proxies: Vec<Network>, max_connections: usize, max_connections_per_ip: usize, listen_backlog: u32,
+        header_timeout_seconds: u64, idle_timeout_seconds: u64,
         request_timeout_seconds: u64, drain_seconds: u64,
     }
 }
@@ -288,6 +289,8 @@ impl Config {
             )?;
         }
         range("api.max_connections", self.api.max_connections, 1, 1_000_000, "1 to 1000000")?;
+        range("api.max_connections_per_ip", self.api.max_connections_per_ip, 1, 1_000_000, "1 to 1000000")?;
+        range("api.listen_backlog", self.api.listen_backlog, 1, 65_535, "1 to 65535")?;
         range("api.header_timeout_seconds", self.api.header_timeout_seconds, 1, 3_600, "1 to 3600")?;
         range("api.idle_timeout_seconds", self.api.idle_timeout_seconds, 1, 3_600, "1 to 3600")?;
         range("api.request_timeout_seconds", self.api.request_timeout_seconds, 1, 300, "1 to 300")?;
