@@ -7,30 +7,36 @@ use tokio::{
 };
 use tollgate_tests::{
     answer::{Client, send},
-    app::{App, Key, on_every_stack},
+    app::{App, on_every_stack},
     openapi::{Document, Operation},
 };
 
-/// The operations with a body, each with a path that exists and a credential that suffices.
-async fn with_bodies(app: &App) -> (Document, Key, Vec<(Operation, String, Client)>) {
+/// Every operation with a path that exists and a credential that suffices.
+pub(crate) async fn addressed(app: &App) -> (Document, Vec<(Operation, String, Client)>) {
     let document = Document::of(&app.anyone()).await;
     let things = app.things().await;
-    let takes_a_body = document.operations().into_iter().filter(|operation| operation.body.is_some());
-    let addressed = takes_a_body.map(|operation| {
+    let addressed = document.operations().into_iter().map(|operation| {
         let path = things.path(&operation.path);
-        let client =
-            if operation.path.starts_with("/api/public/") { app.holder(&things.key) } else { app.admin.clone() };
+        let of_a_client = operation.path.starts_with("/api/public/") || operation.path == "/api/v1/rate-limit/info";
+        let client = if of_a_client { app.holder(&things.key) } else { app.admin.clone() };
         (operation, path, client)
     });
-    let operations: Vec<_> = addressed.collect();
+    let operations = addressed.collect();
+    (document, operations)
+}
+
+/// Those that take a body.
+pub(crate) async fn with_bodies(app: &App) -> (Document, Vec<(Operation, String, Client)>) {
+    let (document, mut operations) = addressed(app).await;
+    operations.retain(|(operation, ..)| operation.body.is_some());
     assert!(operations.len() >= 14, "{} operations take a body", operations.len());
-    (document, things.key, operations)
+    (document, operations)
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_json_is_400_and_a_wrong_one_422() {
     on_every_stack(async |app| {
-        let (document, _, operations) = with_bodies(app).await;
+        let (document, operations) = with_bodies(app).await;
         for (operation, path, client) in operations {
             let name = format!("{} {}", operation.method, operation.path);
             let request = || client.request(operation.method.parse().unwrap(), &path);

@@ -14,6 +14,7 @@ mod full_disk;
 mod health;
 mod http;
 mod idempotency;
+mod input;
 mod jobs;
 mod kill;
 mod metrics;

@@ -153,6 +153,7 @@ pub struct App {
     pub admin: Client,
     /// What it stands on.
     pub stack: Arc<Stack>,
+    settings: Vec<(String, String)>,
     stop: CancellationToken,
     node: JoinHandle<()>,
     _journal: TempDir,
@@ -165,9 +166,10 @@ impl App {
         Self::start_at(stack, settings, Clock::manual(start)).await
     }
 
-    /// A second node beside this one: same stack, same clock, a journal of its own.
+    /// A second node beside this one: same stack, settings and clock, a journal of its own.
     pub async fn another_node(&self) -> Self {
-        Self::start_at(Arc::clone(&self.stack), &[], self.clock.clone()).await
+        let settings: Vec<_> = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        Self::start_at(Arc::clone(&self.stack), &settings, self.clock.clone()).await
     }
 
     async fn start_at(stack: Arc<Stack>, settings: &[(&str, &str)], clock: Clock) -> Self {
@@ -190,7 +192,8 @@ impl App {
         });
         ready.await.expect("the node becomes ready");
         let admin = Client::new(format!("http://{address}")).with_credential(BOOTSTRAP_TOKEN);
-        Self { clock, admin, stack, stop, node, _journal: journal }
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self { clock, admin, stack, settings, stop, node, _journal: journal }
     }
 
     /// Stops it as SIGTERM would: its journal is shipped.

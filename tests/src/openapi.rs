@@ -27,6 +27,14 @@ pub struct Operation {
     pub value: Value,
 }
 
+/// Which members an example has.
+#[derive(Clone, Copy, PartialEq)]
+enum Members {
+    /// Those that are required, or have an example of their own.
+    Told,
+    All,
+}
+
 impl Document {
     /// Asks the service for it.
     pub async fn of(client: &Client) -> Self {
@@ -60,18 +68,23 @@ impl Document {
 
     /// The schema's example: its own, or one made of its members' where it has none.
     pub fn example(&self, schema: &Value) -> Value {
-        self.example_at(schema, 0)
+        self.example_at(schema, Members::Told, 0)
     }
 
-    fn example_at(&self, schema: &Value, depth: usize) -> Value {
+    /// The same with every member that there may be, and something in those that may hold anything.
+    pub fn full_example(&self, schema: &Value) -> Value {
+        self.example_at(schema, Members::All, 0)
+    }
+
+    fn example_at(&self, schema: &Value, members: Members, depth: usize) -> Value {
         assert!(depth < MAX_DEPTH, "a schema without end: {schema}");
         let given = schema.get("example").or_else(|| schema["examples"].get(0)).or_else(|| schema.get("default"));
-        if let Some(given) = given {
+        if let Some(given) = given.filter(|given| members == Members::Told || !given.is_null()) {
             return given.clone();
         }
         let resolved = self.resolve(schema);
         if resolved != schema {
-            return self.example_at(resolved, depth + 1);
+            return self.example_at(resolved, members, depth + 1);
         }
         if let Some(first) = schema["enum"].get(0) {
             return first.clone();
@@ -79,26 +92,33 @@ impl Document {
         for choice in ["oneOf", "anyOf"] {
             let real = |one: &&Value| one["type"] != "null";
             if let Some(first) = schema[choice].as_array().and_then(|all| all.iter().find(real)) {
-                return self.example_at(first, depth + 1);
+                return self.example_at(first, members, depth + 1);
             }
         }
-        self.example_of_type(schema, depth)
+        self.example_of_type(schema, members, depth)
     }
 
-    fn example_of_type(&self, schema: &Value, depth: usize) -> Value {
+    fn example_of_type(&self, schema: &Value, members: Members, depth: usize) -> Value {
         match first_type(schema) {
             "object" => {
                 let required = schema["required"].as_array().cloned().unwrap_or_default();
-                let mut members = Map::new();
-                for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+                let Some(properties) = schema["properties"].as_object() else {
+                    return if members == Members::All {
+                        json!({"text": "text", "deep": {"list": [{"text": "text"}]}})
+                    } else {
+                        json!({})
+                    };
+                };
+                let mut object = Map::new();
+                for (name, member) in properties {
                     let told = self.resolve(member).get("example").is_some() || member["format"] == "uuid";
-                    if told || required.contains(&json!(name)) {
-                        members.insert(name.clone(), self.example_at(member, depth + 1));
+                    if members == Members::All || told || required.contains(&json!(name)) {
+                        object.insert(name.clone(), self.example_at(member, members, depth + 1));
                     }
                 }
-                Value::Object(members)
+                Value::Object(object)
             }
-            "array" => json!([self.example_at(&schema["items"], depth + 1)]),
+            "array" => json!([self.example_at(&schema["items"], members, depth + 1)]),
             "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
             "boolean" => json!(true),
             _ => match schema["format"].as_str() {

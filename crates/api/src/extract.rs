@@ -1,4 +1,4 @@
-//! What handlers take from a request beside its body: ids, pages, queries, versions. Each refusal is a problem.
+//! What handlers take from a request beside body and query: ids, pages, versions. Each refusal is a problem.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -7,8 +7,7 @@ use axum::{
     http::request::Parts,
 };
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
-use serde::de::DeserializeOwned;
-use tollgate_domain::{ApiKeyId, PlanId, TokenId};
+use tollgate_domain::{ApiKeyId, PlanId, TokenId, text};
 use tollgate_service::Page;
 use utoipa::{
     IntoParams,
@@ -58,19 +57,10 @@ impl<T: Named, S: Send + Sync> FromRequestParts<S> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let nothing = || Problem::not_found(T::WHAT);
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| nothing())?;
+        if !text::is_plain(&text) {
+            return Err(nothing());
+        }
         text.parse().map(Self).map_err(|_| nothing())
-    }
-}
-
-/// The query, with 400 for a parameter that cannot be read.
-pub(crate) struct Params<T>(pub(crate) T);
-
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let query = axum::extract::Query::try_from_uri(&parts.uri);
-        query.map(|axum::extract::Query(query)| Self(query)).map_err(|error| Problem::bad_request(error.body_text()))
     }
 }
 
@@ -111,7 +101,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         let tag =
             tag.ok_or_else(|| Problem::bad_request("If-Match takes one version in quotes, such as \"3\", or *"))?;
         // Tags are compared as texts, so "+3" and "03" are no versions; and what is none matches none: they count from 1.
-        let version = tag.parse::<i64>().ok().filter(|version| version.to_string() == tag);
+        let version = tag.parse::<i64>().ok().filter(|version| *version > 0 && version.to_string() == tag);
         Ok(Self(Some(version.unwrap_or(0))))
     }
 }

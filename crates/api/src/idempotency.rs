@@ -18,13 +18,13 @@ use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
+use tollgate_domain::text::IDEMPOTENCY_KEY;
 use tollgate_service::{Caller, Idempotency, StoredResponse, idempotency::fingerprint};
 
 use crate::{app::App, auth, edge::RequestId, json, problem::Problem};
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const MAX_KEY: usize = 255;
 /// What belongs to a message or a connection and not to the answer.
 const NOT_KEPT: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_LENGTH, CONNECTION, TRANSFER_ENCODING];
 /// A batch of 1,000 checks answers with about half of this.
@@ -38,7 +38,7 @@ pub(crate) struct NothingConsumed;
 pub(crate) async fn idempotent(State(app): State<App>, request: Request, next: Next) -> Response {
     let writes = [Method::POST, Method::PUT, Method::DELETE].contains(request.method());
     let caller = request.extensions().get::<Caller>().filter(|caller| matches!(caller, Caller::Token(_))).cloned();
-    let keys: Vec<_> = request.headers().get_all(IDEMPOTENCY_KEY).into_iter().cloned().collect();
+    let keys: Vec<_> = request.headers().get_all(HEADER).into_iter().cloned().collect();
     match (writes, caller, keys.as_slice()) {
         (true, Some(caller), [key]) => {
             attempt(app, caller, key, request, next).await.unwrap_or_else(IntoResponse::into_response)
@@ -55,9 +55,8 @@ async fn attempt(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let key = key.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()));
-    let key =
-        key.ok_or_else(|| Problem::bad_request(format!("Idempotency-Key must be 1 to {MAX_KEY} ASCII characters")))?;
+    let key = key.to_str().ok().filter(|key| IDEMPOTENCY_KEY.fit(key));
+    let key = key.ok_or_else(|| Problem::bad_request(format!("Idempotency-Key must be ASCII, {IDEMPOTENCY_KEY}")))?;
     let seal = Seal::new(auth::credential(request.headers(), None)?.unwrap_or_default(), key);
     let (parts, body) = request.into_parts();
     let body = json::read(body).await?;

@@ -1,4 +1,4 @@
-//! Request bodies: bounded in size, time and depth, and every wrong field named.
+//! Request bodies: bounded in size, time and depth, and read by one pass over their bytes and one by serde.
 //!
 //! The body is read as JSON whatever `Content-Type` says: credentials travel in headers that a browser does not add by
 //! itself, so a form that posts `text/plain` gains nothing, and a client that forgets the header is served.
@@ -19,11 +19,10 @@ use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{StatusCode, body::Body};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::time::timeout;
 use tollgate_domain::FieldError;
 
-use crate::problem::Problem;
+use crate::{problem::Problem, wrong_fields};
 
 /// Largest body.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -31,8 +30,6 @@ pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deepest nesting; free-form members (`metadata`) need no more.
 const MAX_DEPTH: usize = 32;
-/// Most wrong fields named in one answer.
-const MAX_ERRORS: usize = 64;
 
 /// A JSON body. An absent body is `null`.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -123,93 +120,67 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         // serde would take an array as the fields in their order.
         return Err(Problem::invalid(vec![FieldError { pointer: String::new(), detail: "expected an object".into() }]));
     }
-    if depth(body) > MAX_DEPTH {
+    let outline = Outline::of(body);
+    if outline.depth > MAX_DEPTH {
         return Err(Problem::bad_request(format!("the body is nested deeper than {MAX_DEPTH}")));
     }
-    // serde_json calls an array where a name of a choice belongs a syntax error: only what is no JSON at all is one.
-    serde_json::from_slice(body).map_err(|_| match serde_json::from_slice::<Value>(body) {
-        Ok(value) => wrong_fields::<T>(value),
-        Err(error) => Problem::bad_request(format!("the body is not JSON: {error}")),
-    })
-}
-
-/// Deepest nesting of brackets outside strings.
-fn depth(body: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in body {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
+    match serde_json::from_slice(body) {
+        Ok(read) if !outline.has_control => Ok(read),
+        // serde_json calls an array where a name of a choice belongs a syntax error: only what is no JSON at all is one.
+        read => Err(match (wrong_fields::in_body::<T>(body), read) {
+            (Err(error), _) => Problem::bad_request(format!("the body is not JSON: {error}")),
+            (Ok(errors), Err(error)) if errors.is_empty() => {
+                let detail = wrong_fields::detail(&error.to_string());
+                Problem::invalid(vec![FieldError { pointer: String::new(), detail }])
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
+            (Ok(errors), _) => Problem::invalid(errors),
+        }),
+    }
+}
+
+/// What one pass over the bytes of a body tells.
+struct Outline {
+    /// Deepest nesting of brackets outside strings.
+    depth: usize,
+    /// Whether a text holds a control character, written as itself or as an escape. Right where the body is JSON, in which
+    /// none of the bytes that are looked for stands outside a string; those below 0x20 are no JSON.
+    has_control: bool,
+}
+
+impl Outline {
+    fn of(body: &[u8]) -> Self {
+        let (mut depth, mut deepest, mut in_string, mut has_control) = (0_usize, 0, false, false);
+        let mut bytes = body.iter();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'"' => in_string = !in_string,
+                b'\\' if in_string => has_control |= is_control_escape(&mut bytes),
+                b'{' | b'[' if !in_string => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                0x7f => has_control = true,
+                // UTF-8 of U+0080 to U+009F.
+                0xc2 => has_control |= bytes.as_slice().first().is_some_and(|next| (0x80..=0x9f).contains(next)),
+                _ => {}
+            }
         }
+        Self { depth: deepest, has_control }
     }
-    deepest
 }
 
-/// serde stops at the first wrong field: take that one out and read again until nothing new is wrong.
-fn wrong_fields<T: DeserializeOwned>(mut value: Value) -> Problem {
-    let mut errors: Vec<FieldError> = Vec::new();
-    while errors.len() < MAX_ERRORS {
-        let Err(error) = serde_path_to_error::deserialize::<_, T>(&value) else { break };
-        let wrong = field_error(&error);
-        // A required member that was taken out is missing now: it, or what is in it, has been named.
-        let is_known =
-            |e: &FieldError| e.pointer.strip_prefix(&wrong.pointer).is_some_and(|r| r.is_empty() || r.starts_with('/'));
-        if errors.iter().any(is_known) {
-            break;
+/// Whether the escape whose backslash has been read stands for a control character.
+fn is_control_escape(bytes: &mut std::slice::Iter<'_, u8>) -> bool {
+    match bytes.next() {
+        Some(b'b' | b'f' | b'n' | b'r' | b't') => true,
+        Some(b'u') => {
+            let digits = bytes.as_slice().get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
+            let unit = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            unit.and_then(char::from_u32).is_some_and(char::is_control)
         }
-        let removed = remove(&mut value, &wrong.pointer);
-        errors.push(wrong);
-        if !removed {
-            break;
-        }
+        _ => false,
     }
-    Problem::invalid(errors)
-}
-
-/// Where (RFC 6901) and what.
-fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
-    use serde_path_to_error::Segment;
-    let message = error.inner().to_string();
-    let mut pointer = String::new();
-    let mut last = String::new();
-    for segment in error.path() {
-        last = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } | Segment::Enum { variant: key } => escaped(key),
-            Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&last);
-    }
-    // serde names the field in the message, and in the path in some cases only.
-    let named = ["unknown field `", "missing field `", "duplicate field `"]
-        .iter()
-        .find_map(|prefix| message.strip_prefix(prefix)?.split('`').next().map(escaped));
-    if let Some(field) = named.filter(|field| *field != last) {
-        pointer.push('/');
-        pointer.push_str(&field);
-    }
-    FieldError { pointer, detail: message }
-}
-
-/// A member's name as it stands in a pointer.
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-/// Takes out the innermost object's member that holds `pointer`. False when that would be all.
-fn remove(value: &mut Value, pointer: &str) -> bool {
-    let Some((parent, member)) = pointer.rsplit_once('/') else { return false };
-    let name = member.replace("~1", "/").replace("~0", "~");
-    let object = value.pointer_mut(parent).and_then(Value::as_object_mut);
-    object.is_some_and(|object| object.remove(&name).is_some()) || remove(value, parent)
 }
 
 #[cfg(test)]
@@ -219,8 +190,10 @@ mod tests {
         response::Response,
     };
     use serde::Deserialize;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::wrong_fields::FreeForm;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -232,7 +205,7 @@ mod tests {
         #[serde(default)]
         inner: Vec<Inner>,
         #[serde(default)]
-        free: Value,
+        free: FreeForm,
     }
 
     #[derive(Debug, Deserialize)]
@@ -297,6 +270,82 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_member_given_twice_is_named_at_any_depth() {
+        for (body, twice) in [
+            (r#"{"name":"a","name":"b"}"#, vec!["/name"]),
+            (r#"{"name":"a","n\u0061me":"a"}"#, vec!["/name"]),
+            (r#"{"name":"a","inner":[{"window":1},{"window":1,"window":2}]}"#, vec!["/inner/1/window"]),
+            (r#"{"name":"a","free":{"a":1,"b":{"c":[{"d/":1,"d/":1}]},"a":1}}"#, vec!["/free/b/c/0/d~1", "/free/a"]),
+            (r#"{"name":"a","free":{},"free":{}}"#, vec!["/free"]),
+            (r#"{"name":5,"size":1,"size":-1,"zzz":1,"zzz":2}"#, vec!["/size", "/zzz", "/name"]),
+        ] {
+            let (status, answer) = refused(body).await;
+            assert_eq!((status, pointers(&answer)), (422, twice), "{body}");
+            assert!(answer["detail"] != "0 fields are wrong", "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_number_that_would_be_rounded_is_named() {
+        let sample = |number: &str| format!(r#"{{"name":"a","free":{{"a":[{number}]}}}}"#);
+        for kept in ["18446744073709551615", "-9223372036854775808", "0.1", "-1.5e-7", "1e19", "0", "123456789.25"] {
+            let read: Sample = parse(sample(kept).as_bytes()).unwrap();
+            let FreeForm(free) = read.free;
+            assert_eq!(free["a"][0], serde_json::from_str::<Value>(kept).unwrap());
+        }
+        for lost in ["18446744073709551616", "-9223372036854775809", "1e20", "-1e300", "123456789012345678901234567890"]
+        {
+            let (status, answer) = refused(&sample(lost)).await;
+            assert_eq!((status, pointers(&answer)), (422, vec!["/free/a/0"]), "{lost}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_control_character_is_named_wherever_it_stands_and_however_it_is_written() {
+        for (body, named) in [
+            (r#"{"name":"a\u0000"}"#, "/name"),
+            (r#"{"name":"\\\u001F"}"#, "/name"),
+            (r#"{"name":"a\n"}"#, "/name"),
+            ("{\"name\":\"\u{7f}\"}", "/name"),
+            ("{\"name\":\"\u{85}\"}", "/name"),
+            (r#"{"name":"\u009f"}"#, "/name"),
+            (r#"{"name":"a","free":{"a":[{"b":"\t"}]}}"#, "/free/a/0/b"),
+            (r#"{"name":"a","free":{"\u0001":1}}"#, "/free/\u{1}"),
+            (r#"{"name":"a","zz\r":1}"#, "/zz\r"),
+        ] {
+            let (status, answer) = refused(body).await;
+            assert_eq!((status, pointers(&answer)), (422, vec![named]), "{body}");
+        }
+        for fine in
+            [r#"{"name":"\\u0000"}"#, r#"{"name":"\\n\/\"\u00e9\ud83d\ude00"}"#, "{\"name\":\"\u{a0}é\u{2028}\"}"]
+        {
+            assert!(parse::<Sample>(fine.as_bytes()).is_ok(), "{fine}");
+        }
+        for no_text in [r#"{"name":"\ud800"}"#, r#"{"name":"\udc00\ud800"}"#, r#"{"name":"a","free":{"a":"\udfff"}}"#] {
+            assert_eq!(refused(no_text).await.0, 400, "{no_text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_detail_repeats_a_value() {
+        let secret = "tgt_admin_SECRET, expected SECRET";
+        for body in [
+            json!({"name": [secret], "size": secret, "inner": {"window": secret}, "free": secret}),
+            json!({"name": "a", "inner": [{"window": secret}, secret, [secret]], "free": [secret]}),
+            json!({"name": {"a": secret}, "size": {"a": secret}}),
+            json!([secret]),
+            json!(secret),
+        ] {
+            let (_, answer) = refused(&body.to_string()).await;
+            assert!(!answer.to_string().contains("SECRET"), "{answer}");
+        }
+        let body = json!({"choice": secret, "number": secret, "address": secret, "text": {"a": secret}});
+        let problem = parse::<Option<Optional>>(body.to_string().as_bytes()).unwrap_err();
+        assert!(!format!("{problem:?}").contains("SECRET"), "{problem:?}");
+        assert!(format!("{problem:?}").contains("one"), "what is allowed is named: {problem:?}");
+    }
+
+    #[tokio::test]
     async fn a_missing_field_and_a_missing_body_are_named() {
         assert_eq!(pointers(&refused("{}").await.1), ["/name"]);
         assert_eq!(pointers(&refused("").await.1), [""]);
@@ -305,10 +354,11 @@ mod tests {
 
     #[tokio::test]
     async fn nesting_is_bounded_and_brackets_in_strings_are_no_nesting() {
-        let nested =
-            |levels: usize| format!(r#"{{"name":"[[[{{{{\"","free":{}1{}}}"#, "[".repeat(levels), "]".repeat(levels));
-        assert!(parse::<Sample>(nested(31).as_bytes()).is_ok());
-        assert_eq!(refused(&nested(32)).await.0, 400);
+        let nested = |levels: usize| {
+            format!(r#"{{"name":"[[[{{{{\"","free":{{"a":{}1{}}}}}"#, "[".repeat(levels), "]".repeat(levels))
+        };
+        assert!(parse::<Sample>(nested(30).as_bytes()).is_ok());
+        assert_eq!(refused(&nested(31)).await.0, 400);
         assert_eq!(refused(&r#"{"a":"#.repeat(10_000)).await.0, 400);
     }
 

@@ -23,6 +23,7 @@ mod metrics;
 mod open_files;
 mod openapi;
 mod problem;
+mod query;
 mod rate_limit_headers;
 mod request_id;
 mod routes;
@@ -31,6 +32,7 @@ mod server;
 mod socket;
 mod turned_away;
 mod views;
+mod wrong_fields;
 
 pub use announce::announce;
 pub use command::{Command, carry_out};

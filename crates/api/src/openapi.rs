@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{
-    StatusCode,
+    Method, StatusCode,
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue},
 };
 use utoipa::{
@@ -93,19 +93,20 @@ pub(crate) fn document(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
     components.security_schemes.insert("api_key".into(), header.into());
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            complete(path, method, operation);
+            complete(path, &method, operation);
         }
     }
     document
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+/// A path's operations by method.
+pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     let PathItem { get, post, put, delete, .. } = item;
-    let all = [("get", get), ("post", post), ("put", put), ("delete", delete)];
+    let all = [(Method::GET, get), (Method::POST, post), (Method::PUT, put), (Method::DELETE, delete)];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-fn complete(path: &str, method: &str, operation: &mut Operation) {
+fn complete(path: &str, method: &Method, operation: &mut Operation) {
     let is_management = path.starts_with("/api/v1/");
     let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
         RefOr::T(parameter) => Some(parameter),
@@ -119,7 +120,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
         has_query: has(ParameterIn::Query, None),
         has_credential: path.starts_with("/api/"),
         names_thing: is_management && (has(ParameterIn::Path, None) || operation.request_body.is_some()),
-        is_write: is_management && method != "get",
+        is_write: is_management && *method != Method::GET,
         has_if_match: has(ParameterIn::Header, Some("If-Match")),
     };
     for (status, description, applies) in PROBLEMS {

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (what a key looks like),
 //! [`limit`] and [`plan`] (what a key may do), [`api_key`], [`usage`] (what it did), [`money`] (what that costs),
-//! [`scope`] and [`token`] (who may manage it), [`network`], [`country`] and [`rfc3339`] (how networks, countries and times are read), [`invalid`] (how bad input is named).
+//! [`scope`] and [`token`] (who may manage it), [`text`], [`network`], [`country`] and [`rfc3339`] (how texts, networks, countries and times are read), [`invalid`] (how bad input is named).
 
 pub mod api_key;
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod plan;
 pub mod rfc3339;
 pub mod scope;
 pub mod secret;
+pub mod text;
 pub mod token;
 pub mod usage;
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, Invalid, LimitSpec, Money, PlanId, TenantId};
+use crate::{Currency, Invalid, LimitSpec, Money, PlanId, TenantId, text};
 
 /// What happens when the period's quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,7 @@ impl Plan {
             "/name",
             "1 to 64 lower-case letters, digits, '-' or '_'",
         );
-        let short = self.description.as_ref().is_none_or(|d| d.chars().count() <= 500 && !d.contains('\0'));
-        invalid.require(short, "/description", "at most 500 characters, no NUL");
+        invalid.require(text::DESCRIPTION.fit_any(self.description.as_deref()), "/description", text::DESCRIPTION);
         invalid.require(!self.limits.is_empty(), "/limits", "at least one limit");
         LimitSpec::validate_all(&self.limits, "/limits", &mut invalid);
         if let Some(quota) = &self.quota {
@@ -87,12 +86,9 @@ impl Plan {
         invalid.require(self.prices.base >= Money(0), "/prices/base", "not negative");
         invalid.require(self.prices.overage_unit >= Money(0), "/prices/overage_unit", "not negative");
         invalid.require(self.features.len() <= 50, "/features", "at most 50");
-        let plain = |f: &String| (1..=100).contains(&f.chars().count()) && !f.chars().any(char::is_control);
-        invalid.require(
-            self.features.iter().all(plain),
-            "/features",
-            "each 1 to 100 characters, no control characters",
-        );
+        for (index, feature) in self.features.iter().enumerate() {
+            invalid.require(text::FEATURE.fit(feature), &format!("/features/{index}"), text::FEATURE);
+        }
         invalid.finish()
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Deserializer, de};
 
 /// Years that are read. Beyond them sums of time could leave the calendar.
-const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
+pub const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
 /// A time that a client wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The hashes that lead to a key: its current secret, and older ones until their grace ends.
 
 use chrono::{DateTime, Utc};
-use tollgate_domain::{ApiKey, ApiKeyId, Plan, SecretHash, TenantId};
+use tollgate_domain::{ApiKey, ApiKeyId, KeySecret, Plan, SecretHash, TenantId};
 
 use crate::{
     Error, Repository,
@@ -9,7 +9,7 @@ use crate::{
     api_keys::{self, KeyRow, key_columns, search_text},
     calendar::{micros, month_of},
     database::Tx,
-    plans::{PlanRow, plan_columns},
+    plans::{self, PlanRow, plan_columns},
     revisions,
     rows::{Rows, parts},
 };
@@ -25,17 +25,6 @@ pub struct KeyAndPlan {
     pub secret_expires_at: Option<DateTime<Utc>>,
     /// Units admitted in the billing period so far.
     pub used: i64,
-}
-
-/// A secret that takes the place of a key's current one.
-#[derive(Clone, Copy)]
-pub struct NewSecret<'a> {
-    /// Of the whole secret.
-    pub hash: &'a SecretHash,
-    /// Its displayable start.
-    pub prefix: &'a str,
-    /// Now.
-    pub made_at: DateTime<Utc>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -161,29 +150,31 @@ impl Repository {
         Ok(found)
     }
 
-    /// Gives the key a new secret if `check` agrees to the key as it stands. The current secret, and any older one that would
-    /// last longer, ends at `old_expires_at`. None when there is no such key; [`Error::Conflict`] when the secret exists.
+    /// Gives the key the secret that `make` makes for it as it stands. The current secret, and any older one that would last
+    /// longer, ends at `old_expires_at`. None when there is no such key; [`Error::Conflict`] when the secret exists.
     pub async fn rotate_api_key<E: From<Error>>(
         &self,
         tenant_id: TenantId,
         id: ApiKeyId,
-        new: &NewSecret<'_>,
+        now: DateTime<Utc>,
         old_expires_at: DateTime<Utc>,
-        check: impl Fn(&ApiKey) -> Result<(), E>,
-    ) -> Result<Option<ApiKey>, E> {
+        make: impl Fn(&ApiKey) -> Result<KeySecret, E>,
+    ) -> Result<Option<(ApiKey, Plan, KeySecret)>, E> {
         let rotated = self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
             let revision = revisions::next(&mut tx).await?;
             let Some(key) = api_keys::get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
-            if let Err(refused) = check(&key) {
-                return Ok(Err(refused));
-            }
-            set_prefix(&mut tx, tenant_id, &key, new, revision).await?;
+            let secret = match make(&key) {
+                Ok(secret) => secret,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            set_prefix(&mut tx, tenant_id, &key, &secret.prefix(), now, revision).await?;
             end_by(&mut tx, tenant_id, id, old_expires_at).await?;
-            insert(&mut tx, tenant_id, id, new.hash).await?;
-            let rotated = api_keys::get(&mut tx, tenant_id, id).await?;
+            insert(&mut tx, tenant_id, id, &secret.hash()).await?;
+            let rotated = api_keys::get(&mut tx, tenant_id, id).await?.ok_or(Error::Conflict)?;
+            let plan = plans::named(&mut tx, tenant_id, &rotated.tier).await?.ok_or(Error::Conflict)?;
             tx.commit().await?;
-            Ok(Ok(rotated))
+            Ok(Ok(Some((rotated, plan, secret))))
         });
         rotated.await?
     }
@@ -212,7 +203,8 @@ async fn set_prefix(
     tx: &mut Tx,
     tenant_id: TenantId,
     key: &ApiKey,
-    new: &NewSecret<'_>,
+    prefix: &str,
+    now: DateTime<Utc>,
     revision: i64,
 ) -> Result<(), Error> {
     let text = "
@@ -220,7 +212,7 @@ async fn set_prefix(
         where tenant_id = $1 and id = $2";
     on!(tx, t => sqlx::query(text)
         .bind(tenant_id.0).bind(key.id.0)
-        .bind(new.prefix).bind(search_text(key, new.prefix)).bind(micros(new.made_at)).bind(revision)
+        .bind(prefix).bind(search_text(key, prefix)).bind(micros(now)).bind(revision)
         .execute(&mut **t).await.map(|_| ()))?;
     Ok(())
 }

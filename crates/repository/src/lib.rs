@@ -38,7 +38,7 @@ mod violation_upsert;
 mod violations;
 
 pub use admin_tokens::FoundToken;
-pub use api_key_secrets::{KeyAndPlan, NewSecret};
+pub use api_key_secrets::KeyAndPlan;
 pub use api_keys::KeyCount;
 pub use database::{Options, PoolStats, Repository};
 pub use error::Error;

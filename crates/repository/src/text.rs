@@ -1,8 +1,10 @@
 //! Texts that callers chose, made fit to be stored: PostgreSQL holds no NUL and indexes no text of several kilobytes,
 //! and one such text would keep its whole batch from ever being applied.
 
+use tollgate_domain::text::ENDPOINT;
+
 /// Longest endpoint, limit name or address that is stored, in bytes; longer ones are cut.
-const MAX_BYTES: usize = 512;
+const MAX_BYTES: usize = ENDPOINT.most * char::MAX_LEN_UTF8;
 
 /// The text without NULs and at most [`MAX_BYTES`] long.
 pub(crate) fn storable(text: &str) -> String {
@@ -23,7 +25,7 @@ mod tests {
     #[test]
     fn hostile_texts_are_cut_at_a_character_and_lose_their_nuls() {
         assert_eq!(storable("/a\0b"), "/a\u{FFFD}b");
-        assert_eq!(storable(&"é".repeat(300)), "é".repeat(256));
+        assert_eq!(storable(&"é".repeat(600)), "é".repeat(512));
         assert_eq!(storable("short"), "short");
     }
 

@@ -2,8 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, Utc};
-use tollgate_domain::usage::ViolationRow;
+use chrono::{DateTime, Datelike, Utc};
+use tollgate_domain::{rfc3339::YEARS, text::is_plain, usage::ViolationRow};
 
 /// The last row of a page. Its text is hexadecimal and has no promised content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +46,19 @@ impl FromStr for ViolationCursor {
         let decoded = String::from_utf8(from_hex(text).ok_or(InvalidCursor)?).map_err(|_| InvalidCursor)?;
         let mut parts = decoded.split('\0');
         let mut part = || parts.next().ok_or(InvalidCursor);
-        let time = |micros: &str| micros.parse().ok().and_then(DateTime::from_timestamp_micros).ok_or(InvalidCursor);
+        let time = |micros: &str| {
+            let at = micros.parse().ok().and_then(DateTime::from_timestamp_micros);
+            at.filter(|at| YEARS.contains(&at.year())).ok_or(InvalidCursor)
+        };
         let cursor = Self {
             last_at: time(part()?)?,
             minute: time(part()?)?,
             limit_name: part()?.to_owned(),
             endpoint: part()?.to_owned(),
         };
-        if parts.next().is_none() { Ok(cursor) } else { Err(InvalidCursor) }
+        let is_plain = is_plain(&cursor.limit_name) && is_plain(&cursor.endpoint);
+        // Written as we write it: then nothing is left over, and no number has a second form.
+        if is_plain && cursor.to_string() == text { Ok(cursor) } else { Err(InvalidCursor) }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Months, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use tollgate_domain::{
     ApiKey, ApiKeyId, Country, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Network, Plan, Suspension,
-    TenantId, limit::MAX_LIMITS, usage::Counts,
+    TenantId, limit::MAX_LIMITS, text, usage::Counts,
 };
-use tollgate_repository::{Granularity, KeyFilter, NewSecret, Page, Paged, UsageStats};
+use tollgate_repository::{Granularity, KeyFilter, Page, Paged, UsageStats};
 
 use crate::{Error, Service, sums::floor};
 
@@ -17,9 +17,15 @@ const NO_SUCH_PLAN: &str = "no such plan";
 /// Most entries of a key's lists.
 const MOST_NETWORKS: usize = 100;
 const MOST_COUNTRIES: usize = 250;
+const MOST_TAGS: usize = 20;
+/// Members of a key's metadata, and bytes of all of it.
+const MOST_METADATA: usize = 50;
+const MOST_METADATA_BYTES: usize = 8_192;
 /// Longest grace of a rotated secret and longest suspension with an end.
 const MOST_GRACE: TimeDelta = TimeDelta::days(30);
 const MOST_SUSPENSION: TimeDelta = TimeDelta::days(3_660);
+/// How far a key's end may lie from now.
+const CENTURY: Months = Months::new(1_200);
 
 /// A key to be made. Members as in `POST /api/v1/api-keys`.
 #[derive(Clone, Debug, Default)]
@@ -113,9 +119,7 @@ impl Service {
             updated_at: now,
             version: 1,
         };
-        if key.expires_at.is_some_and(|at| at <= now) {
-            invalid.push("/expires_at", "must lie in the future");
-        }
+        require_future(key.expires_at, now, &mut invalid);
         let plan = self.repository().plan_named(tenant_id, &key.tier).await?;
         if let Err(invalid) = validate(&key, plan.as_ref(), invalid) {
             return Err(self.with_plan_names(tenant_id, invalid.into()).await);
@@ -133,9 +137,10 @@ impl Service {
 
     /// Keys that match `filter`.
     pub async fn keys(&self, tenant_id: TenantId, filter: &KeyFilter, page: Page) -> Result<Paged<KeyDetail>, Error> {
-        let texts = [&filter.tier, &filter.owner_id, &filter.tag, &filter.search];
-        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-            return Err(Error::BadRequest("a filter may not hold a NUL character".into()));
+        let texts =
+            [("tier", &filter.tier), ("owner_id", &filter.owner_id), ("tag", &filter.tag), ("search", &filter.search)];
+        if let Some((name, _)) = texts.into_iter().find(|(_, text)| !text::FILTER.fit_any(text.as_deref())) {
+            return Err(Error::BadRequest(format!("{name} must be {}", text::FILTER)));
         }
         let Paged { items, total } = self.repository().api_keys(tenant_id, filter, page, self.clock().now()).await?;
         let mut plans: HashMap<String, Plan> = HashMap::new();
@@ -175,11 +180,15 @@ impl Service {
                 Invalid::field("/status", "\"active\", \"suspended\" or \"revoked\"; set expires_at instead").into()
             );
         }
+        let now = self.clock().now();
         let changed = self.change_key(tenant_id, id, expected, change.tier.as_deref(), |key, _, invalid| {
             if let Some(status) = change.status {
                 set_status(key, status, None)?;
             }
             apply(key, change, invalid);
+            // One that is past ends the key now.
+            let is_near = change.expires_at.flatten().is_none_or(|at| is_within_a_century(at, now));
+            invalid.require(is_near, "/expires_at", "must lie within 100 years of now");
             Ok(())
         });
         changed.await
@@ -201,8 +210,7 @@ impl Service {
             "/seconds",
             format!("null, or from 1 to {most}"),
         );
-        let short = reason.as_ref().is_none_or(|r| r.chars().count() <= 500);
-        invalid.require(short, "/reason", "at most 500 characters");
+        invalid.require(text::DESCRIPTION.fit_any(reason.as_deref()), "/reason", text::DESCRIPTION);
         invalid.finish()?;
         let until = seconds.map(|s| self.clock().now() + TimeDelta::seconds(i64::try_from(s).unwrap_or(0)));
         let changed = self.change_key(tenant_id, id, expected, None, |key, _, _| {
@@ -235,20 +243,15 @@ impl Service {
         let most = MOST_GRACE.num_seconds().unsigned_abs();
         let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
         let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
-        let KeyDetail { key, plan } = self.key(tenant_id, id).await?;
         let now = self.clock().now();
-        let secret = KeySecret::generate(key.environment)?;
-        let (hash, prefix) = (secret.hash(), secret.prefix());
-        let new = NewSecret { hash: &hash, prefix: &prefix, made_at: now };
-        let ends = now + TimeDelta::seconds(grace);
-        let rotated = self.repository().rotate_api_key(tenant_id, id, &new, ends, |key| {
+        let rotated = self.repository().rotate_api_key(tenant_id, id, now, now + TimeDelta::seconds(grace), |key| {
             require_version(expected, key.version)?;
             if key.status == KeyStatus::Revoked {
                 return Err(Error::Conflict("a revoked key cannot be rotated".into()));
             }
-            Ok(())
+            Ok(KeySecret::generate(key.environment)?)
         });
-        let key = rotated.await?.ok_or(Error::NotFound(KEY))?;
+        let (key, plan, secret) = rotated.await?.ok_or(Error::NotFound(KEY))?;
         self.cache().forget([id]);
         Ok((KeyDetail { key, plan }, secret))
     }
@@ -378,6 +381,17 @@ fn each<T: FromStr<Err: Display>>(texts: &[String], most: usize, pointer: &str, 
     read
 }
 
+/// The end of a key or token that is to be good from now on.
+pub(crate) fn require_future(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>, invalid: &mut Invalid) {
+    let is_ahead = expires_at.is_none_or(|at| at > now && is_within_a_century(at, now));
+    invalid.require(is_ahead, "/expires_at", "must lie in the future, at most 100 years from now");
+}
+
+fn is_within_a_century(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    let (first, last) = (now.checked_sub_months(CENTURY), now.checked_add_months(CENTURY));
+    first.is_none_or(|first| first <= at) && last.is_none_or(|last| at <= last)
+}
+
 /// `If-Match`: the version must be the expected one, if one is.
 pub(crate) fn require_version(expected: Option<i64>, current: i64) -> Result<(), Error> {
     match expected {
@@ -388,23 +402,21 @@ pub(crate) fn require_version(expected: Option<i64>, current: i64) -> Result<(),
 
 /// Names every wrong field of a key that is to be on `plan`.
 fn validate(key: &ApiKey, plan: Option<&Plan>, mut invalid: Invalid) -> Result<(), Invalid> {
-    let clean = |text: &str| !text.chars().any(char::is_control);
-    let chars = |text: &str| text.chars().count();
-    let name = !key.name.trim().is_empty() && chars(&key.name) <= 255 && clean(&key.name);
-    invalid.require(name, "/name", "1 to 255 characters, no control characters");
-    let description = key.description.as_deref().is_none_or(|d| chars(d) <= 500 && !d.contains('\0'));
-    invalid.require(description, "/description", "at most 500 characters, no NUL");
-    let owner = key.owner_id.as_deref().is_none_or(|o| (1..=255).contains(&o.len()) && clean(o));
-    invalid.require(owner, "/owner_id", "1 to 255 bytes, no control characters");
-    invalid.require(key.tags.len() <= 20, "/tags", "at most 20");
+    invalid.require(text::is_name(&key.name), "/name", text::NAMED);
+    invalid.require(text::DESCRIPTION.fit_any(key.description.as_deref()), "/description", text::DESCRIPTION);
+    invalid.require(text::OWNER_ID.fit_any(key.owner_id.as_deref()), "/owner_id", text::OWNER_ID);
+    invalid.require(key.tags.len() <= MOST_TAGS, "/tags", format_args!("at most {MOST_TAGS}"));
     for (index, tag) in key.tags.iter().enumerate() {
-        let fits = (1..=50).contains(&chars(tag)) && clean(tag) && !key.tags.iter().take(index).any(|t| t == tag);
-        invalid.require(fits, &format!("/tags/{index}"), "1 to 50 characters, each tag once");
+        let is_new = !key.tags.iter().take(index).any(|earlier| earlier == tag);
+        let detail = format_args!("{}, each tag once", text::TAG);
+        invalid.require(text::TAG.fit(tag) && is_new, &format!("/tags/{index}"), detail);
     }
-    // PostgreSQL's jsonb holds no NUL.
-    let small = |json: String| json.len() <= 8_192 && !json.contains("\\u0000");
-    let metadata = key.metadata.len() <= 50 && serde_json::to_string(&key.metadata).is_ok_and(small);
-    invalid.require(metadata, "/metadata", "at most 50 members and 8192 bytes of JSON, no NUL");
+    let is_small = |json: String| json.len() <= MOST_METADATA_BYTES;
+    let fits = key.metadata.len() <= MOST_METADATA && serde_json::to_string(&key.metadata).is_ok_and(is_small);
+    let detail = format_args!("at most {MOST_METADATA} members and {MOST_METADATA_BYTES} bytes of JSON");
+    invalid.require(fits, "/metadata", detail);
+    let is_plain = text::is_plain_object(&key.metadata);
+    invalid.require(is_plain, "/metadata", "no control characters in names or values");
     LimitSpec::validate_all(&key.limits, "/limits", &mut invalid);
     invalid.require(plan.is_some(), "/tier", NO_SUCH_PLAN);
     let limits = plan.map_or(0, |plan| key.effective_limits(&plan.limits).len());

@@ -3,7 +3,9 @@
 use std::{net::IpAddr, pin::Pin, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tollgate_domain::{ApiKeyId, BillingPeriod, Country, Invalid, KeySecret, KeyStatus, Network, SecretHash, TenantId};
+use tollgate_domain::{
+    ApiKeyId, BillingPeriod, Country, Invalid, KeySecret, KeyStatus, Network, SecretHash, TenantId, text,
+};
 use tollgate_journal::Position;
 use tollgate_limiter::{Begun, Decision};
 use tollgate_repository::KeyAndPlan;
@@ -12,7 +14,7 @@ use crate::{
     Checked, Entry, Error, Service,
     cache::{Cached, Lookup},
     entry::timestamp,
-    event::{Event, MAX_ENDPOINT, MAX_RECORD, Refusal},
+    event::{Event, MAX_RECORD, Refusal},
     metrics::Outcome,
     refusals::Refused,
 };
@@ -25,7 +27,7 @@ pub const MAX_REQUESTS: u32 = 1_000_000;
 pub struct CheckRequest {
     /// Units; 0 looks without consuming.
     pub requests: u32,
-    /// What is called, as the client names it; at most 256 bytes.
+    /// What is called, as the client names it; see [`text::ENDPOINT`].
     pub endpoint: Option<String>,
     /// With which method.
     pub method: Option<String>,
@@ -72,13 +74,12 @@ impl CheckRequest {
         let mut invalid = Invalid::none();
         invalid.require(self.requests <= MAX_REQUESTS, "/requests", format_args!("from 0 to {MAX_REQUESTS}"));
         let texts = [
-            ("/endpoint", &self.endpoint, MAX_ENDPOINT),
-            ("/method", &self.method, 32),
-            ("/user_agent", &self.user_agent, 1_024),
+            ("/endpoint", &self.endpoint, text::ENDPOINT),
+            ("/method", &self.method, text::METHOD),
+            ("/user_agent", &self.user_agent, text::USER_AGENT),
         ];
-        for (pointer, text, most) in texts {
-            let fits = text.as_ref().is_none_or(|t| t.len() <= most && !t.chars().any(char::is_control));
-            invalid.require(fits, pointer, format_args!("at most {most} bytes and no control characters"));
+        for (pointer, text, bounds) in texts {
+            invalid.require(bounds.fit_any(text.as_deref()), pointer, bounds);
         }
         invalid.finish()
     }

@@ -1,13 +1,11 @@
 //! The journal's records: what was admitted, and sums of what was refused. A compact binary form with a version byte.
 
 use chrono::{DateTime, Utc};
-use tollgate_domain::{ApiKeyId, TenantId};
+use tollgate_domain::{ApiKeyId, TenantId, text::ENDPOINT};
 use uuid::Uuid;
 
-/// Longest endpoint that is kept, in bytes; longer ones are refused at the door.
-pub(crate) const MAX_ENDPOINT: usize = 256;
-/// A record is two ids, a time, a few numbers and at most three short texts.
-pub(crate) const MAX_RECORD: usize = 1_024;
+/// Two ids, two times, a few numbers, and three texts: a limit's name, an address and an endpoint.
+pub(crate) const MAX_RECORD: usize = 256 + ENDPOINT.most * char::MAX_LEN_UTF8;
 
 const ADMITTED: u8 = 1;
 /// Refused requests of one unit each. Read for the sake of journals that an earlier version left; not written.

@@ -38,7 +38,7 @@ impl Service {
         plan.validate()?;
         match self.repository().insert_plan(tenant_id, &plan).await {
             Err(tollgate_repository::Error::Conflict) => {
-                Err(Error::Conflict(format!("there is a plan {:?} already", plan.name)))
+                Err(Error::Conflict("there is a plan of this name already".into()))
             }
             inserted => Ok(inserted?),
         }

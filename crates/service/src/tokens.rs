@@ -5,13 +5,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
-    AdminToken, Clock, Invalid, Lasts, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret,
+    AdminToken, Clock, Invalid, Lasts, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret, text,
 };
 use tollgate_repository::{Page, Paged, TokenWrite};
 
 use crate::{
     Config, Error, Service, StartError,
-    api_keys::{networks, require_version},
+    api_keys::{networks, require_future, require_version},
     service::open_repository,
 };
 
@@ -59,7 +59,7 @@ impl Service {
         token.scopes = scopes(&new.scopes, &mut invalid);
         token.allowed_ips = networks(&new.allowed_ips, &mut invalid);
         token.expires_at = new.expires_at;
-        require_name(&token.name, &mut invalid);
+        invalid.require(text::is_name(&token.name), "/name", text::NAMED);
         require_future(token.expires_at, token.created_at, &mut invalid);
         invalid.finish()?;
         let insert = |tokens: Tokens<'_>| {
@@ -93,7 +93,7 @@ impl Service {
         let mut invalid = Invalid::none();
         let new_scopes = change.scopes.as_ref().map(|texts| scopes(texts, &mut invalid));
         let new_networks = change.allowed_ips.as_ref().map(|texts| networks(texts, &mut invalid));
-        change.name.iter().for_each(|name| require_name(name, &mut invalid));
+        invalid.require(change.name.as_deref().is_none_or(text::is_name), "/name", text::NAMED);
         require_future(change.expires_at.flatten(), self.clock().now(), &mut invalid);
         invalid.finish()?;
         self.write_token(maker, |tokens| {
@@ -189,15 +189,6 @@ impl<'a> Tokens<'a> {
     }
 }
 
-fn require_name(name: &str, invalid: &mut Invalid) {
-    let fits = !name.trim().is_empty() && name.chars().count() <= 255 && !name.chars().any(char::is_control);
-    invalid.require(fits, "/name", "1 to 255 characters, no control characters");
-}
-
-fn require_future(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>, invalid: &mut Invalid) {
-    invalid.require(expires_at.is_none_or(|at| at > now), "/expires_at", "must lie in the future");
-}
-
 /// Each wrong one is named with what is allowed.
 fn scopes(texts: &[String], invalid: &mut Invalid) -> ScopeSet {
     invalid.require(!texts.is_empty(), "/scopes", "at least one scope");
@@ -219,7 +210,7 @@ fn scopes(texts: &[String], invalid: &mut Invalid) -> ScopeSet {
 /// theirs and has the database's address. On an empty database it is the first one, and the default plans are made with it.
 pub async fn new_token(config: &Config, clock: &Clock, name: &str) -> Result<TokenSecret, StartError> {
     let mut invalid = Invalid::none();
-    require_name(name, &mut invalid);
+    invalid.require(text::is_name(name), "/name", text::NAMED);
     invalid.finish()?;
     let repository = open_repository(config).await?;
     repository.migrate().await?;

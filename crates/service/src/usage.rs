@@ -1,10 +1,10 @@
 //! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
 
 use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
-use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, usage::Counts};
+use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, text, usage::Counts};
 use tollgate_repository::{Granularity, UsageEvent};
 
-use crate::{Error, Service, api_keys::KeyDetail, check::MAX_REQUESTS, event::MAX_ENDPOINT, sums::floor};
+use crate::{Error, Service, api_keys::KeyDetail, check::MAX_REQUESTS, sums::floor};
 
 /// Most buckets one history may have: two years of hours would be 17,520.
 const MOST_BUCKETS: usize = 2_000;
@@ -122,8 +122,7 @@ impl Service {
         let oldest = now - TimeDelta::days(i64::from(self.config().retention.usage_events_days.min(35)));
         for (index, event) in events.iter().enumerate().take(MOST_EVENTS) {
             let at = |member: &str| format!("/events/{index}/{member}");
-            let named = (1..=255).contains(&event.id.len()) && !event.id.chars().any(char::is_control);
-            invalid.require(named, &at("id"), "1 to 255 bytes and no control characters");
+            invalid.require(text::EVENT_ID.fit(&event.id), &at("id"), text::EVENT_ID);
             invalid.require(
                 (1..=i64::from(MAX_REQUESTS)).contains(&event.units),
                 &at("units"),
@@ -131,13 +130,8 @@ impl Service {
             );
             let timely = event.at >= oldest && event.at <= now + TimeDelta::minutes(5);
             invalid.require(timely, &at("timestamp"), format!("from {} to now", oldest.format("%Y-%m-%dT%H:%M:%SZ")));
-            let endpoint =
-                event.endpoint.as_ref().is_none_or(|e| e.len() <= MAX_ENDPOINT && !e.chars().any(char::is_control));
-            invalid.require(
-                endpoint,
-                &at("endpoint"),
-                format!("at most {MAX_ENDPOINT} bytes and no control characters"),
-            );
+            let endpoint = event.endpoint.as_deref();
+            invalid.require(text::ENDPOINT.fit_any(endpoint), &at("endpoint"), text::ENDPOINT);
         }
         invalid.finish()
     }

@@ -9,8 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
-use tollgate_domain::{ApiKeyId, Environment, FieldError, KeyStatus, usage::Counts};
+use tollgate_domain::{ApiKeyId, Environment, FieldError, KeyStatus, Rfc3339, usage::Counts};
 use tollgate_service::{
     KeyFilter, KeyOrder, Order,
     api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey},
@@ -20,10 +19,12 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{Can, KeysRead, KeysWrite},
-    extract::{Id, IfMatch, Params, etag, location, page},
+    extract::{Id, IfMatch, etag, location, page},
     json::Json,
     problem::Problem,
+    query::Params,
     views::{self, ApiKeyView, Data, Limit, List},
+    wrong_fields::FreeForm,
 };
 
 /// A key to be made.
@@ -49,7 +50,7 @@ pub(crate) struct CreateApiKey {
     tags: Vec<String>,
     #[serde(default)]
     #[schema(value_type = Object)]
-    metadata: Map<String, Value>,
+    metadata: FreeForm,
     /// Addresses or networks; empty: any.
     #[serde(default)]
     #[schema(example = json!(["192.0.2.0/24"]))]
@@ -57,7 +58,9 @@ pub(crate) struct CreateApiKey {
     /// ISO 3166-1 alpha-2; empty: any.
     #[serde(default)]
     allowed_countries: Vec<String>,
-    expires_at: Option<DateTime<Utc>>,
+    /// At most 100 years ahead.
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    expires_at: Option<Rfc3339>,
     /// Override the plan's limits of the same name, or add to them.
     #[serde(default)]
     limits: Vec<Limit>,
@@ -81,12 +84,13 @@ pub(crate) struct UpdateApiKey {
     owner_id: Option<Option<String>>,
     tags: Option<Vec<String>>,
     #[schema(value_type = Option<Object>)]
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<FreeForm>,
     allowed_ips: Option<Vec<String>>,
     allowed_countries: Option<Vec<String>>,
+    /// Within 100 years of now.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    expires_at: Option<Option<DateTime<Utc>>>,
+    expires_at: Option<Option<Rfc3339>>,
     limits: Option<Vec<Limit>>,
 }
 
@@ -379,10 +383,10 @@ impl TryFrom<CreateApiKey> for NewApiKey {
             environment: body.environment,
             owner_id: body.owner_id,
             tags: body.tags,
-            metadata: body.metadata,
+            metadata: body.metadata.0,
             allowed_ips: body.allowed_ips,
             allowed_countries: body.allowed_countries,
-            expires_at: body.expires_at,
+            expires_at: body.expires_at.map(|Rfc3339(at)| at),
             limits: body.limits.into_iter().map(Into::into).collect(),
         })
     }
@@ -397,10 +401,10 @@ impl From<UpdateApiKey> for ApiKeyChange {
             status: body.status,
             owner_id: body.owner_id,
             tags: body.tags,
-            metadata: body.metadata,
+            metadata: body.metadata.map(|FreeForm(members)| members),
             allowed_ips: body.allowed_ips,
             allowed_countries: body.allowed_countries,
-            expires_at: body.expires_at,
+            expires_at: body.expires_at.map(|at| at.map(|Rfc3339(at)| at)),
             limits: body.limits.map(|limits| limits.into_iter().map(Into::into).collect()),
         }
     }

@@ -59,7 +59,7 @@ impl From<Call> for CheckRequest {
 pub(crate) struct Check {
     #[schema(value_type = uuid::Uuid, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
     api_key_id: ApiKeyId,
-    /// As you name it, at most 256 bytes.
+    /// As you name it, at most 256 characters.
     #[schema(example = "/v1/orders")]
     endpoint: Option<String>,
     #[schema(example = "GET")]
@@ -156,8 +156,15 @@ pub(crate) async fn check_batch(
         let detail = format!("from 1 to {MAX_CHECKS}");
         return Err(Problem::invalid(vec![FieldError { pointer: "/checks".into(), detail }]));
     }
+    let checks: Vec<_> =
+        body.checks.into_iter().map(|check| (check.api_key_id, CheckRequest::from(Call::from(check)))).collect();
+    let wrong: Vec<_> = checks.iter().enumerate().flat_map(|(index, (_, check))| wrong_in(index, check)).collect();
+    if !wrong.is_empty() {
+        return Err(Problem::invalid(wrong));
+    }
     let instance = id.to_str().unwrap_or_default();
-    let answers = join_all(body.checks.into_iter().map(|check| one_of_batch(&app, tenant_id, check, instance))).await;
+    let answers = checks.into_iter().map(|(id, check)| one_of_batch(&app, tenant_id, id, check, instance));
+    let answers = join_all(answers).await;
     let is_admitted = answers.iter().any(|(admitted, _)| *admitted);
     let data = answers.into_iter().map(|(_, answer)| answer).collect::<Result<_, _>>();
     let data = data.map_err(|error: serde_json::Error| Problem::internal(error.to_string()))?;
@@ -168,15 +175,22 @@ pub(crate) async fn check_batch(
     Ok(response)
 }
 
+/// What is wrong with one check of a batch.
+fn wrong_in(index: usize, check: &CheckRequest) -> Vec<FieldError> {
+    let errors = check.validate().err().unwrap_or_default().errors;
+    let placed = |error: FieldError| FieldError { pointer: format!("/checks/{index}{}", error.pointer), ..error };
+    errors.into_iter().map(placed).collect()
+}
+
 /// Whether it was admitted, and its answer.
 async fn one_of_batch(
     app: &App,
     tenant_id: TenantId,
-    check: Check,
+    id: ApiKeyId,
+    check: CheckRequest,
     instance: &str,
 ) -> (bool, Result<Box<RawValue>, serde_json::Error>) {
-    let id = check.api_key_id;
-    match app.service.check(tenant_id, id, CheckRequest::from(Call::from(check))).await {
+    match app.service.check(tenant_id, id, check).await {
         Ok(checked) => (checked.allowed(), in_batch(&checked, instance)),
         Err(error) => (false, Problem::from(error).in_batch(instance)),
     }

@@ -12,8 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{Admin, Can},
-    extract::{Id, Params, page},
+    extract::{Id, page},
     problem::Problem,
+    query::Params,
     views::{Data, List},
 };
 

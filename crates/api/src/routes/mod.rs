@@ -24,6 +24,7 @@ use crate::{
     metrics::VALIDATE,
     openapi,
     problem::Problem,
+    query::{QueryNames, known_parameters},
     server::Peer,
 };
 
@@ -131,10 +132,13 @@ pub(crate) fn public(app: &App) -> Routes {
     let open = if config.admin_listen.0.is_some() { probes() } else { probes().merge(metrics()) };
     let [(hot, hot_paths), (management, paths), (open, open_paths)] =
         [hot(), management(), open].map(OpenApiRouter::split_for_parts);
-    let document = openapi::document([hot_paths, paths, open_paths]);
+    let mut document = openapi::document([hot_paths, paths, open_paths]);
+    let names = QueryNames::of(&mut document);
     let management = management
         .layer(from_fn_with_state(app.clone(), idempotent))
+        .layer(from_fn_with_state(names.clone(), known_parameters))
         .layer(from_fn_with_state(app.clone(), authenticate));
+    let open = open.layer(from_fn_with_state(names, known_parameters));
     let hot = hot.method_not_allowed_fallback(validate::wrong_method);
     let rest = around(management.merge(open).merge(openapi::routes(document)), app);
     let (router, past) = match cors::layer(&config.cors_origins) {
@@ -147,7 +151,9 @@ pub(crate) fn public(app: &App) -> Routes {
 
 /// What the admin listener serves.
 pub(crate) fn admin(app: &App) -> Routes {
-    let (router, _) = probes().merge(metrics()).split_for_parts();
+    let (router, mut paths) = probes().merge(metrics()).split_for_parts();
+    let names = QueryNames::of(&mut paths);
+    let router = router.layer(from_fn_with_state(names, known_parameters));
     Routes { router: around(router, app).with_state(app.clone()), hot: None, app: Some(app.clone()) }
 }
 

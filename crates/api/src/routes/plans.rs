@@ -15,9 +15,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{Can, KeysRead, KeysWrite},
-    extract::{Id, IfMatch, Params, etag, location, page},
+    extract::{Id, IfMatch, etag, location, page},
     json::Json,
     problem::Problem,
+    query::Params,
     views::{Data, Limit, List, Quota},
 };
 

@@ -16,9 +16,10 @@ use crate::{
     app::App,
     auth::{Can, LimitsWrite, UsageRead, Who},
     decided::{KeySummary, LimitState, limit_states, reset_time},
-    extract::{Id, IfMatch, Params, page_size},
+    extract::{Id, IfMatch, page_size},
     json::Json,
     problem::Problem,
+    query::Params,
     routes::api_keys::shown,
     views::{self, ApiKeyView, Cursor, Data, Series},
 };

@@ -9,16 +9,17 @@ use axum::{
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{AdminToken, FieldError, Scope, TokenId};
+use tollgate_domain::{AdminToken, FieldError, Rfc3339, Scope, TokenId};
 use tollgate_service::tokens::{NewToken, TokenChange};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
     auth::{Admin, Can, Maker, Who},
-    extract::{Id, IfMatch, Params, etag, location, page},
+    extract::{Id, IfMatch, etag, location, page},
     json::Json,
     problem::Problem,
+    query::Params,
     routes::api_keys::present,
     views::{self, Data, List},
 };
@@ -39,8 +40,9 @@ pub(crate) struct CreateToken {
     #[serde(default)]
     #[schema(example = json!(["192.0.2.0/24"]), max_items = 100)]
     allowed_ips: Vec<String>,
-    /// No later than that of the token which makes it; null: never.
-    expires_at: Option<DateTime<Utc>>,
+    /// At most 100 years ahead, and no later than that of the token which makes it; null: never.
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    expires_at: Option<Rfc3339>,
 }
 
 /// A change: what is absent stays as it is, null clears.
@@ -55,7 +57,7 @@ pub(crate) struct UpdateToken {
     allowed_ips: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    expires_at: Option<Option<DateTime<Utc>>>,
+    expires_at: Option<Option<Rfc3339>>,
 }
 
 /// How long the former secret goes on.
@@ -249,13 +251,14 @@ impl TryFrom<CreateToken> for NewToken {
             let error = |(pointer, _): (&str, bool)| FieldError { pointer: pointer.into(), detail: "required".into() };
             return Err(Problem::invalid(missing.map(error).collect()));
         };
-        Ok(Self { name, scopes, allowed_ips: body.allowed_ips, expires_at: body.expires_at })
+        Ok(Self { name, scopes, allowed_ips: body.allowed_ips, expires_at: body.expires_at.map(|Rfc3339(at)| at) })
     }
 }
 
 impl From<UpdateToken> for TokenChange {
     fn from(body: UpdateToken) -> Self {
-        Self { name: body.name, scopes: body.scopes, allowed_ips: body.allowed_ips, expires_at: body.expires_at }
+        let expires_at = body.expires_at.map(|at| at.map(|Rfc3339(at)| at));
+        Self { name: body.name, scopes: body.scopes, allowed_ips: body.allowed_ips, expires_at }
     }
 }
 

@@ -15,9 +15,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     auth::{BillingWrite, Can, Who},
-    extract::{Id, Params},
+    extract::Id,
     json::Json,
     problem::Problem,
+    query::Params,
     views::{self, Data, Limit, Quota},
 };
 
@@ -130,7 +131,7 @@ pub(crate) struct Events {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Event {
-    /// Yours, unique: a repeat is counted once. 1 to 255 bytes.
+    /// Yours, unique: a repeat is counted once. 1 to 255 characters.
     #[schema(example = "order-4711")]
     id: String,
     #[schema(value_type = uuid::Uuid, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]

@@ -26,6 +26,7 @@ use crate::{
     edge::{Answer, caught, caught_now, check_url, finish_validate},
     json,
     problem::Problem,
+    query,
     routes::checks::Call,
     server::Peer,
 };
@@ -40,7 +41,7 @@ pub(crate) struct Validate {
     /// Units; 0 looks without consuming. 1 unless given.
     #[schema(example = 1, maximum = 1_000_000)]
     requests: Option<u32>,
-    /// As you name it, at most 256 bytes.
+    /// As you name it, at most 256 characters.
     #[schema(example = "/v1/orders")]
     endpoint: Option<String>,
     #[schema(example = "GET")]
@@ -122,6 +123,7 @@ fn attempt<'a>(
     peer: Option<Peer>,
 ) -> Result<Attempt<'a>, Problem> {
     check_url(uri)?;
+    query::check(uri, &[])?;
     if !app.service.is_prepared() {
         return Err(Problem::unavailable("the service is starting"));
     }

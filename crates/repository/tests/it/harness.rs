@@ -19,7 +19,7 @@ use tollgate_domain::{
     Overage, Plan, PlanId, Prices, QuotaSpec, SecretHash, TenantId, TokenId, TokenSecret,
     usage::{Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
-use tollgate_repository::{Error, NewSecret, Options, PeriodTotal, Repository};
+use tollgate_repository::{Error, Options, PeriodTotal, Repository};
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -172,7 +172,7 @@ pub(crate) trait FromVersion {
         &self,
         tenant_id: TenantId,
         key: &ApiKey,
-        hash: &SecretHash,
+        secret: &KeySecret,
         old_expires_at: DateTime<Utc>,
     ) -> Result<Option<ApiKey>, Error>;
     async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error>;
@@ -218,12 +218,15 @@ impl FromVersion for Repository {
         &self,
         tenant_id: TenantId,
         key: &ApiKey,
-        hash: &SecretHash,
+        secret: &KeySecret,
         old_expires_at: DateTime<Utc>,
     ) -> Result<Option<ApiKey>, Error> {
-        let new = NewSecret { hash, prefix: &key.key_prefix, made_at: key.updated_at };
-        let check = |stored: &ApiKey| Refused::of(key.version, stored.version);
-        Refused::or_none(self.rotate_api_key(tenant_id, key.id, &new, old_expires_at, check).await)
+        let make = |stored: &ApiKey| {
+            Refused::of(key.version, stored.version)?;
+            Ok(KeySecret::parse(secret.expose()).unwrap())
+        };
+        let rotated = self.rotate_api_key(tenant_id, key.id, key.updated_at, old_expires_at, make);
+        Ok(Refused::or_none(rotated.await)?.map(|(key, ..)| key))
     }
 
     async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error> {

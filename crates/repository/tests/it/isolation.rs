@@ -34,7 +34,7 @@ async fn another_tenants_keys_and_plans_are_neither_seen_nor_changed() {
         assert_eq!((listed.total, listed.items[0].name.as_str()), (1, "theirs"));
         let renamed = ApiKey { name: "stolen".to_owned(), ..key.clone() };
         assert_eq!(repository.update_api_key(stranger, &renamed).await.unwrap(), None);
-        let secret = KeySecret::generate(Environment::Live).unwrap().hash();
+        let secret = KeySecret::generate(Environment::Live).unwrap();
         assert_eq!(repository.rotate_api_key_to(stranger, &key, &secret, now).await.unwrap(), None);
         assert!(!repository.delete_api_key(stranger, key.id, now, agreed).await.unwrap());
 

@@ -21,7 +21,7 @@ async fn every_write_is_told_once_it_is_committed_and_nothing_else_is() {
         assert_eq!((of_key.api_keys, of_key.plans), (vec![key.id], vec![]));
         seen = of_key.revision;
 
-        let secret = KeySecret::generate(Environment::Live).unwrap().hash();
+        let secret = KeySecret::generate(Environment::Live).unwrap();
         let now = stack.clock.now();
         let key = repository.rotate_api_key_to(TENANT, &key, &secret, now).await.unwrap().unwrap();
         let rotated = repository.changes_since(seen).await.unwrap();

@@ -139,7 +139,7 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
         let mut rotated = key;
         for end in [old, new] {
             let secret = KeySecret::generate(Environment::Live).unwrap();
-            rotated = repository.rotate_api_key_to(TENANT, &rotated, &secret.hash(), end).await.unwrap().unwrap();
+            rotated = repository.rotate_api_key_to(TENANT, &rotated, &secret, end).await.unwrap().unwrap();
         }
         stack.rows_of_violations(&rotated, [old, new]).await;
         let count = async |text| stack.number(text).await;
