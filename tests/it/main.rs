@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod idempotency;
 mod input;
+mod isolation;
 mod jobs;
 mod kill;
 mod metrics;

@@ -10,7 +10,7 @@ use tollgate_tests::{
 };
 
 /// Puts ids and secrets that exist where an example has made-up ones.
-fn made_real(value: &mut Value, key: &Key, app: &App) {
+pub(crate) fn made_real(value: &mut Value, key: &Key, app: &App) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| made_real(item, key, app)),
         Value::Object(members) => {

@@ -153,6 +153,8 @@ pub struct App {
     pub admin: Client,
     /// What it stands on.
     pub stack: Arc<Stack>,
+    /// What answers behind HTTP, for what no route does.
+    pub service: Service,
     settings: Vec<(String, String)>,
     stop: CancellationToken,
     node: JoinHandle<()>,
@@ -184,7 +186,7 @@ impl App {
         let address = public.local_addr().expect("a bound socket has an address");
         let stop = CancellationToken::new();
         let (is_ready, ready) = oneshot::channel();
-        let told_to_stop = stop.clone().cancelled_owned();
+        let (told_to_stop, behind) = (stop.clone().cancelled_owned(), service.clone());
         let node = tokio::spawn(async move {
             let listeners = Listeners { public, admin: None };
             let on_ready = |_first_token| is_ready.send(()).expect("the story waits");
@@ -193,7 +195,7 @@ impl App {
         ready.await.expect("the node becomes ready");
         let admin = Client::new(format!("http://{address}")).with_credential(BOOTSTRAP_TOKEN);
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Self { clock, admin, stack, settings, stop, node, _journal: journal }
+        Self { clock, admin, stack, service: behind, settings, stop, node, _journal: journal }
     }
 
     /// Stops it as SIGTERM would: its journal is shipped.

@@ -1,9 +1,10 @@
 //! The list of jobs, and the envelope in which one travels.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tollgate_domain::TenantId;
 
 use crate::{Error, quota_sync, retention, usage_apply, violation_record};
 
@@ -33,6 +34,20 @@ impl Priority {
     }
 }
 
+/// Whose a job is. A job that carries rows of keys belongs to those keys' tenants, and each sees its own rows only; any other
+/// is the installation's, whose operator is the tenant of the first start.
+pub(crate) trait Belongs: Serialize {
+    /// Whose rows it carries.
+    fn tenants(&self) -> BTreeSet<TenantId> {
+        BTreeSet::new()
+    }
+
+    /// What `tenant_id` may see of the payload.
+    fn shown_to(&self, _tenant_id: TenantId) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
 /// Makes the enum from the list: the variant's name in snake case must be its module's `NAME` (a test sees to it).
 macro_rules! jobs {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)+) => {
@@ -57,6 +72,16 @@ macro_rules! jobs {
             /// How often it is tried before it is dead.
             pub fn max_attempts(&self) -> u32 {
                 match self { $(Self::$variant(_) => $module::MAX_ATTEMPTS,)+ }
+            }
+
+            /// Who may see it and have it tried again.
+            pub fn tenants(&self) -> BTreeSet<TenantId> {
+                let tenants = match self { $(Self::$variant(payload) => payload.tenants(),)+ };
+                if tenants.is_empty() { BTreeSet::from([TenantId::DEFAULT]) } else { tenants }
+            }
+
+            fn shown_to(&self, tenant_id: TenantId) -> Value {
+                match self { $(Self::$variant(payload) => payload.shown_to(tenant_id),)+ }
             }
 
             /// How long one attempt may take; a longer one is dropped and counts as failed.
@@ -124,8 +149,9 @@ impl Envelope {
     }
 }
 
-/// Name and payload of a stored job for people to look at, whatever state it is in.
-pub(crate) fn describe(body: &[u8]) -> (String, Value) {
+/// Name and payload of a stored job for a person of `tenant_id` to look at, whatever state it is in. The payload of one that
+/// cannot be decoded is withheld, for nobody knows whose rows it holds.
+pub(crate) fn describe(body: &[u8], tenant_id: TenantId) -> (String, Value) {
     #[derive(Deserialize)]
     struct Loose {
         job: Named,
@@ -133,13 +159,12 @@ pub(crate) fn describe(body: &[u8]) -> (String, Value) {
     #[derive(Deserialize)]
     struct Named {
         name: String,
-        #[serde(default)]
-        payload: Value,
     }
-    match serde_json::from_slice::<Loose>(body) {
-        Ok(Loose { job }) => (job.name, job.payload),
-        Err(_) => ("unreadable".to_owned(), Value::String(String::from_utf8_lossy(body).into_owned())),
+    if let Ok(Envelope { job, .. }) = Envelope::decode(body) {
+        return (job.name().to_owned(), job.shown_to(tenant_id));
     }
+    let name = serde_json::from_slice(body).map(|Loose { job }| job.name);
+    (name.unwrap_or_else(|_| "unreadable".to_owned()), Value::Null)
 }
 
 #[cfg(test)]
@@ -170,7 +195,7 @@ mod tests {
             let read = Envelope::decode(&body).unwrap();
             assert_eq!(read.job, job);
             assert_eq!(read.traceparent.as_deref(), Some("00-ab-cd-01"));
-            assert_eq!(describe(&body).0, job.name());
+            assert_eq!(describe(&body, TenantId::DEFAULT).0, job.name());
         }
     }
 
@@ -182,6 +207,8 @@ mod tests {
         ));
         assert!(matches!(Envelope::decode(br#"{"v":1,"job":{"name":"of_the_past"}}"#), Err(Unreadable::Malformed(_))));
         assert!(matches!(Envelope::decode(b"{"), Err(Unreadable::Malformed(_))));
-        assert_eq!(describe(b"{").0, "unreadable");
+        assert_eq!(describe(b"{", TenantId::DEFAULT), ("unreadable".to_owned(), Value::Null));
+        let newer = br#"{"v":3,"job":{"name":"of_the_future","payload":{"rows":["of whom?"]}}}"#;
+        assert_eq!(describe(newer, TenantId::DEFAULT), ("of_the_future".to_owned(), Value::Null));
     }
 }

@@ -5,7 +5,8 @@
 //! leased, and `lane` puts all that behind apalis, which drives the workers.
 //!
 //! Delivery is at least once: a job may be run twice or out of order, and must not mind. To add a job: its file here,
-//! its `mod` line below and its line in [`job`]'s list.
+//! its `mod` line below and its line in [`job`]'s list. Its file also says whose it is, for a dead job is shown to its
+//! tenants.
 
 mod claims;
 mod error;

@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tollgate_domain::Clock;
+use tollgate_domain::{Clock, TenantId};
 
 use crate::{
     Depth, Options, Priority, Pushed,
-    store::{Claimed, DeadRecord, LEASE_EXPIRED, NewJob, Settlement, Verdict},
+    store::{Claimed, DeadRecord, LEASE_EXPIRED, NewJob, Settlement, Tenants, Verdict},
 };
 
 pub(crate) struct Memory {
@@ -39,6 +39,7 @@ struct Jobs {
 
 struct Entry {
     body: Vec<u8>,
+    tenants: Tenants,
     attempts: u32,
     max_attempts: u32,
     pushed_at: i64,
@@ -146,9 +147,11 @@ impl Memory {
         lost
     }
 
-    pub(crate) fn dead(&self, priority: Priority, limit: usize) -> (u64, Vec<(i64, String)>) {
+    pub(crate) fn dead(&self, priority: Priority, tenant_id: TenantId, limit: usize) -> (u64, Vec<(i64, String)>) {
         let jobs = self.jobs(priority);
-        (jobs.dead.len() as u64, jobs.dead.iter().rev().take(limit).cloned().collect())
+        let is_theirs = |id: &String| jobs.entries.get(id).is_some_and(|entry| entry.tenants.include(tenant_id));
+        let theirs: Vec<_> = jobs.dead.iter().rev().filter(|(_, id)| is_theirs(id)).collect();
+        (theirs.len() as u64, theirs.into_iter().take(limit).cloned().collect())
     }
 
     pub(crate) fn dead_one(&self, priority: Priority, id: &str) -> Option<DeadRecord> {
@@ -187,13 +190,13 @@ impl Memory {
 
 impl Jobs {
     fn add(&mut self, job: NewJob, now: i64) -> Pushed {
-        let NewJob { id, body, max_attempts, run_at } = job;
+        let NewJob { id, body, max_attempts, tenants, run_at } = job;
         if self.entries.contains_key(&id) {
             return Pushed::AlreadyThere;
         }
         self.due.insert((run_at.unwrap_or(now), id.clone()));
-        self.entries
-            .insert(id, Entry { body, attempts: 0, max_attempts, pushed_at: now, died_at: 0, cause: String::new() });
+        let cause = String::new();
+        self.entries.insert(id, Entry { body, tenants, attempts: 0, max_attempts, pushed_at: now, died_at: 0, cause });
         Pushed::Added
     }
 
@@ -234,6 +237,7 @@ impl Jobs {
         let entry = self.entries.get(id)?;
         self.dead.contains(&(entry.died_at, id.to_owned())).then(|| DeadRecord {
             body: entry.body.clone(),
+            tenants: entry.tenants.clone(),
             attempts: entry.attempts,
             cause: entry.cause.clone(),
             pushed_at: entry.pushed_at,

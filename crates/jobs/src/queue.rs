@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tollgate_domain::Clock;
+use tollgate_domain::{Clock, TenantId};
 
 use crate::{
     Error, Job, Priority,
     job::{Envelope, describe},
     memory::Memory,
     redis::RedisStore,
-    store::{DeadRecord, NewJob, Store},
+    store::{DeadRecord, NewJob, Store, Tenants},
 };
 
 /// How a queue behaves. [`Options::default`] suits production.
@@ -85,7 +85,7 @@ pub struct DeadJob {
     pub pushed_at: DateTime<Utc>,
     /// When it was given up.
     pub died_at: DateTime<Utc>,
-    /// What it was to work on; the stored text when that cannot be decoded.
+    /// What it was to work on, without what is other tenants'; null when that cannot be decoded.
     pub payload: serde_json::Value,
 }
 
@@ -208,22 +208,23 @@ impl Queue {
             id: id.unwrap_or_else(|| self.clock.new_id().to_string()),
             body: Envelope::encode(job, traceparent)?,
             max_attempts: job.max_attempts(),
+            tenants: Tenants::of(job),
             // Rounded up: never early.
             run_at: run_at.map(|at| at.timestamp_micros().saturating_add(999).div_euclid(1_000)),
         })
     }
 
-    /// A page of the dead, the latest first, and how many there are. Pages count from 1.
+    /// A page of the tenant's dead jobs, the latest first, and how many there are. Pages count from 1.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn dead(&self, page: u32, limit: u32) -> Result<(Vec<DeadJob>, u64), Error> {
+    pub async fn dead(&self, tenant_id: TenantId, page: u32, limit: u32) -> Result<(Vec<DeadJob>, u64), Error> {
         let limit = limit as usize;
         let skip = limit.saturating_mul(page.saturating_sub(1) as usize);
         let mut total = 0;
         let mut latest: Vec<(i64, String, Priority)> = Vec::new();
         for priority in Priority::ALL {
-            let (dead, ids) = self.store.dead(priority, skip.saturating_add(limit)).await?;
+            let (dead, ids) = self.store.dead(priority, tenant_id, skip.saturating_add(limit)).await?;
             total += dead;
             latest.extend(ids.into_iter().map(|(died_at, id)| (died_at, id, priority)));
         }
@@ -231,20 +232,20 @@ impl Queue {
         let mut page = Vec::new();
         for (_, id, priority) in latest.into_iter().skip(skip).take(limit) {
             let record = self.store.dead_one(priority, &id).await?;
-            page.extend(record.map(|record| dead_job(id, priority, record)));
+            page.extend(record.map(|record| dead_job(id, priority, record, tenant_id)));
         }
         Ok((page, total))
     }
 
-    /// Makes a dead job due at once, with all its attempts ahead of it again. The job as it was; `None` when no dead job
-    /// has this id.
+    /// Makes a dead job of the tenant's due at once, with all its attempts ahead of it again. The job as it was; `None` when
+    /// none has this id.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn retry(&self, id: &str) -> Result<Option<DeadJob>, Error> {
+    pub async fn retry(&self, tenant_id: TenantId, id: &str) -> Result<Option<DeadJob>, Error> {
         for priority in Priority::ALL {
-            if let Some(record) = self.store.revive(priority, id).await? {
-                return Ok(Some(dead_job(id.to_owned(), priority, record)));
+            if let Some(record) = self.store.revive(priority, tenant_id, id).await? {
+                return Ok(Some(dead_job(id.to_owned(), priority, record, tenant_id)));
             }
         }
         Ok(None)
@@ -274,9 +275,9 @@ impl Queue {
     }
 }
 
-fn dead_job(id: String, priority: Priority, record: DeadRecord) -> DeadJob {
-    let DeadRecord { body, attempts, cause, pushed_at, died_at } = record;
-    let (name, payload) = describe(&body);
+fn dead_job(id: String, priority: Priority, record: DeadRecord, tenant_id: TenantId) -> DeadJob {
+    let DeadRecord { body, attempts, cause, pushed_at, died_at, .. } = record;
+    let (name, payload) = describe(&body, tenant_id);
     let time = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
     DeadJob { id, name, priority, attempts, cause, pushed_at: time(pushed_at), died_at: time(died_at), payload }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Priority;
+use crate::{Priority, job::Belongs};
 
 /// Nothing to say: all that is current is pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,3 +18,6 @@ pub const PRIORITY: Priority = Priority::Critical;
 pub const MAX_ATTEMPTS: u32 = 3;
 /// Longer and it would push totals that are out of date.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The installation's own.
+impl Belongs for Payload {}

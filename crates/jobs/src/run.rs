@@ -330,6 +330,7 @@ mod tests {
             id: id.to_owned(),
             body: b"{\"v\":1,".to_vec(),
             max_attempts: 5,
+            tenants: crate::store::Tenants::default(),
             run_at: None,
         };
         queue.store.push(Priority::Critical, vec![poison("0-a"), poison("0-b")]).await.unwrap();
@@ -341,7 +342,7 @@ mod tests {
             async { Outcome::Done }
         };
         run(queue.clone(), handler, Concurrency { critical: 1, default: 0, low: 0 }, shutdown).await.unwrap();
-        let (dead, _) = queue.dead(1, 10).await.unwrap();
+        let (dead, _) = queue.dead(tollgate_domain::TenantId::DEFAULT, 1, 10).await.unwrap();
         assert_eq!(
             dead.iter().map(|job| (job.id.as_str(), job.attempts)).collect::<Vec<_>>(),
             [("0-b", 1), ("0-a", 1)]

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Depth, Error, Priority, Pushed, memory::Memory, redis::RedisStore};
+use tollgate_domain::TenantId;
+
+use crate::{Depth, Error, Job, Priority, Pushed, memory::Memory, redis::RedisStore};
 
 /// Cause of death of a job whose worker went away once too often.
 pub(crate) const LEASE_EXPIRED: &str = "its worker was killed or stalled: the lease ran out";
@@ -13,8 +15,31 @@ pub(crate) struct NewJob {
     pub(crate) id: String,
     pub(crate) body: Vec<u8>,
     pub(crate) max_attempts: u32,
+    /// Whose it is.
+    pub(crate) tenants: Tenants,
     /// Milliseconds since the epoch; at once when `None`.
     pub(crate) run_at: Option<i64>,
+}
+
+/// Whose a job is, as stored: their ids, each followed by a space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tenants(pub(crate) String);
+
+impl Tenants {
+    pub(crate) fn of(job: &Job) -> Self {
+        Self(job.tenants().into_iter().map(|tenant_id| format!("{tenant_id} ")).collect())
+    }
+
+    pub(crate) fn include(&self, tenant_id: TenantId) -> bool {
+        self.0.split_ascii_whitespace().any(|id| id.parse() == Ok(tenant_id))
+    }
+}
+
+impl Default for Tenants {
+    /// Of a job that was stored without: the operator's.
+    fn default() -> Self {
+        Self(TenantId::DEFAULT.to_string())
+    }
 }
 
 /// A job leased to this process.
@@ -54,6 +79,7 @@ pub(crate) struct Settlement {
 #[derive(Clone, Debug)]
 pub(crate) struct DeadRecord {
     pub(crate) body: Vec<u8>,
+    pub(crate) tenants: Tenants,
     pub(crate) attempts: u32,
     pub(crate) cause: String,
     pub(crate) pushed_at: i64,
@@ -102,9 +128,14 @@ impl Store {
         on!(self, renew(priority, held))
     }
 
-    /// How many are dead, and the `limit` latest of them as (died at, id), the latest first.
-    pub(crate) async fn dead(&self, priority: Priority, limit: usize) -> Result<(u64, Vec<(i64, String)>), Error> {
-        on!(self, dead(priority, limit))
+    /// How many of the tenant's are dead, and the `limit` latest of them as (died at, id), the latest first.
+    pub(crate) async fn dead(
+        &self,
+        priority: Priority,
+        tenant_id: TenantId,
+        limit: usize,
+    ) -> Result<(u64, Vec<(i64, String)>), Error> {
+        on!(self, dead(priority, tenant_id, limit))
     }
 
     /// A dead job, unless it was retried or dropped meanwhile.
@@ -112,8 +143,18 @@ impl Store {
         on!(self, dead_one(priority, id))
     }
 
-    /// Makes a dead job due at once with no attempts counted; as it was, or `None` when it is not dead.
-    pub(crate) async fn revive(&self, priority: Priority, id: &str) -> Result<Option<DeadRecord>, Error> {
+    /// Makes a dead job of the tenant's due at once with no attempts counted; as it was, or `None` when it is not dead.
+    pub(crate) async fn revive(
+        &self,
+        priority: Priority,
+        tenant_id: TenantId,
+        id: &str,
+    ) -> Result<Option<DeadRecord>, Error> {
+        // Of whom a job is does not change while it is stored.
+        let dead = self.dead_one(priority, id).await?;
+        if !dead.is_some_and(|dead| dead.tenants.include(tenant_id)) {
+            return Ok(None);
+        }
         on!(self, revive(priority, id))
     }
 
@@ -126,9 +167,13 @@ impl Store {
 mod tests {
     use chrono::{DateTime, TimeDelta};
     use tollgate_domain::Clock;
+    use uuid::Uuid;
 
     use super::*;
     use crate::{Options, redis_server::RedisServer};
+
+    const A: TenantId = TenantId(Uuid::from_u128(0xa));
+    const B: TenantId = TenantId(Uuid::from_u128(0xb));
 
     /// Numbers that look random and are the same in every run of a seed (xorshift64).
     struct Dice(u64);
@@ -148,6 +193,7 @@ mod tests {
                 id: format!("job-{}", dice.roll(12)),
                 body: format!("body {}", dice.roll(1_000)).into_bytes(),
                 max_attempts: dice.roll(4) as u32,
+                tenants: Tenants([A, B].iter().filter(|_| dice.roll(2) == 0).map(|id| format!("{id} ")).collect()),
                 run_at: (dice.roll(2) == 0).then(|| now - 50 + dice.roll(100) as i64),
             })
             .collect()
@@ -225,13 +271,14 @@ mod tests {
                     _ => {
                         let id = format!("job-{}", dice.roll(12));
                         both!(dead_one(priority, &id));
-                        both!(revive(priority, &id));
+                        let tenant_id = if dice.roll(2) == 0 { A } else { B };
+                        both!(revive(priority, tenant_id, &id));
                         clock.advance(TimeDelta::milliseconds(dice.roll(80) as i64));
                     }
                 }
                 both!(depth(priority));
                 let limit = dice.roll(6) as usize;
-                deaths += both!(dead(priority, limit)).0;
+                deaths += both!(dead(priority, A, limit)).0 + both!(dead(priority, B, limit)).0;
             }
             assert!(claims > 100 && deaths > 100 && lost > 20, "seed {seed} tried little: {claims} {deaths} {lost}");
         }

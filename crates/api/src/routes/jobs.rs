@@ -41,7 +41,8 @@ pub(crate) struct DeadJobView {
     cause: String,
     pushed_at: DateTime<Utc>,
     died_at: DateTime<Utc>,
-    #[schema(value_type = Object)]
+    /// What it was to work on: of rows, your own only. Null when it cannot be read.
+    #[schema(value_type = Option<Object>)]
     payload: Value,
 }
 
@@ -53,16 +54,16 @@ pub(crate) struct Retried {
     status: &'static str,
 }
 
-/// Dead jobs, the latest first.
+/// Dead jobs, the latest first: those that carry rows of your keys, and for the tenant of the first start the installation's.
 #[utoipa::path(get, path = "/api/v1/jobs/dead", tag = "jobs", params(ListDead),
     responses((status = 200, description = "A page.", body = List<DeadJobView>)), extensions(("x-required-scope" = json!("admin"))))]
 pub(crate) async fn dead(
     State(app): State<App>,
-    Can(_tenant_id, ..): Can<Admin>,
+    Can(tenant_id, ..): Can<Admin>,
     Params(query): Params<ListDead>,
 ) -> Result<Response, Problem> {
     let page = page(query.page, query.limit)?;
-    let (items, total) = app.service.dead_jobs(page.page, page.limit).await?;
+    let (items, total) = app.service.dead_jobs(tenant_id, page.page, page.limit).await?;
     let found = Paged { items, total: i64::try_from(total).unwrap_or(i64::MAX) };
     Ok(List::of(page, found, DeadJobView::from))
 }
@@ -72,10 +73,10 @@ pub(crate) async fn dead(
     responses((status = 200, description = "Due again.", body = Data<Retried>)), extensions(("x-required-scope" = json!("admin"))))]
 pub(crate) async fn retry(
     State(app): State<App>,
-    Can(_tenant_id, ..): Can<Admin>,
+    Can(tenant_id, ..): Can<Admin>,
     Id(id): Id<String>,
 ) -> Result<Answer<Data<Retried>>, Problem> {
-    app.service.retry_job(&id).await?;
+    app.service.retry_job(tenant_id, &id).await?;
     Ok(Data::json(Retried { id, status: "queued" }))
 }
 

@@ -63,6 +63,14 @@ struct Wire<'a> {
     keys: Vec<WireKey>,
 }
 
+/// The first members of [`Wire`].
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, rename = "endpoints")]
+    _endpoints: Vec<&'a str>,
+    tenants: Vec<[u8; 16]>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct WireKey {
     /// Index among the tenants.
@@ -152,6 +160,24 @@ impl PackedUsage {
         Self(postcard::to_extend(&wire, vec![VERSION]).unwrap_or_default())
     }
 
+    /// Whose keys they are, each tenant once. Reads the head of the rows only.
+    ///
+    /// # Errors
+    /// As [`PackedUsage::unpack`].
+    pub fn tenants(&self) -> Result<Vec<TenantId>, Unreadable> {
+        let (head, _) = postcard::take_from_bytes::<Head<'_>>(self.rows()?).map_err(damaged)?;
+        Ok(head.tenants.into_iter().map(|tenant| TenantId(Uuid::from_bytes(tenant))).collect())
+    }
+
+    /// What follows the version byte.
+    fn rows(&self) -> Result<&[u8], Unreadable> {
+        match self.0.split_first() {
+            Some((&VERSION, rows)) => Ok(rows),
+            Some((version, _)) => Err(Unreadable::Newer(*version)),
+            None => Err(damaged("they are empty")),
+        }
+    }
+
     /// What the keys did.
     ///
     /// # Errors
@@ -165,12 +191,7 @@ impl PackedUsage {
     /// # Errors
     /// As [`PackedUsage::unpack`].
     pub fn unpack_where(&self, wanted: impl Fn(ApiKeyId) -> bool) -> Result<Vec<KeyUsage>, Unreadable> {
-        let damaged = |what: &str| Unreadable::Damaged(what.to_owned());
-        let (version, rows) = self.0.split_first().ok_or_else(|| damaged("they are empty"))?;
-        if *version != VERSION {
-            return Err(Unreadable::Newer(*version));
-        }
-        let wire: Wire<'_> = postcard::from_bytes(rows).map_err(|error| damaged(&error.to_string()))?;
+        let wire: Wire<'_> = postcard::from_bytes(self.rows()?).map_err(damaged)?;
         let endpoints: Vec<Arc<str>> = wire.endpoints.iter().map(|text| Arc::from(*text)).collect();
         let base = wire.base_minute;
         let unpack_key = |key: WireKey| {
@@ -189,6 +210,10 @@ impl PackedUsage {
         };
         wire.keys.into_iter().filter(|key| wanted(ApiKeyId(Uuid::from_bytes(key.id)))).map(unpack_key).collect()
     }
+}
+
+fn damaged(what: impl fmt::Display) -> Unreadable {
+    Unreadable::Damaged(what.to_string())
 }
 
 fn unpack_minute(base: i64, row: &WireMinute) -> MinuteUsage {
@@ -317,6 +342,12 @@ mod tests {
     }
 
     #[test]
+    fn the_tenants_of_rows_are_told_each_once() {
+        let chunk = pack(&[key(1, 7), key(2, 8), key(3, 7)]).remove(0);
+        assert_eq!(chunk.rows.tenants().unwrap(), [7, 8].map(|id| TenantId(Uuid::from_u128(id))));
+    }
+
+    #[test]
     fn damaged_and_newer_rows_are_told_and_never_panic() {
         let chunk = pack(&[key(1, 7)]).remove(0);
         let bytes = chunk.rows.as_bytes();
@@ -326,7 +357,8 @@ mod tests {
         for at in 0..bytes.len() {
             let mut changed = bytes.to_vec();
             changed[at] ^= 0x55;
-            let _ = PackedUsage::from_bytes(changed).unpack();
+            let changed = PackedUsage::from_bytes(changed);
+            let _ = (changed.unpack(), changed.tenants());
         }
         assert_eq!(PackedUsage::from_bytes(vec![9]).unpack(), Err(Unreadable::Newer(9)));
     }

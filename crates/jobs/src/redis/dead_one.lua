@@ -1,6 +1,6 @@
--- ARGV[3]: id. Answers attempts, pushed at, died at, body, cause; nothing when it is not dead.
+-- ARGV[3]: id. Answers attempts, pushed at, died at, body, cause, tenants; nothing when it is not dead.
 local id = ARGV[3]
 local died = redis.call('ZSCORE', dead, id)
 if not died then return {} end
 local attempts, _, pushed = read(id)
-return { attempts, pushed, tonumber(died), redis.call('HGET', body, id), redis.call('HGET', cause, id) }
+return { attempts, pushed, tonumber(died), redis.call('HGET', body, id), redis.call('HGET', cause, id), redis.call('HGET', tenants, id) }

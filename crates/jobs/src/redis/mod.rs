@@ -8,12 +8,12 @@ use std::{
 };
 
 use redis::{Client, Script, ScriptInvocation, Value, from_redis_value};
-use tollgate_domain::Clock;
+use tollgate_domain::{Clock, TenantId};
 
 use self::link::Link;
 use crate::{
     Depth, Error, Options, Priority, Pushed,
-    store::{Claimed, DeadRecord, LEASE_EXPIRED, NewJob, Settlement, Verdict},
+    store::{Claimed, DeadRecord, LEASE_EXPIRED, NewJob, Settlement, Tenants, Verdict},
 };
 
 /// A script behind the shared prelude, loaded by whoever runs it first and again after the server forgot it.
@@ -45,10 +45,10 @@ pub(crate) struct RedisStore {
 }
 
 /// In the order in which the scripts' prelude names them.
-type Keys = [String; 7];
+type Keys = [String; 8];
 
 fn keys(namespace: &str, priority: Priority) -> Keys {
-    ["due", "lease", "dead", "body", "meta", "cause", "stat"]
+    ["due", "lease", "dead", "body", "meta", "cause", "stat", "tenants"]
         .map(|part| format!("{{{namespace}:q:{}}}:{part}", priority.as_str()))
 }
 
@@ -96,8 +96,8 @@ impl RedisStore {
         let mut pushed = Vec::with_capacity(jobs.len());
         for chunk in jobs.chunks(CHUNK) {
             let mut invocation = self.start(&PUSH, priority);
-            for NewJob { id, body, max_attempts, run_at } in chunk {
-                invocation.arg(id).arg(body.as_slice()).arg(max_attempts);
+            for NewJob { id, body, max_attempts, tenants, run_at } in chunk {
+                invocation.arg(id).arg(body.as_slice()).arg(max_attempts).arg(&tenants.0);
                 invocation.arg(run_at.map_or_else(String::new, |at| at.to_string()));
             }
             let added: Vec<bool> = self.call(&invocation).await?;
@@ -158,16 +158,37 @@ impl RedisStore {
         Ok(lost)
     }
 
-    pub(crate) async fn dead(&self, priority: Priority, limit: usize) -> Result<(u64, Vec<(i64, String)>), Error> {
-        let [_, _, dead, ..] = self.keys(priority);
-        // To Redis a last place of -1 is the end: for none, the first comes after the last.
-        let (first, last) = if limit == 0 { (1, 0) } else { (0, isize::try_from(limit).unwrap_or(isize::MAX) - 1) };
-        let mut pipeline = redis::pipe();
-        pipeline.zcard(dead).zrevrange_withscores(dead, first, last);
-        let (total, latest): (u64, Vec<(String, f64)>) =
-            self.link.with(async |connection| pipeline.query_async(connection).await).await?;
-        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch are whole and below 2^53")]
-        let latest = latest.into_iter().map(|(id, died_at)| (died_at as i64, id)).collect();
+    /// Reads of whom each dead job is, of which a bounded number is kept.
+    pub(crate) async fn dead(
+        &self,
+        priority: Priority,
+        tenant_id: TenantId,
+        limit: usize,
+    ) -> Result<(u64, Vec<(i64, String)>), Error> {
+        let [_, _, dead, .., tenants] = self.keys(priority);
+        let mut all = redis::cmd("ZREVRANGE");
+        all.arg(dead).arg(0).arg(-1).arg("WITHSCORES");
+        let all: Vec<(String, f64)> = self.link.with(async |connection| all.query_async(connection).await).await?;
+        let (mut total, mut latest) = (0, Vec::new());
+        for chunk in all.chunks(CHUNK) {
+            let mut of_whom = redis::cmd("HMGET");
+            of_whom.arg(tenants).arg(chunk.iter().map(|(id, _)| id).collect::<Vec<_>>());
+            let of_whom: Vec<Option<String>> =
+                self.link.with(async |connection| of_whom.query_async(connection).await).await?;
+            for ((id, died_at), tenants) in chunk.iter().zip(of_whom) {
+                if !tenants.map(Tenants).unwrap_or_default().include(tenant_id) {
+                    continue;
+                }
+                total += 1;
+                if latest.len() < limit {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "milliseconds since the epoch are whole and below 2^53"
+                    )]
+                    latest.push((*died_at as i64, id.clone()));
+                }
+            }
+        }
         Ok((total, latest))
     }
 
@@ -186,8 +207,10 @@ impl RedisStore {
         if parts.is_empty() {
             return Ok(None);
         }
-        let (attempts, pushed_at, died_at, body, cause) = from_redis_value(Value::Array(parts)).map_err(unexpected)?;
-        Ok(Some(DeadRecord { body, attempts, cause, pushed_at, died_at }))
+        let (attempts, pushed_at, died_at, body, cause, tenants): (_, _, _, _, _, Option<String>) =
+            from_redis_value(Value::Array(parts)).map_err(unexpected)?;
+        let tenants = tenants.map(Tenants).unwrap_or_default();
+        Ok(Some(DeadRecord { body, tenants, attempts, cause, pushed_at, died_at }))
     }
 
     pub(crate) async fn depth(&self, priority: Priority) -> Result<Depth, Error> {

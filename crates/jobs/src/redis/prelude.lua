@@ -4,6 +4,7 @@
 local due, lease, dead = KEYS[1], KEYS[2], KEYS[3]       -- sorted sets of ids by due, expiry and death time (ms)
 local body, meta, cause = KEYS[4], KEYS[5], KEYS[6]      -- hashes by id
 local stat = KEYS[7]                                     -- hash: dropped = dead jobs that made room for later ones
+local tenants = KEYS[8]                                  -- hash by id: whose it is; nothing of jobs of an earlier version
 
 local t = redis.call('TIME')
 local wall = t[1] * 1000 + math.floor(t[2] / 1000)       -- leases follow it, whatever the callers' clocks say
@@ -26,6 +27,7 @@ local function forget(id)
   redis.call('HDEL', body, id)
   redis.call('HDEL', meta, id)
   redis.call('HDEL', cause, id)
+  redis.call('HDEL', tenants, id)
 end
 
 local function bury(id, attempts, max, pushed, why)

@@ -1,9 +1,9 @@
--- ARGV[3]: id. Answers attempts, pushed at, died at, body, cause of the job as it was; nothing when it is not dead.
+-- ARGV[3]: id. Answers attempts, pushed at, died at, body, cause, tenants of the job as it was; nothing when it is not dead.
 local id = ARGV[3]
 local died = redis.call('ZSCORE', dead, id)
 if not died then return {} end
 local attempts, max, pushed = read(id)
-local was = { attempts, pushed, tonumber(died), redis.call('HGET', body, id), redis.call('HGET', cause, id) }
+local was = { attempts, pushed, tonumber(died), redis.call('HGET', body, id), redis.call('HGET', cause, id), redis.call('HGET', tenants, id) }
 write(id, 0, max, pushed, '-')
 redis.call('ZADD', due, now, id)
 redis.call('ZREM', dead, id)

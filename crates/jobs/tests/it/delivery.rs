@@ -15,8 +15,8 @@ use tollgate_domain::Clock;
 use tollgate_jobs::{Concurrency, Options, Outcome, Priority, Push, Pushed, Queue};
 
 use crate::support::{
-    Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, total, until, usage,
-    violations, with_id,
+    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, total,
+    until, usage, violations, with_id,
 };
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn an_id_is_not_added_again_while_it_waits_runs_or_is_dead() {
         settled(queue, 1).await;
         assert_eq!(again().await, Pushed::AlreadyThere, "dead");
         *fate.lock().unwrap() = Outcome::Done;
-        assert!(queue.retry("once").await.unwrap().is_some());
+        assert!(queue.retry(OPERATOR, "once").await.unwrap().is_some());
         running.notified().await;
         go.notify_one();
         settled(queue, 0).await;

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tollgate_jobs::{Concurrency, Options, Outcome, Priority, Push};
 
 use crate::support::{
-    Seen, Stage, Worker, add, clean_up, depth_of, quick, settled, sync, total, until, usage, with_id,
+    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, settled, sync, total, until, usage, with_id,
 };
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_job_that_kills_every_worker_ends_among_the_dead() {
         let last = Worker::start(&stage.queue, |_, _| async { Outcome::Done });
         settled(&stage.queue, 1).await;
         last.stop().await.unwrap();
-        let (dead, _) = stage.queue.dead(1, 1).await.unwrap();
+        let (dead, _) = stage.queue.dead(OPERATOR, 1, 1).await.unwrap();
         assert_eq!(dead[0].attempts, 3);
         assert!(dead[0].cause.contains("lease ran out"), "{}", dead[0].cause);
     }

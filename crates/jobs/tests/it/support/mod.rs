@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tollgate_domain::{
-    BootId, Clock,
+    BootId, Clock, TenantId,
     usage::{JournalSpan, UsageBatch, ViolationBatch},
 };
 use tollgate_jobs::{
@@ -21,6 +21,9 @@ use tollgate_jobs::{
 };
 
 use self::redis_server::RedisServer;
+
+/// Whose the jobs are that carry nobody's rows.
+pub(crate) const OPERATOR: TenantId = TenantId::DEFAULT;
 
 /// A queue on one store, and the server behind it.
 pub(crate) struct Stage {
