@@ -15,6 +15,36 @@ pub fn cpu(pid: u32) -> Duration {
     fields.split_whitespace().skip(11).take(2).map(ticks).sum()
 }
 
+/// Processor time that a process and its children have used, those that ended included.
+pub fn cpu_of_family(pid: u32) -> Duration {
+    let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = |stat: &str| -> Vec<String> {
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace().map(str::to_owned).collect()
+    };
+    // As in `cpu`; the parent is the 4th, and what ended children used are the 16th and 17th.
+    let sum = |fields: &[String], count: usize| fields.iter().skip(11).take(count).map(|text| ticks(text)).sum::<Duration>();
+    let mut total = sum(&fields(&stat(pid)), 4);
+    for process in fs::read_dir("/proc").expect("Linux").flatten() {
+        let Some(child) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let fields = fields(&stat(child));
+        if fields.get(1).is_some_and(|parent| *parent == pid.to_string()) {
+            total += sum(&fields, 2);
+        }
+    }
+    total
+}
+
+/// Bytes of a process that are in memory: all, and those of them that are not parts of files.
+pub fn resident(pid: u32) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a figure of memory");
+        line.trim().trim_end_matches(" kB").parse().expect("kibibytes")
+    };
+    (kib("VmRSS:") << 10, kib("RssAnon:") << 10)
+}
+
 /// How long one processor core was busy since the start of the machine, the kernel's and the hypervisor's part included.
 pub fn busy(core: u32) -> Duration {
     let stat = fs::read_to_string("/proc/stat").expect("Linux");

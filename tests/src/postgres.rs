@@ -113,6 +113,11 @@ impl Postgres {
         Database::on(self.port).await
     }
 
+    /// The server's first process, whose children the others are.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running server").id()
+    }
+
     /// Lets sessions from now on give way to all else on their core.
     pub fn be_yielding(&self) {
         let server = self.child.as_ref().expect("a running server").id().to_string();

@@ -96,11 +96,10 @@ pub async fn run(
     let app = App::new(service.clone()).map_err(StartError::from)?;
     let (stop_http, stop_worker) = (CancellationToken::new(), CancellationToken::new());
     let serving = serve(&app, listeners, &stop_http);
-    let worker = service
-        .config()
-        .worker
-        .in_process
-        .then(|| tokio::spawn(tollgate_worker::run(service.clone(), stop_worker.clone().cancelled_owned())));
+    let worker = service.config().worker.in_process.then(|| {
+        let work = tollgate_worker::run(service.in_background(), stop_worker.clone().cancelled_owned());
+        service.spawn_in_background(work)
+    });
     let mut shutdown = std::pin::pin!(shutdown);
     let prepared = tokio::select! {
         prepared = service.prepare(bootstrap) => Some(prepared),

@@ -96,6 +96,23 @@ impl Repository {
         Ok(Self { primary, replica: replica.map(Engine::Postgres), writer, lock_file: None })
     }
 
+    /// The same tables over connections that nobody else takes, `max` of them and as many to the replica. Writers of both take
+    /// turns.
+    pub async fn with_connections_of_its_own(&self, max: u32) -> Result<Self, Error> {
+        let primary = match &self.primary {
+            Engine::Sqlite(pool) => {
+                let options = pool.options().clone().max_connections(max);
+                Engine::Sqlite(options.connect_with((*pool.connect_options()).clone()).await?)
+            }
+            Engine::Postgres(pool) => Engine::Postgres(lazily(pool, max)),
+        };
+        let replica = self.replica.as_ref().and_then(|replica| match replica {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(pool) => Some(Engine::Postgres(lazily(pool, max))),
+        });
+        Ok(Self { primary, replica, writer: self.writer.clone(), lock_file: self.lock_file.clone() })
+    }
+
     /// How long the primary takes to answer, including the wait for a connection.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let started = Instant::now();
@@ -190,6 +207,11 @@ fn connect_postgres(url: &str, options: &Options) -> Result<PgPool, Error> {
             Box::pin(async move { sqlx::raw_sql(PG_SESSION).execute(connection).await.map(|_| ()) })
         })
         .connect_lazy_with(connect))
+}
+
+/// Another pool with the same settings.
+fn lazily(pool: &PgPool, max: u32) -> PgPool {
+    pool.options().clone().max_connections(max).connect_lazy_with((*pool.connect_options()).clone())
 }
 
 /// `<database>.lock`, beside the database.

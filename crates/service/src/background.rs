@@ -3,6 +3,7 @@
 use std::{
     io::{BufReader, BufWriter, Write},
     path::Path,
+    pin::Pin,
     time::Duration,
 };
 
@@ -27,29 +28,35 @@ pub(crate) fn start(service: &Service) {
     let abandoned = every(LOOK_FOR_ABANDONED);
     let poll = every(Duration::from_millis(config.cache.poll_ms));
     let snapshots = every(Duration::from_secs(config.limiter.snapshot_seconds));
-    spawn_until_stopped(service, |service| ship_own(service, ship));
-    spawn_until_stopped(service, |service| ship_abandoned(service, abandoned));
-    spawn_until_stopped(service, |service| watch_changes(service, poll));
+    // Every check depends on it, so it gives way to none.
+    service.spawn(until_stopped(service, watch_changes(service.clone(), poll)));
+    let background = service.in_background();
+    let spawn = |task: BoxFuture| {
+        let task = until_stopped(service, task);
+        service.track_in_background(task);
+    };
+    spawn(Box::pin(ship_own(background.clone(), ship)));
+    spawn(Box::pin(ship_abandoned(background.clone(), abandoned)));
     if matches!(service.limiter(), Limiter::Memory(_)) {
-        spawn_until_stopped(service, |service| keep_counters_every(service, snapshots));
+        spawn(Box::pin(keep_counters_every(background, snapshots)));
     }
 }
 
-/// Runs `task` from when the tables are up to date until the service closes.
-fn spawn_until_stopped<F>(service: &Service, task: impl FnOnce(Service) -> F)
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// `task` from when the tables are up to date until the service closes.
+fn until_stopped<F>(service: &Service, task: F) -> impl Future<Output = ()> + Send + use<F>
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + Send,
 {
     let service = service.clone();
-    let stop = service.stop().clone();
-    let task = task(service.clone());
-    service.clone().spawn(async move {
+    async move {
         let prepared_then_task = async {
             service.prepared().await;
             task.await;
         };
-        tokio::select! { () = stop.cancelled() => {} () = prepared_then_task => {} }
-    });
+        tokio::select! { () = service.stop().cancelled() => {} () = prepared_then_task => {} }
+    }
 }
 
 async fn ship_own(service: Service, mut ticks: tokio::time::Interval) {

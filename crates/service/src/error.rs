@@ -163,6 +163,9 @@ pub enum StartError {
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The thread for background work.
+    #[error("a thread for background work: {0}")]
+    Thread(#[source] std::io::Error),
     /// The bootstrap token.
     #[error("TOLLGATE_BOOTSTRAP_TOKEN must be \"tgt_admin_\" and 24 to 200 further visible ASCII characters")]
     BootstrapToken,

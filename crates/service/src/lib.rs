@@ -20,6 +20,7 @@ mod event;
 pub mod health;
 pub mod idempotency;
 pub mod jobs;
+mod low_priority;
 pub mod metrics;
 pub mod plans;
 pub mod rate_limit;

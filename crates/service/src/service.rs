@@ -21,12 +21,17 @@ use crate::{
     Config, Error, StartError,
     cache::{Bounds, KeyCache},
     config::SyncMode,
+    low_priority::LowPriority,
     metrics::Metrics,
     refusals::Refusals,
     secret_probe::SecretProbe,
     terms::CommonTerms,
     token_cache::TokenCache,
 };
+
+/// Connections of an API node's background work, beside `database.max_connections`: one for each of the shipper, the fold and
+/// a few jobs at once.
+const BACKGROUND_CONNECTIONS: u32 = 4;
 
 /// What a process does with the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +44,17 @@ pub enum Role {
 
 /// The use cases over everything they need. Cloning is cheap.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service {
+    inner: Arc<Inner>,
+    /// The connections of this handle's kind: of requests, or of background work.
+    repository: Repository,
+}
 
 struct Inner {
     config: Config,
     clock: Clock,
-    repository: Repository,
+    /// For background work. A worker has none: all that it does is that.
+    background: Option<(LowPriority, Repository)>,
     queue: Queue,
     limiter: Limiter,
     hash_key: HashKey,
@@ -79,20 +89,20 @@ impl Service {
         let limiter = open_limiter(&config, &clock).await?;
         let queue = Queue::connect(config.queue.url.expose(), tollgate_jobs::Options::default(), clock.clone()).await?;
         refuse_eviction(&queue).await?;
-        let journal = match role {
-            Role::Api => Some(open_journal(&config, &clock)?),
-            Role::Worker => None,
+        let (journal, background) = match role {
+            Role::Api => (Some(open_journal(&config, &clock)?), Some(open_background(&repository).await?)),
+            Role::Worker => (None, None),
         };
         let cache = KeyCache::new(bounds(&config));
         let token_cache = TokenCache::new(bounds(&config));
         let hash_key = HashKey::new(config.limiter.hash_key.0);
         let refusals = Refusals::new(config.privacy.full_ip);
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             started: tokio::time::Instant::now(),
             stored_until: [AtomicU64::new(0), AtomicU64::new(0)],
             config,
             clock,
-            repository,
+            background,
             queue,
             limiter,
             hash_key,
@@ -107,7 +117,8 @@ impl Service {
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner), repository })
     }
 
     /// Brings the tables up to date and, on an empty database, makes the default plans and the first admin token, which is
@@ -126,7 +137,7 @@ impl Service {
                 }
                 Err(error) => return Err(error),
                 Ok(first_token) => {
-                    self.0.prepared.send_replace(true);
+                    self.inner.prepared.send_replace(true);
                     return Ok(first_token);
                 }
             }
@@ -152,7 +163,7 @@ impl Service {
 
     /// No longer ready: called as soon as the process is told to stop.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.inner.draining.store(true, Ordering::Release);
     }
 
     /// Writes all refusals to the journal and waits until the database holds everything in it, at most `at_most`. What is
@@ -163,77 +174,80 @@ impl Service {
 
     /// Stops what [`Service::start`] started, keeps the counters of a memory limiter and closes the journal.
     pub async fn close(&self) {
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
         crate::background::keep_counters(self).await;
-        if let Some(journal) = &self.0.journal
+        if let Some(journal) = &self.inner.journal
             && let Err(error) = journal.close()
         {
             tracing::error!(%error, "the journal did not close; the next start reads what is in it");
         }
-        self.0.repository.close().await;
+        if let Some((_, repository)) = &self.inner.background {
+            repository.close().await;
+        }
+        self.repository.close().await;
     }
 
     /// Whether requests should be sent here: prepared, and not about to stop.
     pub fn is_ready(&self) -> bool {
-        self.is_prepared() && !self.0.draining.load(Ordering::Acquire)
+        self.is_prepared() && !self.inner.draining.load(Ordering::Acquire)
     }
 
     /// Whether the tables are up to date.
     pub fn is_prepared(&self) -> bool {
-        *self.0.prepared.borrow()
+        *self.inner.prepared.borrow()
     }
 
     /// Waits until the tables are up to date.
     pub(crate) async fn prepared(&self) {
         // The sender lives as long as the service, so this cannot fail.
-        let _ = self.0.prepared.subscribe().wait_for(|prepared| *prepared).await;
+        let _ = self.inner.prepared.subscribe().wait_for(|prepared| *prepared).await;
     }
 
     /// Whether the process was told to stop.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        self.inner.draining.load(Ordering::Acquire)
     }
 
     /// The settings.
     pub fn config(&self) -> &Config {
-        &self.0.config
+        &self.inner.config
     }
 
     /// The clock.
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.inner.clock
     }
 
     /// The metrics.
     pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.inner.metrics
     }
 
     /// The queue, for the worker to run.
     pub fn queue(&self) -> &Queue {
-        &self.0.queue
+        &self.inner.queue
     }
 
     pub(crate) fn repository(&self) -> &Repository {
-        &self.0.repository
+        &self.repository
     }
 
     pub(crate) fn limiter(&self) -> &Limiter {
-        &self.0.limiter
+        &self.inner.limiter
     }
 
     pub(crate) fn hash_key(&self) -> &HashKey {
-        &self.0.hash_key
+        &self.inner.hash_key
     }
 
     pub(crate) fn common_terms(&self) -> &CommonTerms {
-        &self.0.common_terms
+        &self.inner.common_terms
     }
 
     pub(crate) fn cache(&self) -> &KeyCache {
-        &self.0.cache
+        &self.inner.cache
     }
 
     /// Whatever is held of keys on these plans is read again when it is next needed.
@@ -243,24 +257,24 @@ impl Service {
     }
 
     pub(crate) fn token_cache(&self) -> &TokenCache {
-        &self.0.token_cache
+        &self.inner.token_cache
     }
 
     pub(crate) fn secret_probe(&self) -> &SecretProbe {
-        &self.0.secret_probe
+        &self.inner.secret_probe
     }
 
     pub(crate) fn refusals(&self) -> &Refusals {
-        &self.0.refusals
+        &self.inner.refusals
     }
 
     /// Since the process opened the service, by a clock that no story moves.
     pub(crate) fn uptime(&self) -> Duration {
-        self.0.started.elapsed()
+        self.inner.started.elapsed()
     }
 
     pub(crate) fn stored_until(&self, stream: JournalStream) -> &AtomicU64 {
-        let [usage, violations] = &self.0.stored_until;
+        let [usage, violations] = &self.inner.stored_until;
         match stream {
             JournalStream::Usage => usage,
             JournalStream::Violations => violations,
@@ -269,26 +283,48 @@ impl Service {
 
     /// How long usage waits to be in the database: what was decided longer ago is there. None where no journal is kept.
     pub(crate) fn unshipped(&self) -> Option<Duration> {
-        self.0.journal.as_ref()?;
+        self.inner.journal.as_ref()?;
         let stored = Duration::from_micros(self.stored_until(JournalStream::Usage).load(Ordering::Relaxed));
         Some(self.uptime().saturating_sub(stored))
     }
 
     pub(crate) fn stop(&self) -> &CancellationToken {
-        &self.0.stop
+        &self.inner.stop
     }
 
     pub(crate) fn journal(&self) -> Result<&Journal, Error> {
-        self.0.journal.as_ref().ok_or_else(|| Error::Internal("a worker keeps no journal".into()))
+        self.inner.journal.as_ref().ok_or_else(|| Error::Internal("a worker keeps no journal".into()))
     }
 
     pub(crate) fn waits_for_disk(&self) -> bool {
-        self.0.config.journal.sync == SyncMode::Group
+        self.inner.config.journal.sync == SyncMode::Group
+    }
+
+    /// The same service with the database connections of background work.
+    pub fn in_background(&self) -> Self {
+        let repository = self.inner.background.as_ref().map_or(&self.repository, |(_, repository)| repository);
+        Self { inner: self.inner.clone(), repository: repository.clone() }
+    }
+
+    /// Runs `task` where it gives way to checks.
+    pub fn spawn_in_background<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        match &self.inner.background {
+            Some((low_priority, _)) => low_priority.spawn(task),
+            None => tokio::spawn(task),
+        }
+    }
+
+    /// The same for what [`Service::close`] waits for.
+    pub(crate) fn track_in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.spawn_in_background(self.inner.tasks.track_future(task)));
     }
 
     /// Runs `task` beside the requests; [`Service::close`] waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        self.0.tasks.spawn(task)
+        self.inner.tasks.spawn(task)
     }
 }
 
@@ -311,6 +347,15 @@ pub(crate) async fn open_repository(config: &Config) -> Result<Repository, Start
         replica_url: config.database.replica_url.non_empty().map(str::to_owned),
     };
     Ok(Repository::connect(config.database.url.expose(), options).await?)
+}
+
+/// A thread of lower priority, and connections that are opened there.
+async fn open_background(repository: &Repository) -> Result<(LowPriority, Repository), StartError> {
+    let low_priority = LowPriority::start().map_err(StartError::Thread)?;
+    let repository = repository.clone();
+    let opened = low_priority.spawn(async move { repository.with_connections_of_its_own(BACKGROUND_CONNECTIONS).await });
+    let repository = opened.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    Ok((low_priority, repository))
 }
 
 async fn open_limiter(config: &Config, clock: &Clock) -> Result<Limiter, StartError> {

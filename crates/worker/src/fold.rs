@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tollgate_service::{Error, FoldPart, Service};
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_secs(1);
-/// Keys of one round, but for the rest of the part that was begun. With 100,000 active keys each is written every ten
-/// seconds; each write takes the database some 20 µs.
+/// A round ends after so many keys or so long, with the part that was begun: so the tables cost at most that share of the
+/// database. With 100,000 active keys each is written every ten seconds, or later where checks want the same core.
 const MAX_KEYS: usize = 10_000;
+const MAX_TIME: Duration = Duration::from_millis(200);
 
 /// Folds until `stop`.
 pub(crate) async fn run(service: Service, stop: CancellationToken) {
@@ -41,11 +42,11 @@ async fn round(service: &Service, last: Option<FoldPart>) -> Result<Option<FoldP
     let mut waiting = service.waiting_parts().await?;
     let begin = waiting.iter().position(|part| last.is_some_and(|last| *part > last)).unwrap_or(0);
     waiting.rotate_left(begin);
-    let (mut keys, mut last) = (0, last);
+    let (began, mut keys, mut last) = (Instant::now(), 0, last);
     for part in waiting {
         keys += service.fold_usage(part).await?;
         last = Some(part);
-        if keys >= MAX_KEYS {
+        if keys >= MAX_KEYS || began.elapsed() >= MAX_TIME {
             break;
         }
     }

@@ -57,6 +57,8 @@ pub struct Seen {
     pub p50: Duration,
     /// 99 of 100 answers came within this.
     pub p99: Duration,
+    /// 999 of 1,000 answers came within this.
+    pub p999: Duration,
 }
 
 impl Load {
@@ -156,6 +158,6 @@ impl Seen {
             Duration::from_micros(u64::from(micros.get(at).copied().unwrap_or(0)))
         };
         let per_second = micros.len() as f64 / elapsed.as_secs_f64();
-        Self { per_second, answers: micros.len(), failed, p50: quantile(0.5), p99: quantile(0.99) }
+        Self { per_second, answers: micros.len(), failed, p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999) }
     }
 }

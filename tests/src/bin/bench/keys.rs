@@ -1,7 +1,7 @@
 //! The keys that a benchmark checks, and the plans that they are on.
 
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use tollgate_domain::{Clock, Environment, secret::KeySecret};
 use tollgate_tests::answer::{Answer, Client};
 use uuid::Uuid;
@@ -43,23 +43,49 @@ pub(crate) async fn create(admin: &Client, plan: &str, count: usize) -> Vec<Stri
     keys
 }
 
-/// As [`create`] for very many keys on PostgreSQL, where the API would take minutes: it makes one, whose rows are copied.
+/// As [`create`] for very many keys, where the API would take minutes: it makes one, whose rows are copied.
 pub(crate) async fn copy(admin: &Client, database: &str, plan: &str, count: usize) -> Vec<String> {
     let first = one(admin, plan, 0).await;
     let id: Uuid = first.data()["id"].as_str().and_then(|id| id.parse().ok()).expect("a new key's id");
-    let mut database = PgConnection::connect(database).await.expect("PostgreSQL answers");
-    let mut keys = vec![secret(&first)];
-    while keys.len() < count {
-        let secrets: Vec<_> = (keys.len()..count.min(keys.len() + BATCH))
-            .map(|_| KeySecret::generate(Environment::Live).expect("random bytes"))
-            .collect();
-        insert(&mut database, id, &secrets).await.expect("copies of a key's rows");
-        keys.extend(secrets.iter().map(|secret| secret.expose().to_owned()));
+    let secrets: Vec<_> =
+        (1..count).map(|_| KeySecret::generate(Environment::Live).expect("random bytes")).collect();
+    if database.starts_with("sqlite:") {
+        copy_in_sqlite(database, id, &secrets).await.expect("copies of a key's rows");
+    } else {
+        copy_in_postgres(database, id, &secrets).await.expect("copies of a key's rows");
+    }
+    std::iter::once(secret(&first)).chain(secrets.iter().map(|secret| secret.expose().to_owned())).collect()
+}
+
+async fn copy_in_sqlite(database: &str, id: Uuid, secrets: &[KeySecret]) -> Result<(), sqlx::Error> {
+    let mut database = SqliteConnection::connect(database).await?;
+    let columns: Vec<String> = sqlx::query_scalar("select name from pragma_table_info('api_keys')")
+        .fetch_all(&mut database)
+        .await?;
+    let copied = columns.iter().map(|name| if name == "id" { "$1" } else { name }).collect::<Vec<_>>().join(", ");
+    let key = format!("insert into api_keys ({}) select {copied} from api_keys where id = $2", columns.join(", "));
+    let key: &'static str = key.leak();
+    let hash = "insert into api_key_secrets (hash, tenant_id, api_key_id)
+        select $1, tenant_id, $2 from api_keys where id = $3";
+    for batch in secrets.chunks(BATCH) {
+        let mut tx = database.begin_with("begin immediate").await?;
+        for secret in batch {
+            let new = Clock::System.new_id();
+            sqlx::query(key).bind(new).bind(id).execute(&mut *tx).await?;
+            sqlx::query(hash).bind(secret.hash().0.to_vec()).bind(new).bind(id).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+async fn copy_in_postgres(database: &str, id: Uuid, secrets: &[KeySecret]) -> Result<(), sqlx::Error> {
+    let mut database = PgConnection::connect(database).await?;
+    for batch in secrets.chunks(BATCH) {
+        insert(&mut database, id, batch).await?;
     }
     // Not of every table: one that is empty now would be taken for empty when it has a row for each key.
-    let statistics = sqlx::raw_sql("vacuum analyze api_keys, api_key_secrets").execute(&mut database).await;
-    statistics.expect("statistics of the new rows");
-    keys
+    sqlx::raw_sql("vacuum analyze api_keys, api_key_secrets").execute(&mut database).await.map(|_| ())
 }
 
 async fn insert(database: &mut PgConnection, id: Uuid, secrets: &[KeySecret]) -> Result<(), sqlx::Error> {

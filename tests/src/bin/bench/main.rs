@@ -4,12 +4,13 @@
 //! there and they inherit it), PostgreSQL and the worker only while it is idle. All servers stay up and take turns, so a
 //! slow minute of the machine hits all of them.
 //! Reading order: [`options`] → [`shapes`] (services and what they stand on) → [`bare`] → [`row`] (one line of the table:
-//! what is loaded and measured) → [`plan`] (which lines) → [`table`].
+//! what is loaded and measured) → [`report`] (what a line does not tell) → [`plan`] (which lines) → [`table`].
 
 mod bare;
 mod keys;
 mod options;
 mod plan;
+mod report;
 mod row;
 mod script;
 mod shapes;
@@ -32,5 +33,6 @@ async fn main() {
     bench.warm_up().await;
     bench.measure().await;
     bench.measure_paced().await;
+    bench.report(&options).await;
     table::print(&bench, &options);
 }

@@ -1,10 +1,13 @@
-//! What a run measures: `KEYS`, `SUBJECTS` and `ROWS` of the environment.
+//! What a run measures: `KEYS`, `SUBJECTS`, `ACTIVE`, `HELD` and `ROWS` of the environment.
 
 use std::{env, str::FromStr};
 
 /// Each active key has rows of its own in every batch of usage, so their number is a cost.
 const KEYS: usize = 1_000;
 const SUBJECTS: usize = 100_000;
+/// Keys in use at once in the rows that ask what many cost, and keys held in the row that asks what memory they take.
+const ACTIVE: usize = 100_000;
+const HELD: usize = 1_000_000;
 
 /// Groups of rows that `ROWS` may name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,10 +26,14 @@ pub(crate) enum Group {
     Evalsha,
     /// Half of the most that `redis` reached.
     Paced,
+    /// Many keys, all of them in use, embedded and on PostgreSQL.
+    Active,
+    /// Memory per key that a node holds.
+    Held,
 }
 
 impl Group {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("embedded", Self::Embedded),
         ("log", Self::Log),
         ("redis", Self::Redis),
@@ -34,6 +41,8 @@ impl Group {
         ("over", Self::Over),
         ("evalsha", Self::Evalsha),
         ("paced", Self::Paced),
+        ("active", Self::Active),
+        ("held", Self::Held),
     ];
 }
 
@@ -53,6 +62,10 @@ pub(crate) struct Options {
     pub(crate) keys: usize,
     /// Keys of the service on Redis.
     pub(crate) subjects: usize,
+    /// Keys of the rows with many active keys.
+    pub(crate) active: usize,
+    /// Keys of the row that measures memory.
+    pub(crate) held: usize,
     groups: Vec<Group>,
 }
 
@@ -66,7 +79,12 @@ impl Options {
         };
         let groups = set("ROWS").unwrap_or_else(|| Group::ALL.map(|(name, _)| name).join(","));
         let groups = groups.split(',').map(|name| name.parse().unwrap_or_else(|error| panic!("{error}"))).collect();
-        Self { keys: number("KEYS", KEYS), subjects: number("SUBJECTS", SUBJECTS), groups }
+        Self {
+            keys: number("KEYS", KEYS), subjects: number("SUBJECTS", SUBJECTS),
+            active: number("ACTIVE", ACTIVE),
+            held: number("HELD", HELD),
+            groups,
+        }
     }
 
     /// Whether the group is measured. What is paced needs the most that `redis` reached.

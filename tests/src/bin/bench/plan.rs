@@ -5,6 +5,7 @@ use std::{net::SocketAddr, rc::Rc};
 use tollgate_tests::{
     baseline::Baseline,
     load::{self, Idle, Load},
+    postgres::Postgres,
     redis::Redis,
 };
 
@@ -12,6 +13,7 @@ use crate::{
     ROUNDS, SPAN, WARM_UP,
     bare::{Bare, Bytes},
     options::{Group, Options},
+    report,
     row::{Id, Row, Work},
     script::Script,
     shapes::Shape,
@@ -32,6 +34,11 @@ pub(crate) struct Bench {
     shapes: Vec<Shape>,
     redis: Option<Redis>,
     paced: bool,
+    /// What was measured in another way than the lines.
+    pub(crate) reports: Vec<String>,
+    /// The embedded service: its process, and its memory before it was used.
+    embedded: Option<(u32, (u64, u64))>,
+    active: Option<Shape>,
 }
 
 impl Bench {
@@ -41,7 +48,7 @@ impl Bench {
         let bytes = Bytes::of(&embedded.answer().await);
         let paced = options.wants(Group::Paced);
         let mut bench =
-            Self { rows: Vec::new(), every_line: None, bares: Vec::new(), shapes: Vec::new(), redis: None, paced };
+            Self { rows: Vec::new(), every_line: None, bares: Vec::new(), shapes: Vec::new(), redis: None, paced, reports: Vec::new(), embedded: None, active: None };
         let requests = Rc::new(load::requests(&embedded.far));
         bench.bare(Id::Bytes, "bare axum handler, same body and headers", bytes.all(), Rc::clone(&requests));
         bench.bare(Id::Body, "bare axum handler, same body only", bytes.body(), requests);
@@ -52,7 +59,15 @@ impl Bench {
             let name = "embedded: SQLite, memory; every 100th check logged (default)";
             bench.rows.push(embedded_row(Id::Embedded, name, &embedded));
         }
+        let process = (embedded.api.pid(), embedded.idle_memory);
         bench.shapes.push(embedded);
+        bench.embedded = Some(process);
+        if options.wants(Group::Active) {
+            let active = Shape::embedded(options.active, None).await;
+            let name = format!("embedded: {} keys, all in use", grouped(options.active));
+            bench.rows.push(embedded_row(Id::Active, &name, &active));
+            bench.active = Some(active);
+        }
         if options.wants(Group::Log) {
             bench.log(options).await;
         }
@@ -162,6 +177,25 @@ impl Bench {
         }
     }
 
+    /// What is told by other figures than a line's: each alone, after all lines.
+    pub(crate) async fn report(&mut self, options: &Options) {
+        if let Some((pid, idle)) = self.embedded {
+            self.reports.push(report::memory(pid, idle));
+        }
+        if let Some(active) = &self.active {
+            let report = report::backlog(active).await;
+            self.reports.push(report);
+        }
+        if options.wants(Group::Active) && Postgres::is_installed() && Redis::is_installed() {
+            let report = report::active(options.active).await;
+            self.reports.push(report);
+        }
+        if options.wants(Group::Held) && Postgres::is_installed() && Redis::is_installed() {
+            let report = report::held(options.held).await;
+            self.reports.push(report);
+        }
+    }
+
     /// The service on Redis and the bare handler take turns at half of the most that the service did.
     pub(crate) async fn measure_paced(&mut self) {
         let Some(redis) = self.row(Id::Redis(CONNECTIONS)).filter(|_| self.paced) else { return };
@@ -202,6 +236,6 @@ fn embedded_row(id: Id, name: &str, shape: &Shape) -> Row {
     row
 }
 
-fn allowed(address: SocketAddr, requests: Rc<Vec<Vec<u8>>>, connections: usize) -> Load {
+pub(crate) fn allowed(address: SocketAddr, requests: Rc<Vec<Vec<u8>>>, connections: usize) -> Load {
     Load { address, requests, connections, status: 200, idle: Idle::Sleeps }
 }

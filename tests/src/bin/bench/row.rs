@@ -24,6 +24,8 @@ pub(crate) enum Id {
     Resting,
     /// Embedded, as by default.
     Embedded,
+    /// The same with very many keys in use.
+    Active,
     /// Embedded, no log line for a success.
     Silent,
     /// Embedded, a log line for each success.

@@ -6,6 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tollgate_tests::{
     answer::Answer,
+    machine::resident,
     postgres::{Database, Postgres},
     process::Process,
     redis::Redis,
@@ -26,6 +27,8 @@ const REFRESH_SECONDS: &str = "600";
 pub(crate) struct Shape {
     /// The server under load.
     pub(crate) api: Process,
+    /// Bytes that it had in memory once it was ready, all and without parts of files.
+    pub(crate) idle_memory: (u64, u64),
     /// Keys far from their limit and their quota.
     pub(crate) far: Vec<String>,
     /// Keys far from their limit, without a quota.
@@ -36,9 +39,23 @@ pub(crate) struct Shape {
     pub(crate) redis: Option<Redis>,
     /// What carries its jobs. A server of its own, so that the counters' cost can be told from the jobs'.
     pub(crate) queue: Option<Redis>,
-    _worker: Option<Process>,
-    _database: Option<(Database, Postgres)>,
+    /// Where PostgreSQL and the worker are, in production's shape.
+    pub(crate) behind: Option<Behind>,
     _dir: TempDir,
+}
+
+/// What stands behind the API in production's shape.
+pub(crate) struct Behind {
+    pub(crate) worker: Process,
+    pub(crate) postgres: Postgres,
+    _database: Database,
+}
+
+/// Whether PostgreSQL and the worker wait for an idle core.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    Yields,
+    Ordinary,
 }
 
 impl Shape {
@@ -58,30 +75,39 @@ impl Shape {
         settings.extend(sample.iter().map(|n| ("log.sample_checks", n.as_str())));
         let mut api = Process::api(&settings).pinned_to(SERVER_CORE);
         api.start_ready().await;
+        let idle_memory = resident(api.pid());
         keys::plans(&api.admin()).await;
-        let far = keys::create(&api.admin(), keys::FAR, count).await;
+        let far = keys::copy(&api.admin(), &database, keys::FAR, count).await;
         Self {
             api,
+            idle_memory,
             far,
             plain: Vec::new(),
             over: Vec::new(),
             redis: None,
             queue: None,
-            _worker: None,
-            _database: None,
+            behind: None,
             _dir: dir,
         }
     }
 
     /// PostgreSQL, Redis, a worker of its own. None, said aloud, where PostgreSQL or Redis is not installed.
     pub(crate) async fn production(count: usize) -> Option<Self> {
+        let shape = Self::start(count, Priority::Yields).await?;
+        Some(shape)
+    }
+
+    /// The same with PostgreSQL and worker at the ordinary priority, and the keys of one plan only.
+    pub(crate) async fn start(count: usize, priority: Priority) -> Option<Self> {
         if !(Postgres::is_installed() && Redis::is_installed()) {
             eprintln!("PostgreSQL or Redis is not installed: the service on Redis is not measured");
             return None;
         }
         let (postgres, redis, queue) = (Postgres::start().await, Redis::start(), Redis::start());
         // It and the worker would have machines of their own. Here they catch up while the generator rests.
-        postgres.be_yielding();
+        if priority == Priority::Yields {
+            postgres.be_yielding();
+        }
         let dir = TempDir::new().expect("a temporary folder");
         let database = postgres.database().await;
         let (database_url, journal) = (database.url(), dir.path().join("journal").display().to_string());
@@ -96,18 +122,25 @@ impl Shape {
             ("worker.in_process", "false"),
             ("log.format", "json"),
             ("cache.max_keys", &held),
+            ("cache.max_mib", "8192"),
             ("cache.refresh_seconds", REFRESH_SECONDS),
         ];
         let mut api = Process::api(&settings).pinned_to(SERVER_CORE);
         api.start_ready().await;
-        let mut worker = Process::worker(&settings).yielding();
+        let worker = Process::worker(&settings);
+        let mut worker = if priority == Priority::Yields { worker.yielding() } else { worker };
         worker.start_ready().await;
         keys::plans(&api.admin()).await;
         let over = keys::create(&api.admin(), keys::OVER, 1).await;
         let far = keys::copy(&api.admin(), &database_url, keys::FAR, count).await;
-        let plain = keys::copy(&api.admin(), &database_url, keys::PLAIN, count).await;
-        let (redis, queue, _worker, _database) = (Some(redis), Some(queue), Some(worker), Some((database, postgres)));
-        Some(Self { api, far, plain, over, redis, queue, _worker, _database, _dir: dir })
+        let plain = match priority {
+            Priority::Yields => keys::copy(&api.admin(), &database_url, keys::PLAIN, count).await,
+            Priority::Ordinary => Vec::new(),
+        };
+        let idle_memory = resident(api.pid());
+        let behind = Some(Behind { worker, _database: database, postgres });
+        let (redis, queue) = (Some(redis), Some(queue));
+        Some(Self { api, idle_memory, far, plain, over, redis, queue, behind, _dir: dir })
     }
 
     /// Where it listens.

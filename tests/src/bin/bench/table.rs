@@ -24,10 +24,10 @@ pub(crate) fn print(bench: &Bench, options: &Options) {
         SPAN.as_secs()
     );
     println!(
-        "| validate | requests/s | p50 | p99 | server CPU s per million | × bare | Redis CPU s per million \
+        "| validate | requests/s | p50 | p99 | p99.9 | server CPU s per million | × bare | Redis CPU s per million \
          | Redis calls per check | cores busy: server's, other |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let [polled, resting] =
         [Id::Bytes, Id::Resting].map(|id| server(bench.row(id).expect("the bare handler is always measured")));
     for row in &bench.rows {
@@ -42,12 +42,13 @@ fn line(row: &Row, bare: f64) {
     let millis = |of| format!("{:.2} ms", millis(row, of));
     let busy = |core: usize| row.median(|round| round.busy[core]) * 100.0;
     println!(
-        "| {} | {}{} | {} | {} | {} | {} | {} | {} | {:.0} %, {:.0} % |",
+        "| {} | {}{} | {} | {} | {} | {} | {} | {} | {} | {:.0} %, {:.0} % |",
         row.name,
         grouped(row.median(|round| round.seen.per_second) as usize),
         if row.is_bound_by_generator() { " *" } else { "" },
         millis(|seen| seen.p50),
         millis(|seen| seen.p99),
+        millis(|seen| seen.p999),
         when(row.server.is_some(), format!("{:.2}", server(row))),
         when(row.server.is_some(), format!("{:.2}", server(row) / bare)),
         when(row.redis.is_some(), format!("{:.2}", redis(row))),
@@ -94,6 +95,9 @@ fn notes(bench: &Bench) {
     }
     for row in bench.rows.iter().filter(|row| row.queue.is_some()) {
         println!("{}: the queue's Redis {:.2} s per million", row.name, row.median(|round| round.queue));
+    }
+    for report in &bench.reports {
+        println!("{report}");
     }
     logging(bench);
     if let (Some(bare), Some(ours)) = (bench.row(Id::PacedBare), bench.row(Id::PacedRedis)) {
