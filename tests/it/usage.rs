@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tollgate_domain::{Scope, TenantId};
 use tollgate_tests::{
     app::{USAGE_WITHIN, on_every_stack},
     wait::eventually,
 };
+use uuid::Uuid;
 
 #[tokio::test]
 async fn usage_is_seen_in_real_time() {
@@ -179,6 +181,39 @@ async fn requests_are_units_in_every_sum_refused_ones_too() {
         }
         assert!((stats["success_rate"].as_f64().unwrap() - 99.0 / 556.0).abs() < 1e-9, "{stats}");
         assert_eq!(stats["violations"], 9, "decisions: {stats}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_deleted_key_used_stays_readable_by_its_id_and_the_key_does_not() {
+    on_every_stack(async |app| {
+        let key = app.key_limited("fixed_window", 3, 3_600).await;
+        app.validate_with(&key, json!({"requests": 3})).await.expect(200);
+        app.validate(&key).await.expect(429);
+        app.usage_becomes(&key, 3, 1).await;
+        app.admin.delete(&format!("/api/v1/api-keys/{}", key.id)).await.expect(204);
+        let stats = format!("/api/v1/api-keys/{}/stats", key.id);
+        let of_usage = ["current", "history", "limits"].map(|what| format!("/api/v1/usage/{}/{what}", key.id));
+        for path in of_usage.iter().chain([&stats]) {
+            let answer = app.admin.get(path).await.expect(200);
+            assert_eq!(answer.data()["deleted_at"], "2031-05-15T10:20:30Z", "{path}: {}", answer.text);
+        }
+        assert_eq!(app.current(&key).await["requests_made"], 3);
+        let violations = format!("/api/v1/rate-limit/{}/violations", key.id);
+        eventually("the refusal is listed", USAGE_WITHIN, async || {
+            let rows = app.admin.get(&violations).await.expect(200);
+            (rows.body["data"].as_array().map(Vec::len) == Some(1)).then_some(())
+        })
+        .await;
+        app.admin.get(&format!("/api/v1/api-keys/{}", key.id)).await.expect_problem(404, "NOT_FOUND");
+        app.admin.get(&format!("/api/v1/rate-limit/{}/info", key.id)).await.expect_problem(404, "NOT_FOUND");
+        let list = app.admin.get("/api/v1/api-keys").await.expect(200);
+        assert!(!list.text.contains(&key.id), "{}", list.text);
+        let stranger = app.token(TenantId(Uuid::from_u128(77)), Scope::ALL).await;
+        for path in of_usage.iter().chain([&stats, &violations]) {
+            stranger.get(path).await.expect_problem(404, "NOT_FOUND");
+        }
     })
     .await;
 }

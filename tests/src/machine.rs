@@ -23,7 +23,8 @@ pub fn cpu_of_family(pid: u32) -> Duration {
         rest.split_whitespace().map(str::to_owned).collect()
     };
     // As in `cpu`; the parent is the 4th, and what ended children used are the 16th and 17th.
-    let sum = |fields: &[String], count: usize| fields.iter().skip(11).take(count).map(|text| ticks(text)).sum::<Duration>();
+    let sum =
+        |fields: &[String], count: usize| fields.iter().skip(11).take(count).map(|text| ticks(text)).sum::<Duration>();
     let mut total = sum(&fields(&stat(pid)), 4);
     for process in fs::read_dir("/proc").expect("Linux").flatten() {
         let Some(child) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };

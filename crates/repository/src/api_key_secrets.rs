@@ -95,6 +95,37 @@ impl Repository {
         Ok(Some(found))
     }
 
+    /// A key whose usage is asked for, with its plan: also one that was deleted, and when.
+    pub async fn key_even_deleted(
+        &self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+    ) -> Result<Option<(ApiKey, Plan, Option<DateTime<Utc>>)>, Error> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            key: KeyRow,
+            #[sqlx(flatten)]
+            plan: PlanRow,
+            deleted_at: Option<DateTime<Utc>>,
+        }
+        let text = concat!(
+            "select ",
+            key_columns!(),
+            ", ",
+            plan_columns!(),
+            ", k.deleted_at
+             from api_keys k join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
+             where k.tenant_id = $1 and k.id = $2"
+        );
+        let row: Option<Row> = self
+            .read(|db| async move {
+                on!(&db, pool => sqlx::query_as(text).bind(tenant_id.0).bind(id.0).fetch_optional(pool).await)
+            })
+            .await?;
+        row.map(|row| Ok((row.key.try_into()?, row.plan.try_into()?, row.deleted_at))).transpose()
+    }
+
     /// The same by id.
     pub async fn key_and_plan(
         &self,

@@ -70,9 +70,20 @@ pub struct KeyDetail {
     pub plan: Plan,
 }
 
+/// A key whose usage is asked for: also one that was deleted.
+#[derive(Clone, Debug)]
+pub struct UsedKey {
+    /// The record and its plan.
+    pub detail: KeyDetail,
+    /// When it was deleted, if it was.
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
 /// What a key did.
 #[derive(Clone, Debug)]
 pub struct KeyStats {
+    /// When it was deleted, if it was.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Totals since it was made.
     pub totals: UsageStats,
     /// Sums of the last 24 hours.
@@ -133,6 +144,13 @@ impl Service {
     pub async fn key(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<KeyDetail, Error> {
         let found = self.repository().key_and_plan(tenant_id, id, self.clock().now()).await?;
         found.map(|found| KeyDetail { key: found.key, plan: found.plan }).ok_or(Error::NotFound(KEY))
+    }
+
+    /// One key, also a deleted one: what it used stays readable by its id.
+    pub async fn used_key(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<UsedKey, Error> {
+        let found = self.repository().key_even_deleted(tenant_id, id).await?;
+        let (key, plan, deleted_at) = found.ok_or(Error::NotFound(KEY))?;
+        Ok(UsedKey { detail: KeyDetail { key, plan }, deleted_at })
     }
 
     /// Keys that match `filter`.
@@ -271,7 +289,7 @@ impl Service {
 
     /// What a key did: totals, the last day by hour, its busiest endpoints, its violations.
     pub async fn key_stats(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<KeyStats, Error> {
-        self.key(tenant_id, id).await?;
+        let UsedKey { deleted_at, .. } = self.used_key(tenant_id, id).await?;
         let now = self.clock().now();
         let hour = TimeDelta::hours(1);
         let (from, to) = (floor(now, hour) - hour * 23, floor(now, hour) + hour);
@@ -281,6 +299,7 @@ impl Service {
         hours.iter().for_each(|(_, counts)| last_24_hours.add(counts));
         let month = floor(now, TimeDelta::days(1)) - TimeDelta::days(29);
         Ok(KeyStats {
+            deleted_at,
             totals: self.repository().usage_stats(tenant_id, id, now).await?,
             last_24_hours,
             hours,

@@ -160,7 +160,7 @@ impl Service {
         before: Option<&ViolationCursor>,
         limit: i64,
     ) -> Result<Violations, Error> {
-        self.entry(tenant_id, id).await?;
+        self.used_key(tenant_id, id).await?;
         let since: DateTime<Utc> = self.clock().now() - TimeDelta::hours(hours);
         let rows = self.repository().violations(tenant_id, id, since, before, limit).await?;
         let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= limit;

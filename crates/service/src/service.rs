@@ -353,7 +353,8 @@ pub(crate) async fn open_repository(config: &Config) -> Result<Repository, Start
 async fn open_background(repository: &Repository) -> Result<(LowPriority, Repository), StartError> {
     let low_priority = LowPriority::start().map_err(StartError::Thread)?;
     let repository = repository.clone();
-    let opened = low_priority.spawn(async move { repository.with_connections_of_its_own(BACKGROUND_CONNECTIONS).await });
+    let opened =
+        low_priority.spawn(async move { repository.with_connections_of_its_own(BACKGROUND_CONNECTIONS).await });
     let repository = opened.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
     Ok((low_priority, repository))
 }

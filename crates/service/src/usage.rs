@@ -4,7 +4,12 @@ use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, text, usage::Counts};
 use tollgate_repository::{Granularity, UsageEvent};
 
-use crate::{Error, Service, api_keys::KeyDetail, check::MAX_REQUESTS, sums::floor};
+use crate::{
+    Error, Service,
+    api_keys::{KeyDetail, UsedKey},
+    check::MAX_REQUESTS,
+    sums::floor,
+};
 
 /// Most buckets one history may have: two years of hours would be 17,520.
 const MOST_BUCKETS: usize = 2_000;
@@ -31,6 +36,8 @@ pub struct CurrentUsage {
     pub cost: Money,
     /// Of `cost`.
     pub currency: Currency,
+    /// When the key was deleted, if it was.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Up to when all is counted, but for at most two seconds.
     pub as_of: DateTime<Utc>,
 }
@@ -42,6 +49,8 @@ pub struct History {
     pub start: DateTime<Utc>,
     /// First moment that no longer belongs to it.
     pub end: DateTime<Utc>,
+    /// When the key was deleted, if it was.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Ascending; buckets without requests are zero.
     pub buckets: Vec<Bucket>,
     /// Their sum.
@@ -51,7 +60,7 @@ pub struct History {
 impl Service {
     /// What a key used in the current billing period, no staler than two seconds.
     pub async fn current_usage(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<CurrentUsage, Error> {
-        let KeyDetail { plan, .. } = self.key(tenant_id, id).await?;
+        let UsedKey { detail: KeyDetail { plan, .. }, deleted_at } = self.used_key(tenant_id, id).await?;
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
         let counts = self.repository().period_usage(tenant_id, id, period.start).await?;
@@ -64,6 +73,7 @@ impl Service {
             overage: plan.overage_of(used),
             cost: plan.cost_of(used),
             currency: plan.prices.currency,
+            deleted_at,
             as_of: now,
         })
     }
@@ -78,7 +88,7 @@ impl Service {
         start: Option<DateTime<Utc>>,
         end: Option<DateTime<Utc>>,
     ) -> Result<History, Error> {
-        self.key(tenant_id, id).await?;
+        let UsedKey { deleted_at, .. } = self.used_key(tenant_id, id).await?;
         let end = end.unwrap_or_else(|| self.clock().now());
         if start.is_some_and(|start| start >= end) {
             return Err(Error::BadRequest("start_date must lie before end_date".into()));
@@ -95,7 +105,7 @@ impl Service {
         let buckets = fill(&found, granularity, start, end);
         let mut summary = Counts::default();
         buckets.iter().for_each(|(_, counts)| summary.add(counts));
-        Ok(History { start, end, buckets, summary })
+        Ok(History { start, end, deleted_at, buckets, summary })
     }
 
     /// Takes usage that was metered elsewhere. Each answer is true when the event was counted now, false when its id was

@@ -158,6 +158,13 @@ impl Seen {
             Duration::from_micros(u64::from(micros.get(at).copied().unwrap_or(0)))
         };
         let per_second = micros.len() as f64 / elapsed.as_secs_f64();
-        Self { per_second, answers: micros.len(), failed, p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999) }
+        Self {
+            per_second,
+            answers: micros.len(),
+            failed,
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+        }
     }
 }

@@ -183,6 +183,7 @@ pub(crate) struct ApiKeyWithUsage {
 
 #[derive(Serialize, ToSchema)]
 struct UsageStats {
+    /// Units, admitted or refused, as the next two.
     total_requests: i64,
     requests_this_month: i64,
     requests_today: i64,
@@ -194,15 +195,18 @@ struct UsageStats {
 pub(crate) struct ApiKeyStats {
     /// Since the key was made.
     usage_stats: UsageStats,
-    /// Share of the last 24 hours' requests that were admitted; null without requests.
+    /// Share of the last 24 hours' units that were admitted; null where none were asked for.
     success_rate: Option<f64>,
     last_24_hours: Vec<HourView>,
     /// Of the last 30 days, the busiest first.
     top_endpoints: Vec<EndpointView>,
-    /// Refusals by limits in the last 24 hours.
+    /// Decisions, not units, by which a limit or the quota refused in the last 24 hours.
     violations: i64,
+    /// When the key was deleted; null for one that was not. What it used stays readable.
+    deleted_at: Option<DateTime<Utc>>,
 }
 
+/// Units by what became of them, as in a history.
 #[derive(Serialize, ToSchema)]
 struct HourView {
     date: DateTime<Utc>,
@@ -446,7 +450,7 @@ impl From<tollgate_service::UsageStats> for UsageStats {
 impl From<KeyStats> for ApiKeyStats {
     fn from(stats: KeyStats) -> Self {
         let day = stats.last_24_hours;
-        let asked = requests(&day);
+        let asked = day.requests();
         // Counts of a day are far below 2^53.
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
         let success_rate = (asked > 0).then(|| day.allowed as f64 / asked as f64);
@@ -460,19 +464,16 @@ impl From<KeyStats> for ApiKeyStats {
                 .map(|(endpoint, requests)| EndpointView { endpoint, requests })
                 .collect(),
             violations: stats.violations,
+            deleted_at: stats.deleted_at,
         }
     }
 }
 
 impl From<(DateTime<Utc>, Counts)> for HourView {
     fn from((date, counts): (DateTime<Utc>, Counts)) -> Self {
-        let rate_limited = counts.rate_limited.saturating_add(counts.quota_exceeded);
-        Self { date, requests: requests(&counts), successful: counts.allowed, rate_limited, errors: counts.rejected }
+        let (requests, rate_limited) = (counts.requests(), counts.refused());
+        Self { date, requests, successful: counts.allowed, rate_limited, errors: counts.rejected }
     }
-}
-
-fn requests(counts: &Counts) -> i64 {
-    [counts.rate_limited, counts.quota_exceeded, counts.rejected].into_iter().fold(counts.allowed, i64::saturating_add)
 }
 
 /// Tells null (`Some(None)`) from absent (`None`).

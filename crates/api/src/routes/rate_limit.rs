@@ -115,8 +115,9 @@ pub(crate) struct ViolationView {
     limit_name: String,
     /// Null when the caller named none.
     endpoint: Option<String>,
-    /// The last one seen.
+    /// The network of the last caller, as its first address, unless the operator keeps whole ones.
     ip_address: Option<String>,
+    /// Decisions, not units.
     count: i64,
     first_at: DateTime<Utc>,
     last_at: DateTime<Utc>,

@@ -9,7 +9,7 @@ use tollgate_domain::{
     rfc3339::{parse_end, parse_start},
     usage::Counts,
 };
-use tollgate_service::{Granularity, UsageEvent, usage::History};
+use tollgate_service::{Granularity, UsageEvent, api_keys::UsedKey, usage::History};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -37,12 +37,14 @@ pub(crate) struct CurrentUsageView {
     #[schema(example = 87_655)]
     requests_remaining: Option<u64>,
     overage_requests: u64,
-    /// Requests refused by a limit or the quota.
+    /// Units refused by a limit or the quota.
     rate_limited: i64,
     #[schema(value_type = String, example = "29.00")]
     estimated_cost: Money,
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
+    /// When the key was deleted; null for one that was not. What it used stays readable.
+    deleted_at: Option<DateTime<Utc>>,
     as_of: DateTime<Utc>,
 }
 
@@ -83,6 +85,8 @@ pub(crate) struct HistoryView {
     granularity: Steps,
     usage: Vec<Bucket>,
     summary: Sums,
+    /// When the key was deleted; null for one that was not. What it used stays readable.
+    deleted_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,10 +97,14 @@ struct Bucket {
     sums: Sums,
 }
 
+/// Units by what became of them.
 #[derive(Serialize, ToSchema)]
 struct Sums {
+    /// All that were asked for.
     requests: i64,
+    /// Admitted.
     successful: i64,
+    /// Refused by a limit or the quota.
     rate_limited: i64,
     /// Refused for the key's state or the caller's address.
     errors: i64,
@@ -117,6 +125,8 @@ pub(crate) struct PlanLimits {
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
     features: Vec<String>,
+    /// When the key was deleted; null for one that was not. What it used stays readable.
+    deleted_at: Option<DateTime<Utc>>,
 }
 
 /// Usage that was metered elsewhere.
@@ -182,9 +192,10 @@ pub(crate) async fn current(
         requests_limit: usage.limit,
         requests_remaining: usage.limit.map(|limit| limit.saturating_sub(used)),
         overage_requests: usage.overage,
-        rate_limited: usage.counts.rate_limited.saturating_add(usage.counts.quota_exceeded),
+        rate_limited: usage.counts.refused(),
         estimated_cost: usage.cost,
         currency: usage.currency,
+        deleted_at: usage.deleted_at,
         as_of: usage.as_of,
     }))
 }
@@ -206,13 +217,14 @@ pub(crate) async fn history(
         Steps::Daily => Granularity::Daily,
         Steps::Monthly => Granularity::Monthly,
     };
-    let History { start, end, buckets, summary } =
+    let History { start, end, deleted_at, buckets, summary } =
         app.service.usage_history(tenant_id, id, granularity, start, end).await?;
     Ok(Data::json(HistoryView {
         period: Period { start, end },
         granularity: query.granularity,
         usage: buckets.into_iter().map(|(date, counts)| Bucket { date, sums: Sums::from(counts) }).collect(),
         summary: Sums::from(summary),
+        deleted_at,
     }))
 }
 
@@ -225,7 +237,7 @@ pub(crate) async fn limits(
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<Data<PlanLimits>>, Problem> {
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
-    let detail = app.service.key(tenant_id, id).await?;
+    let UsedKey { detail, deleted_at } = app.service.used_key(tenant_id, id).await?;
     let limits = detail.limits().into_iter().map(Limit::from).collect();
     let plan = detail.plan;
     let overage_allowed = plan.quota.as_ref().is_none_or(|quota| quota.overage == Overage::Bill);
@@ -237,6 +249,7 @@ pub(crate) async fn limits(
         overage_rate: plan.prices.overage_unit,
         currency: plan.prices.currency,
         features: plan.features,
+        deleted_at,
     }))
 }
 
@@ -266,11 +279,10 @@ pub(crate) async fn take_events(
 
 impl From<Counts> for Sums {
     fn from(counts: Counts) -> Self {
-        let rate_limited = counts.rate_limited.saturating_add(counts.quota_exceeded);
         Self {
-            requests: counts.allowed.saturating_add(rate_limited).saturating_add(counts.rejected),
+            requests: counts.requests(),
             successful: counts.allowed,
-            rate_limited,
+            rate_limited: counts.refused(),
             errors: counts.rejected,
         }
     }

@@ -47,8 +47,7 @@ pub(crate) async fn create(admin: &Client, plan: &str, count: usize) -> Vec<Stri
 pub(crate) async fn copy(admin: &Client, database: &str, plan: &str, count: usize) -> Vec<String> {
     let first = one(admin, plan, 0).await;
     let id: Uuid = first.data()["id"].as_str().and_then(|id| id.parse().ok()).expect("a new key's id");
-    let secrets: Vec<_> =
-        (1..count).map(|_| KeySecret::generate(Environment::Live).expect("random bytes")).collect();
+    let secrets: Vec<_> = (1..count).map(|_| KeySecret::generate(Environment::Live).expect("random bytes")).collect();
     if database.starts_with("sqlite:") {
         copy_in_sqlite(database, id, &secrets).await.expect("copies of a key's rows");
     } else {
@@ -59,9 +58,8 @@ pub(crate) async fn copy(admin: &Client, database: &str, plan: &str, count: usiz
 
 async fn copy_in_sqlite(database: &str, id: Uuid, secrets: &[KeySecret]) -> Result<(), sqlx::Error> {
     let mut database = SqliteConnection::connect(database).await?;
-    let columns: Vec<String> = sqlx::query_scalar("select name from pragma_table_info('api_keys')")
-        .fetch_all(&mut database)
-        .await?;
+    let columns: Vec<String> =
+        sqlx::query_scalar("select name from pragma_table_info('api_keys')").fetch_all(&mut database).await?;
     let copied = columns.iter().map(|name| if name == "id" { "$1" } else { name }).collect::<Vec<_>>().join(", ");
     let key = format!("insert into api_keys ({}) select {copied} from api_keys where id = $2", columns.join(", "));
     let key: &'static str = key.leak();

@@ -80,7 +80,8 @@ impl Options {
         let groups = set("ROWS").unwrap_or_else(|| Group::ALL.map(|(name, _)| name).join(","));
         let groups = groups.split(',').map(|name| name.parse().unwrap_or_else(|error| panic!("{error}"))).collect();
         Self {
-            keys: number("KEYS", KEYS), subjects: number("SUBJECTS", SUBJECTS),
+            keys: number("KEYS", KEYS),
+            subjects: number("SUBJECTS", SUBJECTS),
             active: number("ACTIVE", ACTIVE),
             held: number("HELD", HELD),
             groups,

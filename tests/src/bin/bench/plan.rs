@@ -47,8 +47,17 @@ impl Bench {
         let embedded = Shape::embedded(options.keys, None).await;
         let bytes = Bytes::of(&embedded.answer().await);
         let paced = options.wants(Group::Paced);
-        let mut bench =
-            Self { rows: Vec::new(), every_line: None, bares: Vec::new(), shapes: Vec::new(), redis: None, paced, reports: Vec::new(), embedded: None, active: None };
+        let mut bench = Self {
+            rows: Vec::new(),
+            every_line: None,
+            bares: Vec::new(),
+            shapes: Vec::new(),
+            redis: None,
+            paced,
+            reports: Vec::new(),
+            embedded: None,
+            active: None,
+        };
         let requests = Rc::new(load::requests(&embedded.far));
         bench.bare(Id::Bytes, "bare axum handler, same body and headers", bytes.all(), Rc::clone(&requests));
         bench.bare(Id::Body, "bare axum handler, same body only", bytes.body(), requests);

@@ -36,7 +36,10 @@ pub(crate) fn memory(pid: u32, (idle, idle_own): (u64, u64)) -> String {
 pub(crate) async fn backlog(shape: &Shape) -> String {
     let client = shape.api.client();
     let requests = Rc::new(load::requests(&shape.far));
-    allowed(shape.address(), requests, CONNECTIONS).closed(Duration::from_secs(10)).await.expect("every request is answered");
+    allowed(shape.address(), requests, CONNECTIONS)
+        .closed(Duration::from_secs(10))
+        .await
+        .expect("every request is answered");
     let began = std::time::Instant::now();
     let mut folded = metric(&client, "tollgate_usage_folded_keys_total").await;
     let (mut shipped_after, mut last_change) = (None, Duration::ZERO);
