@@ -108,6 +108,8 @@ pub async fn on_every_stack_with(settings: &[(&str, &str)], story: impl AsyncFn(
         story(&app).await;
         let dead = app.admin.get("/api/v1/jobs/dead").await.expect(200);
         assert_eq!(dead.body["pagination"]["total"], 0, "jobs have died: {}", dead.text);
+        let depths = app.service.queue().depths().await.expect("the queue answers");
+        assert!(depths.iter().all(|depth| depth.dead == 0), "jobs of other tenants have died: {depths:?}");
         app.stop().await;
     }
 }

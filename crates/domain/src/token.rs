@@ -77,7 +77,7 @@ impl AdminToken {
     }
 
     /// How long it is good for everything.
-    pub fn is_admin(&self, now: DateTime<Utc>) -> Lasts {
+    pub fn admin_lasts(&self, now: DateTime<Utc>) -> Lasts {
         match self.expires_at {
             _ if self.is_expired(now) || !self.scopes.allows(Scope::Admin) => Lasts::No,
             Some(at) => Lasts::Until(at),
@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn a_token_is_admin_until_it_expires() {
-        assert_eq!(token().is_admin(NOW), Lasts::ForEver);
+        assert_eq!(token().admin_lasts(NOW), Lasts::ForEver);
         let ending = AdminToken { expires_at: in_hours(1), ..token() };
-        assert_eq!(ending.is_admin(NOW), Lasts::Until(NOW + TimeDelta::hours(1)));
-        assert_eq!(ending.is_admin(NOW + TimeDelta::hours(1)), Lasts::No);
+        assert_eq!(ending.admin_lasts(NOW), Lasts::Until(NOW + TimeDelta::hours(1)));
+        assert_eq!(ending.admin_lasts(NOW + TimeDelta::hours(1)), Lasts::No);
         let reader = AdminToken { scopes: ScopeSet(vec![Scope::KeysRead]), ..token() };
-        assert_eq!(reader.is_admin(NOW), Lasts::No);
+        assert_eq!(reader.admin_lasts(NOW), Lasts::No);
         assert!(Lasts::ForEver > Lasts::Until(NOW) && Lasts::Until(NOW) > Lasts::No);
     }
 

@@ -66,7 +66,7 @@ impl Service {
             if tokens.all.len() >= MAX_TOKENS {
                 return Err(Error::Conflict(format!("there are {MAX_TOKENS} tokens already; delete some first")));
             }
-            tokens.require_at_most_makers(&token)?;
+            tokens.require_no_excess(&token)?;
             Ok(TokenWrite::Insert(token.clone(), secret.hash()))
         };
         Ok((self.write_token(maker, insert).await?, secret))
@@ -104,7 +104,7 @@ impl Service {
             }
             set!(name: change.name, scopes: new_scopes, allowed_ips: new_networks, expires_at: change.expires_at);
             if after.excess_over(before).is_some() {
-                tokens.require_at_most_makers(&after)?;
+                tokens.require_no_excess(&after)?;
             }
             tokens.require_an_admin(id, Some(&after))?;
             Ok(TokenWrite::Update(after))
@@ -127,7 +127,7 @@ impl Service {
         let rotate = |tokens: Tokens<'_>| {
             let token = tokens.named(id, expected)?;
             // The secret is shown to the maker.
-            tokens.require_at_most_makers(token)?;
+            tokens.require_no_excess(token)?;
             let token = AdminToken { prefix: secret.prefix(), ..token.clone() };
             Ok(TokenWrite::Rotate(token, secret.hash(), tokens.now + TimeDelta::seconds(grace)))
         };
@@ -171,16 +171,17 @@ impl<'a> Tokens<'a> {
         Ok(token)
     }
 
-    fn require_at_most_makers(&self, token: &AdminToken) -> Result<(), Error> {
+    /// Fails when `token` grants what the maker does not have.
+    fn require_no_excess(&self, token: &AdminToken) -> Result<(), Error> {
         token.excess_over(self.maker).map_or(Ok(()), |excess| Err(Error::Exceeds(excess)))
     }
 
     /// Fails when the tenant would have a token with `admin` for a shorter time than now, were the token `id` changed to
     /// `after` or deleted. So one that expires does not stand in for one that does not.
     fn require_an_admin(&self, id: TokenId, after: Option<&AdminToken>) -> Result<(), Error> {
-        let before = self.all.iter().map(|token| token.is_admin(self.now)).max();
+        let before = self.all.iter().map(|token| token.admin_lasts(self.now)).max();
         let others = self.all.iter().filter(|token| token.id != id);
-        let after = others.chain(after).map(|token| token.is_admin(self.now)).max();
+        let after = others.chain(after).map(|token| token.admin_lasts(self.now)).max();
         if after.unwrap_or(Lasts::No) >= before.unwrap_or(Lasts::No) {
             return Ok(());
         }
@@ -206,8 +207,8 @@ fn scopes(texts: &[String], invalid: &mut Invalid) -> ScopeSet {
     ScopeSet(scopes)
 }
 
-/// Makes a token that may do everything in the installation's first tenant, past all tokens there are: for who has lost
-/// theirs and has the database's address. On an empty database it is the first one, and the default plans are made with it.
+/// Makes a token that may do everything in the installation's first tenant, whatever tokens there are: for an operator who
+/// has lost theirs and has the database's address. On an empty database it is the first one, and the default plans are made with it.
 pub async fn new_token(config: &Config, clock: &Clock, name: &str) -> Result<TokenSecret, StartError> {
     let mut invalid = Invalid::none();
     invalid.require(text::is_name(name), "/name", text::NAMED);

@@ -195,9 +195,14 @@ macro_rules! upgrade {
         let insert = sqlx::query(TOKEN_BEFORE).bind(TENANT.0).bind(token.id.0).bind($hash.0.as_slice());
         let insert = insert.bind(&token.name).bind(&token.prefix).bind(sqlx::types::Json(scopes));
         insert.bind(token.created_at).bind(token.expires_at).execute(&mut connection).await.unwrap();
-        Repository::connect($url, options()).await.unwrap().migrate().await.unwrap();
-        let rows = sqlx::query(FIND_BEFORE).bind($hash.0.as_slice()).fetch_all(&mut connection).await.unwrap();
-        assert_eq!(rows.len(), 1, "a node of the version before goes on");
+        // A node of that version has prepared its statement, and goes on with it.
+        for upgraded in [false, true] {
+            if upgraded {
+                Repository::connect($url, options()).await.unwrap().migrate().await.unwrap();
+            }
+            let rows = sqlx::query(FIND_BEFORE).bind($hash.0.as_slice()).fetch_all(&mut connection).await.unwrap();
+            assert_eq!(rows.len(), 1, "upgraded: {upgraded}");
+        }
     }};
 }
 
