@@ -27,6 +27,7 @@ mod processes;
 mod rate_limit;
 mod restart;
 mod secrets_leak;
+mod settings;
 mod tokens;
 mod usage;
 mod validate;

@@ -87,6 +87,13 @@ impl Process {
         self
     }
 
+    /// Listens there instead, which is its `port` on 127.0.0.1.
+    pub fn listening_on(mut self, listen: &str, port: u16) -> Self {
+        self.settings.push(("api.listen".into(), listen.into()));
+        self.port = port;
+        self
+    }
+
     /// Sets a variable of its environment.
     pub fn with_env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));

@@ -6,21 +6,21 @@ use hyper::{
     Method,
     header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, RETRY_AFTER},
 };
+use tollgate_service::config::Origin;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Longest that browsers keep a preflight's answer.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// None without origins: browsers then refuse by themselves. `*` allows any; credentials are headers, never cookies.
-pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
+pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let origin = if origins.iter().any(|origin| origin == "*") {
+    let origin = if origins.iter().any(Origin::is_any) {
         AllowOrigin::any()
     } else {
-        // A text that is no header value can be nobody's origin.
-        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()))
     };
     let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
     let exposed = named(&[

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate_api::{Command, Listeners, announce, carry_out, run};
 use tollgate_domain::Clock;
-use tollgate_service::{Config, Role, Service};
+use tollgate_service::{Config, Role, Service, config::bootstrap_token};
 use tollgate_worker::telemetry;
 
 #[global_allocator]
@@ -32,8 +32,8 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     // Fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let bootstrap = std::env::var("TOLLGATE_BOOTSTRAP_TOKEN").ok().filter(|text| !text.is_empty());
-    let listeners = Listeners::bind(&config)?;
+    let bootstrap = bootstrap_token()?;
+    let listeners = Listeners::bind(&config).await?;
     let address = listeners.public.local_addr()?;
     let service = Service::connect(config, Clock::System, Role::Api).await?;
     let say = |first: Option<tollgate_domain::TokenSecret>| {

@@ -1,6 +1,6 @@
 //! A whole node: HTTP, what runs beside it, and the order in which it all stops.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::TokenSecret;
-use tollgate_service::{Config, Service, StartError};
+use tollgate_service::{Config, Service, StartError, config::Listen};
 
 use crate::{
     app::App,
@@ -35,14 +35,14 @@ pub enum Error {
     #[error(transparent)]
     Start(#[from] StartError),
     /// A listener.
-    #[error("{key} = {address}: {error}")]
+    #[error("{key} = {listen}: {error}")]
     Bind {
         /// Which setting.
         key: &'static str,
         /// Its value.
-        address: SocketAddr,
+        listen: Listen,
         /// What the operating system says.
-        error: std::io::Error,
+        error: io::Error,
     },
 }
 
@@ -56,26 +56,36 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds what the settings name.
-    pub fn bind(config: &Config) -> Result<Self, Error> {
+    pub async fn bind(config: &Config) -> Result<Self, Error> {
         let backlog = config.api.listen_backlog;
-        let public = bind("api.listen", config.api.listen, backlog)?;
-        let admin = match config.api.admin_listen.0 {
-            Some(address) => Some(bind("api.admin_listen", address, backlog)?),
+        let public = bind("api.listen", &config.api.listen, backlog).await?;
+        let admin = match &config.api.admin_listen.0 {
+            Some(listen) => Some(bind("api.admin_listen", listen, backlog).await?),
             None => None,
         };
         Ok(Self { public, admin })
     }
 }
 
-/// The kernel keeps up to `backlog` connections that are not accepted yet, or `net.core.somaxconn` if that is less.
-fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {
-    let bound = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(backlog)
-    };
-    bound().map_err(|error| Error::Bind { key, address, error })
+/// Takes the first address that can be listened on. The kernel keeps up to `backlog` connections that are not accepted yet,
+/// or `net.core.somaxconn` if that is less.
+async fn bind(key: &'static str, listen: &Listen, backlog: u32) -> Result<TcpListener, Error> {
+    let failed = |error| Error::Bind { key, listen: listen.clone(), error };
+    let mut outcome = Err(io::Error::other("the name has no address"));
+    for address in listen.resolve().await.map_err(failed)? {
+        outcome = bind_address(address, backlog);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome.map_err(failed)
+}
+
+fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
 }
 
 /// Serves until `shutdown`; then the node is not ready at once, goes on serving for `api.drain_seconds`, finishes what is

@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::Clock;
-use tollgate_service::{Config, Role, Service};
+use tollgate_service::{Config, Role, Service, config::bootstrap_token};
 use tollgate_worker::{run, telemetry, watch};
 
 #[global_allocator]
@@ -28,8 +28,8 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     // Fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let watched = match config.worker.listen.0 {
-        Some(addr) => Some(tokio::net::TcpListener::bind(addr).await?),
+    let watched = match &config.worker.listen.0 {
+        Some(listen) => Some(watch::bind(listen).await?),
         None => None,
     };
     let service = Service::connect(config, Clock::System, Role::Worker).await?;
@@ -37,7 +37,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(listener) = watched {
         tokio::spawn(watch::serve(listener, service.clone(), stop.clone().cancelled_owned()));
     }
-    let bootstrap = std::env::var("TOLLGATE_BOOTSTRAP_TOKEN").ok().filter(|text| !text.is_empty());
+    let bootstrap = bootstrap_token()?;
     let told_to_stop = async move {
         tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
     };

@@ -3,7 +3,16 @@
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
-use tollgate_service::Service;
+use tollgate_service::{Service, config::Listen};
+
+/// Binds the first of the name's addresses that can be bound.
+///
+/// # Errors
+/// Names the setting and what the operating system says.
+pub async fn bind(listen: &Listen) -> std::io::Result<TcpListener> {
+    let bound = async { TcpListener::bind(listen.resolve().await?.as_slice()).await };
+    bound.await.map_err(|error| std::io::Error::new(error.kind(), format!("worker.listen = {listen}: {error}")))
+}
 
 /// Serves `/live`, `/ready` and `/metrics` until `shutdown` resolves.
 ///
