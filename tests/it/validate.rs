@@ -115,7 +115,7 @@ async fn a_refusal_consumes_nothing_and_a_look_neither() {
         }
         app.validate_with(&key, json!({"requests": 2})).await.expect(200);
         app.validate_with(&key, json!({"requests": 0})).await.expect(200);
-        app.usage_becomes(&key, 10, 3).await;
+        app.usage_becomes(&key, 10, 9).await;
     })
     .await;
 }
