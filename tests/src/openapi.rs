@@ -2,12 +2,25 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::answer::Client;
+use crate::answer::{Answer, Client};
 
 /// What stands for a scope where a client asks about its own key.
 const OWN_KEY: &str = "own key";
 /// Deeper than any body here; a schema that refers to itself ends there.
 const MAX_DEPTH: usize = 12;
+
+/// Headers that every answer may carry, and of which no operation speaks.
+const COMMON_HEADERS: [&str; 9] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "date",
+    "referrer-policy",
+    "x-content-type-options",
+    "x-frame-options",
+];
 
 /// The document of a running service.
 pub struct Document(pub Value);
@@ -129,6 +142,52 @@ impl Document {
         }
     }
 
+    /// Panics unless the operation's document says so of an answer: its status, its headers, its type and its body.
+    #[track_caller]
+    pub fn expect_described(&self, operation: &Operation, answer: &Answer) {
+        let name = format!("{} {}: {}", operation.method, operation.path, answer.status);
+        let described = self.resolve(&operation.value["responses"][answer.status.to_string()]);
+        assert!(described.is_object(), "{name} is not described: {}", answer.text);
+        for header in answer.headers.keys().map(|name| name.as_str()).filter(|name| !COMMON_HEADERS.contains(name)) {
+            let headers = described["headers"].as_object().into_iter().flatten();
+            let named = headers.map(|(name, _)| name.to_lowercase()).any(|name| name == header);
+            assert!(named, "{name}: {header} is not described");
+        }
+        let media_type = answer.header("content-type").split(';').next().unwrap_or_default();
+        let content = described["content"].as_object().and_then(|all| all.get(media_type));
+        assert!(content.is_some() || media_type.is_empty(), "{name}: {media_type} is not described");
+        if let Some(schema) = content.map(|content| &content["schema"]).filter(|_| media_type.ends_with("json")) {
+            let differences = self.differences(schema, &answer.body);
+            assert!(differences.is_empty(), "{name}: {differences:#?}\n{}", answer.text);
+        }
+    }
+
+    /// Adds every part of `schema` that a client could make as large as it likes.
+    pub fn unbounded(&self, schema: &Value, at: &str, found: &mut Vec<String>) {
+        let schema = self.resolve(schema);
+        for choice in ["oneOf", "anyOf", "allOf"] {
+            schema[choice].as_array().into_iter().flatten().for_each(|part| self.unbounded(part, at, found));
+        }
+        let has = |name: &str| schema.get(name).is_some();
+        let bounded = match first_type(schema) {
+            _ if has("enum") => true,
+            "string" => has("format") || has("pattern") && (has("maxLength") || is_short(&schema["pattern"])),
+            "integer" | "number" => has("minimum") && has("maximum"),
+            "array" => has("maxItems"),
+            "object" => has("maxProperties") || schema["additionalProperties"] == false,
+            _ => true,
+        };
+        if !bounded {
+            found.push(format!("{at}: {schema}"));
+        }
+        for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+            self.unbounded(member, &format!("{at}/{name}"), found);
+        }
+        if let Some(items) = schema.get("items") {
+            self.unbounded(items, &format!("{at}/0"), found);
+        }
+    }
+
     /// How `value` differs from `schema`; empty when it conforms. Types, required members, enums and choices.
     pub fn differences(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut found = Vec::new();
@@ -171,6 +230,14 @@ impl Document {
             }
         }
     }
+}
+
+/// Whether a pattern repeats nothing without end.
+fn is_short(pattern: &Value) -> bool {
+    let pattern = pattern.as_str().unwrap_or("*").replace("\\*", "");
+    // What stands in brackets is a set of characters.
+    let outside = pattern.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
+    !outside.collect::<String>().contains(['*', '+'])
 }
 
 fn first_type(schema: &Value) -> &str {

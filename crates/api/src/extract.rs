@@ -23,8 +23,11 @@ use crate::problem::Problem;
 /// Items per page unless the client says.
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
+/// Beyond it nothing is.
+const MAX_PAGE: u32 = 1_000_000_000;
 /// `*` or one quoted tag.
-const IF_MATCH_PATTERN: &str = r#"^(\*|"[!#-~]*")$"#;
+const IF_MATCH_PATTERN: &str = r#"^(\*|"[!#-~]{0,64}")$"#;
+const MAX_TAG: usize = 64;
 
 /// What a path's `{id}` names.
 pub(crate) trait Named: FromStr {
@@ -43,7 +46,7 @@ impl Named for TokenId {
     const WHAT: &'static str = "token";
 }
 
-/// Only the dead letters have ids that are not UUIDs.
+/// Only the dead letters have ids that are not UUIDs; none is longer than [`text::JOB_ID`].
 impl Named for String {
     const WHAT: &'static str = "dead job";
 }
@@ -57,18 +60,18 @@ impl<T: Named, S: Send + Sync> FromRequestParts<S> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let nothing = || Problem::not_found(T::WHAT);
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| nothing())?;
-        if !text::is_plain(&text) {
+        if !text::JOB_ID.fit(&text) {
             return Err(nothing());
         }
         text.parse().map(Self).map_err(|_| nothing())
     }
 }
 
-/// `page` from 1, `limit` 1 to 100, or 400.
+/// `page` from 1 to 1,000,000,000, `limit` from 1 to 100, or 400.
 pub(crate) fn page(page: Option<u32>, limit: Option<u32>) -> Result<Page, Problem> {
     let page = page.unwrap_or(1);
-    if page == 0 {
-        return Err(Problem::bad_request("page counts from 1"));
+    if !(1..=MAX_PAGE).contains(&page) {
+        return Err(Problem::bad_request(format!("page must be from 1 to {MAX_PAGE}")));
     }
     Ok(Page { page, limit: page_size(limit)? })
 }
@@ -108,7 +111,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 
 /// Whether `text` may stand between the quotes of an entity tag (RFC 9110, section 8.8.3).
 fn is_opaque(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'~'))
+    text.len() <= MAX_TAG && text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'~'))
 }
 
 impl IntoParams for IfMatch {
@@ -164,7 +167,7 @@ mod tests {
         let shown = |found: Result<Page, Problem>| found.map(|p| (p.page, p.limit)).map_err(|p| p.code());
         assert_eq!(shown(page(None, None)), Ok((1, 20)));
         assert_eq!(shown(page(Some(3), Some(100))), Ok((3, 100)));
-        for (number, limit) in [(Some(0), None), (None, Some(0)), (None, Some(101))] {
+        for (number, limit) in [(Some(0), None), (Some(1_000_000_001), None), (None, Some(0)), (None, Some(101))] {
             assert_eq!(shown(page(number, limit)), Err("INVALID_REQUEST"));
         }
     }

@@ -1,6 +1,11 @@
 //! The OpenAPI 3.1 document, generated from the handlers, and the page that shows it.
 //!
-//! What every operation has in common (problems, the request id, who may call) is added here and not repeated at each.
+//! What every operation has in common (problems, headers, who may call) is added here and not repeated at each, as are the
+//! bounds of what has the same name everywhere, and the examples.
+
+mod examples;
+mod responses;
+mod words;
 
 use axum::{
     Router,
@@ -11,12 +16,13 @@ use hyper::{
     Method, StatusCode,
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue},
 };
+use tollgate_domain::text::{IDEMPOTENCY_KEY, TextBounds};
 use utoipa::{
     OpenApi as _,
     openapi::{
-        ContentBuilder, HeaderBuilder, OpenApi, RefOr, ResponseBuilder, SecurityRequirement,
-        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
-        schema::{ObjectBuilder, Ref, Type},
+        Components, OpenApi, RefOr, SecurityRequirement,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        schema::{ObjectBuilder, Type},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -26,6 +32,9 @@ use crate::{
     app::App,
     problem::{Body, Problem, WrongField},
 };
+
+/// Visible ASCII, with spaces between.
+const IDEMPOTENCY_KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -44,41 +53,21 @@ use crate::{
 )]
 struct Common;
 
-/// The problems that an operation may answer, and which operations may.
-const PROBLEMS: [(&str, &str, Applies); 12] = [
-    ("400", "Not JSON, or a wrong query parameter: INVALID_REQUEST.", |of| of.has_body || of.has_query),
-    ("401", "No credential that is valid: INVALID_API_KEY.", |of| of.has_credential),
-    (
-        "403",
-        "The credential may not: FORBIDDEN, API_KEY_EXPIRED, API_KEY_REVOKED, API_KEY_SUSPENDED, IP_NOT_ALLOWED, COUNTRY_NOT_ALLOWED.",
-        |of| of.has_credential,
-    ),
-    ("404", "No such thing, or not yours: NOT_FOUND.", |of| of.names_thing),
-    ("408", "The body took too long: INVALID_REQUEST.", |of| of.has_body),
-    ("409", "A conflict of state, or the same Idempotency-Key is still running: CONFLICT.", |of| of.is_write),
-    ("412", "If-Match names another version: CONFLICT.", |of| of.has_if_match),
-    ("413", "The body is larger than 64 KiB: INVALID_REQUEST.", |of| of.has_body),
-    ("414", "The URL is longer than 8 KiB: INVALID_REQUEST.", |_| true),
-    (
-        "422",
-        "Wrong fields, each named in errors; or the Idempotency-Key was used with another request: INVALID_REQUEST.",
-        |of| of.has_body || of.is_write,
-    ),
-    ("500", "A bug: INTERNAL_ERROR.", |_| true),
-    ("503", "A store that is needed is down; see Retry-After: UNAVAILABLE.", |of| of.has_credential),
-];
-
-/// Whether an operation may answer with a problem.
-type Applies = fn(&Traits) -> bool;
-
 /// What an operation is like.
 struct Traits {
+    /// It takes one.
     has_body: bool,
-    has_query: bool,
+    /// It reads one, if only to tell a repeated request from another.
+    reads_body: bool,
     has_credential: bool,
+    is_management: bool,
+    /// It decides.
+    is_check: bool,
+    /// It names a thing that may not be there.
     names_thing: bool,
     is_write: bool,
     has_if_match: bool,
+    shows_version: bool,
 }
 
 /// One document of all routers' paths.
@@ -91,9 +80,10 @@ pub(crate) fn document(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
     let components = document.components.get_or_insert_default();
     components.security_schemes.insert("bearer".into(), bearer.into());
     components.security_schemes.insert("api_key".into(), header.into());
+    words::apply_all(components);
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            complete(path, &method, operation);
+            complete(path, &method, operation, components);
         }
     }
     document
@@ -106,7 +96,7 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-fn complete(path: &str, method: &Method, operation: &mut Operation) {
+fn complete(path: &str, method: &Method, operation: &mut Operation, components: &Components) {
     let is_management = path.starts_with("/api/v1/");
     let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
         RefOr::T(parameter) => Some(parameter),
@@ -115,38 +105,33 @@ fn complete(path: &str, method: &Method, operation: &mut Operation) {
     let has = |place: ParameterIn, name: Option<&str>| {
         parameters.clone().any(|p| p.parameter_in == place && name.is_none_or(|name| p.name == name))
     };
+    let has_body = operation.request_body.is_some();
+    let is_write = is_management && *method != Method::GET;
     let of = Traits {
-        has_body: operation.request_body.is_some(),
-        has_query: has(ParameterIn::Query, None),
+        has_body,
+        reads_body: has_body || is_write,
         has_credential: path.starts_with("/api/"),
-        names_thing: is_management && (has(ParameterIn::Path, None) || operation.request_body.is_some()),
-        is_write: is_management && *method != Method::GET,
+        is_management,
+        is_check: operation.responses.responses.contains_key("429"),
+        names_thing: is_management && (has(ParameterIn::Path, None) || has_body),
+        is_write,
         has_if_match: has(ParameterIn::Header, Some("If-Match")),
+        shows_version: responses::shows_version(components, &operation.responses),
     };
-    for (status, description, applies) in PROBLEMS {
-        if applies(&of) && !operation.responses.responses.contains_key(status) {
-            operation.responses.responses.insert(status.to_owned(), RefOr::T(problem(description)));
-        }
-    }
-    let id = || HeaderBuilder::new().description(Some("The request's id; your own if you sent a fitting one.")).build();
-    for response in operation.responses.responses.values_mut() {
-        if let RefOr::T(response) = response {
-            response.headers.insert("X-Request-Id".into(), id().into());
-        }
-    }
+    responses::complete(&of, &mut operation.responses);
+    responses::exemplify(components, &mut operation.responses);
     if of.has_credential {
         let schemes = ["bearer", "api_key"].map(|scheme| SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
         operation.security = Some(schemes.to_vec());
     }
     if of.is_write {
-        let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255)).build();
-        let key = ParameterBuilder::new()
-            .name("Idempotency-Key")
-            .parameter_in(ParameterIn::Header)
-            .description(Some("A repeat with the same key and body gets the first answer again, for 24 hours."))
-            .schema(Some(text))
-            .build();
-        operation.parameters.get_or_insert_default().push(key.into());
+        operation.parameters.get_or_insert_default().push(idempotency_key().into());
+    }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(Parameter { name, parameter_in, schema: Some(schema), .. }) = parameter {
+            let owner = if *parameter_in == ParameterIn::Query { words::QUERY } else { words::PATH };
+            words::apply(owner, name, schema);
+        }
     }
     let tag = operation.tags.iter().flatten().next().map(|tag| tag.replace('-', "_"));
     if let (Some(id), Some(tag)) = (&mut operation.operation_id, tag) {
@@ -164,9 +149,19 @@ fn describe_scope(operation: &mut Operation) {
     operation.description = Some(before.map_or_else(|| needs.clone(), |text| format!("{text}\n\n{needs}")));
 }
 
-fn problem(description: &str) -> utoipa::openapi::Response {
-    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    ResponseBuilder::new().description(description).content("application/problem+json", body).build()
+fn idempotency_key() -> Parameter {
+    let TextBounds { least, most } = IDEMPOTENCY_KEY;
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(least))
+        .max_length(Some(most))
+        .pattern(Some(IDEMPOTENCY_KEY_PATTERN));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .description(Some("A repeat with the same key, body and If-Match gets the first answer again, for 24 hours."))
+        .schema(Some(text.build()))
+        .build()
 }
 
 /// `/openapi.json`, and `/docs` with its assets from inside the binary.

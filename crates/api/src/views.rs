@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tollgate_domain::{
     Algorithm, ApiKeyId, CalendarSpec, CalendarUnit, Environment, KeyStatus, LimitSpec, OnFailure, Per, QuotaSpec,
-    limit::MAX_LIMIT,
+    limit::MAX_LIMIT, plan::MAX_QUOTA,
 };
 use tollgate_service::{Page, Paged, api_keys::KeyDetail};
 use utoipa::{
     ToSchema,
-    openapi::{ObjectBuilder, schema::Type},
+    openapi::{
+        ObjectBuilder,
+        schema::{SchemaType, Type},
+    },
 };
 
 /// One resource.
@@ -71,12 +74,15 @@ pub(crate) struct Series<T: ToSchema> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Cursor {
     /// To be sent as `cursor`; null at the end.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 
 /// A limit by name.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "per-hour", "algorithm": "sliding_window", "limit": 1000, "window": 3600, "cost": 1,
+    "per": "key", "on_failure": "local"}))]
 pub(crate) struct Limit {
     /// 1 to 64 letters, digits, `-`, `_` or `.`. A key's limit replaces the plan's of the same name.
     #[schema(example = "per-hour", min_length = 1, max_length = 64)]
@@ -110,8 +116,8 @@ pub(crate) struct Limit {
     on_failure: OnFailure,
 }
 
-/// The schema's literal above must follow the domain's bound.
-const _: () = assert!(MAX_LIMIT == 1_000_000_000);
+/// The schemas' literals must follow the domain's bounds.
+const _: () = assert!(MAX_LIMIT == 1_000_000_000 && MAX_QUOTA == 1_000_000_000_000);
 
 /// A window that follows a civil calendar.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
@@ -159,7 +165,7 @@ impl From<Limit> for LimitSpec {
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Quota {
-    #[schema(example = 100_000, minimum = 1)]
+    #[schema(example = 100_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     limit: u64,
     /// What happens beyond: `block` refuses, `bill` lets pass and bills.
     #[schema(schema_with = overage)]
@@ -188,6 +194,7 @@ pub(crate) struct ApiKeyView {
     key_prefix: String,
     #[schema(example = "Checkout service")]
     name: String,
+    #[schema(required)]
     description: Option<String>,
     /// The plan's name.
     #[schema(example = "standard")]
@@ -196,23 +203,27 @@ pub(crate) struct ApiKeyView {
     environment: Environment,
     #[schema(schema_with = key_status)]
     status: KeyStatus,
+    #[schema(required)]
     suspension: Option<Suspension>,
     /// Units per window of the first limit.
-    #[schema(example = 1000)]
+    #[schema(required, example = 1000)]
     rate_limit: Option<u64>,
     /// Seconds.
-    #[schema(example = 3600)]
+    #[schema(required, example = 3600)]
     rate_limit_window: Option<u64>,
     /// The limits in force: the plan's, with the key's own in place of those of the same name.
     limits: Vec<Limit>,
+    #[schema(required)]
     quota: Option<Quota>,
+    #[schema(required)]
     owner_id: Option<String>,
     tags: Vec<String>,
-    #[schema(value_type = Object)]
+    #[schema(schema_with = metadata)]
     metadata: Map<String, Value>,
     #[schema(value_type = Vec<String>, example = json!(["192.0.2.0/24"]))]
     allowed_ips: Vec<String>,
     allowed_countries: Vec<String>,
+    #[schema(required)]
     expires_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -225,7 +236,9 @@ pub(crate) struct ApiKeyView {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Suspension {
     /// Null: until it is resumed.
+    #[schema(required)]
     until: Option<DateTime<Utc>>,
+    #[schema(required)]
     reason: Option<String>,
 }
 
@@ -263,6 +276,11 @@ impl ApiKeyView {
     }
 }
 
+/// At most 50 members.
+pub(crate) fn metadata() -> ObjectBuilder {
+    ObjectBuilder::new().max_properties(Some(50)).examples([serde_json::json!({"team": "payments"})])
+}
+
 pub(crate) fn environment() -> ObjectBuilder {
     one_of(&Environment::ALL.map(Environment::as_str))
 }
@@ -291,6 +309,12 @@ fn on_failure() -> ObjectBuilder {
 
 fn overage() -> ObjectBuilder {
     one_of(&["block", "bill"])
+}
+
+/// The same, or null.
+pub(crate) fn one_of_or_null(names: &[&'static str]) -> ObjectBuilder {
+    let names = names.iter().map(|name| Value::from(*name)).chain([Value::Null]);
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null])).enum_values(Some(names))
 }
 
 pub(crate) fn one_of(names: &[&'static str]) -> ObjectBuilder {

@@ -66,6 +66,8 @@ pub struct Plan {
 
 /// Largest monthly quota.
 pub const MAX_QUOTA: u64 = 1_000_000_000_000;
+/// Largest price: twelve digits and six places.
+pub const MAX_PRICE: Money = Money(999_999_999_999_999_999);
 
 impl Plan {
     /// Names every wrong member.
@@ -83,8 +85,10 @@ impl Plan {
         if let Some(quota) = &self.quota {
             invalid.require((1..=MAX_QUOTA).contains(&quota.limit), "/quota/limit", format!("from 1 to {MAX_QUOTA}"));
         }
-        invalid.require(self.prices.base >= Money(0), "/prices/base", "not negative");
-        invalid.require(self.prices.overage_unit >= Money(0), "/prices/overage_unit", "not negative");
+        for (pointer, price) in [("/prices/base", self.prices.base), ("/prices/overage_unit", self.prices.overage_unit)]
+        {
+            invalid.require((Money(0)..=MAX_PRICE).contains(&price), pointer, format_args!("from 0.00 to {MAX_PRICE}"));
+        }
         invalid.require(self.features.len() <= 50, "/features", "at most 50");
         for (index, feature) in self.features.iter().enumerate() {
             invalid.require(text::FEATURE.fit(feature), &format!("/features/{index}"), text::FEATURE);

@@ -29,6 +29,14 @@ pub const USER_AGENT: TextBounds = TextBounds::new(0, 1_024);
 pub const EVENT_ID: TextBounds = TextBounds::new(1, 255);
 /// A client's own key for a write that it may repeat.
 pub const IDEMPOTENCY_KEY: TextBounds = TextBounds::new(1, 255);
+/// A key or a token as its holder sends it: longer than any of ours.
+pub const SECRET: TextBounds = TextBounds::new(0, 255);
+/// Where a page of a series begins, as we wrote it: two digits for each byte of the longest endpoint and what goes with it.
+pub const CURSOR: TextBounds = TextBounds::new(2, 4_096);
+/// The name of a time zone; which there are is known elsewhere.
+pub const TIME_ZONE: TextBounds = TextBounds::new(1, 64);
+/// The id of a background job.
+pub const JOB_ID: TextBounds = TextBounds::new(1, 255);
 /// What a list is filtered by or searched for.
 pub const FILTER: TextBounds = TextBounds::new(0, 255);
 

@@ -3,7 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Datelike, Utc};
-use tollgate_domain::{rfc3339::YEARS, text::is_plain, usage::ViolationRow};
+use tollgate_domain::{
+    rfc3339::YEARS,
+    text::{CURSOR, is_plain},
+    usage::ViolationRow,
+};
 
 /// The last row of a page. Its text is hexadecimal and has no promised content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,9 @@ impl FromStr for ViolationCursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        if !CURSOR.fit(text) {
+            return Err(InvalidCursor);
+        }
         let decoded = String::from_utf8(from_hex(text).ok_or(InvalidCursor)?).map_err(|_| InvalidCursor)?;
         let mut parts = decoded.split('\0');
         let mut part = || parts.next().ok_or(InvalidCursor);

@@ -55,6 +55,7 @@ pub(crate) struct Decided<'a> {
     retry_after: Option<u64>,
     key: KeySummary<'a>,
     limits: Vec<LimitState<'a>>,
+    #[schema(required)]
     quota: Option<QuotaState>,
     /// Present when the answer came without the shared store.
     #[serde(skip_serializing_if = "is_false")]
@@ -87,6 +88,7 @@ pub(crate) struct KeySummary<'a> {
     tier: &'a str,
     #[schema(schema_with = views::key_status)]
     status: KeyStatus,
+    #[schema(required)]
     owner_id: Option<&'a str>,
 }
 

@@ -14,7 +14,13 @@ use tollgate_service::{
     KeyFilter, KeyOrder, Order,
     api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey},
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        ObjectBuilder,
+        schema::{ArrayBuilder, SchemaType, Type},
+    },
+};
 
 use crate::{
     app::App,
@@ -46,23 +52,28 @@ pub(crate) struct CreateApiKey {
     environment: Environment,
     /// Your own id of the customer who holds the key.
     owner_id: Option<String>,
+    /// At most 20, each once.
     #[serde(default)]
+    #[schema(schema_with = tags)]
     tags: Vec<String>,
+    /// At most 50 members and 8192 bytes.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(schema_with = views::metadata)]
     metadata: FreeForm,
     /// Addresses or networks; empty: any.
     #[serde(default)]
-    #[schema(example = json!(["192.0.2.0/24"]))]
+    #[schema(example = json!(["192.0.2.0/24"]), max_items = 100)]
     allowed_ips: Vec<String>,
     /// ISO 3166-1 alpha-2; empty: any.
     #[serde(default)]
+    #[schema(max_items = 250)]
     allowed_countries: Vec<String>,
     /// At most 100 years ahead.
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Rfc3339>,
     /// Override the plan's limits of the same name, or add to them.
     #[serde(default)]
+    #[schema(max_items = 16)]
     limits: Vec<Limit>,
 }
 
@@ -77,20 +88,24 @@ pub(crate) struct UpdateApiKey {
     description: Option<Option<String>>,
     #[schema(example = "pro")]
     tier: Option<String>,
-    #[schema(schema_with = views::key_status)]
+    #[schema(schema_with = new_status)]
     status: Option<KeyStatus>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     owner_id: Option<Option<String>>,
+    #[schema(schema_with = new_tags)]
     tags: Option<Vec<String>>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = new_metadata)]
     metadata: Option<FreeForm>,
+    #[schema(max_items = 100)]
     allowed_ips: Option<Vec<String>>,
+    #[schema(max_items = 250)]
     allowed_countries: Option<Vec<String>>,
     /// Within 100 years of now.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Option<Rfc3339>>,
+    #[schema(max_items = 16)]
     limits: Option<Vec<Limit>>,
 }
 
@@ -116,7 +131,7 @@ pub(crate) struct RotateApiKey {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SuspendApiKey {
     /// Null: until it is resumed.
-    #[schema(example = 600)]
+    #[schema(example = 600, minimum = 1, maximum = 316_224_000)]
     seconds: Option<u64>,
     /// At most 500 characters.
     #[schema(example = "unusual traffic")]
@@ -128,8 +143,10 @@ pub(crate) struct SuspendApiKey {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListApiKeys {
     /// From 1.
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     page: Option<u32>,
     /// 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     #[param(schema_with = views::key_status)]
     status: Option<KeyStatus>,
@@ -187,6 +204,7 @@ struct UsageStats {
     total_requests: i64,
     requests_this_month: i64,
     requests_today: i64,
+    #[schema(required)]
     last_used_at: Option<DateTime<Utc>>,
 }
 
@@ -196,6 +214,7 @@ pub(crate) struct ApiKeyStats {
     /// Since the key was made.
     usage_stats: UsageStats,
     /// Share of the last 24 hours' units that were admitted; null where none were asked for.
+    #[schema(required, minimum = 0.0, maximum = 1.0, example = 0.9583)]
     success_rate: Option<f64>,
     last_24_hours: Vec<HourView>,
     /// Of the last 30 days, the busiest first.
@@ -203,6 +222,7 @@ pub(crate) struct ApiKeyStats {
     /// Decisions, not units, by which a limit or the quota refused in the last 24 hours.
     violations: i64,
     /// When the key was deleted; null for one that was not. What it used stays readable.
+    #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
 }
 
@@ -483,10 +503,26 @@ pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-fn order_by() -> utoipa::openapi::ObjectBuilder {
+fn new_status() -> ObjectBuilder {
+    views::one_of_or_null(&[KeyStatus::Active, KeyStatus::Suspended, KeyStatus::Revoked].map(KeyStatus::as_str))
+}
+
+fn tags() -> ArrayBuilder {
+    ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).max_items(Some(20)).unique_items(true)
+}
+
+fn new_tags() -> ArrayBuilder {
+    tags().schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+}
+
+fn new_metadata() -> ObjectBuilder {
+    views::metadata().schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+}
+
+fn order_by() -> ObjectBuilder {
     views::one_of(&["created_at", "updated_at", "name", "expires_at"])
 }
 
-fn order() -> utoipa::openapi::ObjectBuilder {
+fn order() -> ObjectBuilder {
     views::one_of(&["asc", "desc"])
 }

@@ -13,7 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tollgate_domain::{ApiKeyId, Country, FieldError, TenantId};
 use tollgate_service::{CheckRequest, rate_limit::Origin};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ObjectBuilder, Ref,
+        schema::{AllOfBuilder, AnyOfBuilder, ArrayBuilder, Type},
+    },
+};
 
 use crate::{
     app::App,
@@ -23,7 +29,7 @@ use crate::{
     idempotency::NothingConsumed,
     json::Json,
     problem::Problem,
-    views::Data,
+    views::{self, Data},
 };
 
 /// Most checks of one batch.
@@ -87,7 +93,7 @@ pub(crate) struct CheckBatch {
 /// Each check's answer, in the order asked: the members of one check, or of a problem with `"allowed": false`.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BatchAnswers {
-    #[schema(value_type = Vec<Object>)]
+    #[schema(schema_with = answers)]
     data: Vec<Box<RawValue>>,
 }
 
@@ -100,9 +106,11 @@ pub(crate) struct PreviewView<'a> {
     #[schema(required, example = 0)]
     retry_after: Option<u64>,
     /// Why the key may not be used at all; null when it may.
+    #[schema(required)]
     rejection: Option<Rejection>,
     key: KeySummary<'a>,
     limits: Vec<PreviewLimit<'a>>,
+    #[schema(required)]
     quota: Option<QuotaState>,
     /// Whether the shared store took part.
     degraded: bool,
@@ -123,6 +131,7 @@ struct PreviewLimit<'a> {
     state: crate::decided::LimitState<'a>,
     used: u64,
     /// `plan`, or `key` when the key overrides or adds it.
+    #[schema(schema_with = origin)]
     origin: &'static str,
     /// Most units that may be admitted beyond the limit in one window; 0: none, every check asks the counter itself.
     max_overshoot: u64,
@@ -231,6 +240,19 @@ pub(crate) async fn preview(
         degraded: checked.decision.degraded,
     })
     .into_response())
+}
+
+fn origin() -> ObjectBuilder {
+    views::one_of(&["plan", "key"])
+}
+
+/// Each as the answer to one check, or a problem.
+fn answers() -> ArrayBuilder {
+    let refused = ObjectBuilder::new().property("allowed", ObjectBuilder::new().schema_type(Type::Boolean));
+    let problem = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(refused.required("allowed"));
+    let one =
+        AnyOfBuilder::new().item(Ref::from_schema_name("Decided")).item(Ref::from_schema_name("Refused")).item(problem);
+    ArrayBuilder::new().items(one)
 }
 
 impl From<Check> for Call {

@@ -34,7 +34,7 @@ struct DependencyView {
     kind: String,
     /// Whether the service cannot do without it.
     required: bool,
-    #[schema(example = 0.21)]
+    #[schema(required, example = 0.21, minimum = 0.0)]
     latency_ms: Option<f64>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
 }
 
 /// Whether the process lives.
-#[utoipa::path(get, path = "/live", tag = "health", responses((status = 200, description = "It does.", body = Status)))]
+#[utoipa::path(get, path = "/live", tag = "health", responses((status = 200, description = "It does.", body = Status, example = json!({"status": "live"}))))]
 pub(crate) async fn live() -> Answer<Status> {
     Answer(Status { status: "live", reason: None })
 }
@@ -95,7 +95,8 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
 }
 
 /// All metrics, as Prometheus reads them.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Prometheus text format.", body = String)))]
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain",
+        example = "# HELP tollgate_checks_total Checks by outcome and how they were decided.\n")))]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     app.service.refresh_gauges().await;
     let mut text = Vec::new();

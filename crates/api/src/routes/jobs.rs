@@ -23,8 +23,10 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListDead {
     /// From 1.
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     page: Option<u32>,
     /// 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
 
@@ -42,7 +44,7 @@ pub(crate) struct DeadJobView {
     pushed_at: DateTime<Utc>,
     died_at: DateTime<Utc>,
     /// What it was to work on: of rows, your own only. Null when it cannot be read.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>, example = json!({"boot": "01a20a9e-85ea-7c36-a9d2-d95b58943f68"}))]
     payload: Value,
 }
 

@@ -31,11 +31,13 @@ pub(crate) struct CreatePlan {
     name: String,
     description: Option<String>,
     /// At least one; the first is the one a key shows as its `rate_limit`.
+    #[schema(min_items = 1, max_items = 16)]
     limits: Vec<Limit>,
     /// Null: any number of units.
     quota: Option<Quota>,
     prices: PlanPrices,
     #[serde(default)]
+    #[schema(max_items = 50)]
     features: Vec<String>,
 }
 
@@ -44,10 +46,12 @@ pub(crate) struct CreatePlan {
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdatePlan {
     description: Option<String>,
+    #[schema(min_items = 1, max_items = 16)]
     limits: Vec<Limit>,
     quota: Option<Quota>,
     prices: PlanPrices,
     #[serde(default)]
+    #[schema(max_items = 50)]
     features: Vec<String>,
 }
 
@@ -73,8 +77,10 @@ pub(crate) struct PlanView {
     id: PlanId,
     #[schema(example = "standard")]
     name: String,
+    #[schema(required)]
     description: Option<String>,
     limits: Vec<Limit>,
+    #[schema(required)]
     quota: Option<Quota>,
     prices: PlanPrices,
     features: Vec<String>,
@@ -90,8 +96,10 @@ pub(crate) struct PlanView {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListPlans {
     /// From 1.
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     page: Option<u32>,
     /// 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
 

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
 use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, ViolationCursor, rate_limit::NewSize};
 use utoipa::{IntoParams, ToSchema};
@@ -57,10 +57,14 @@ pub(crate) struct Info<'a> {
 /// Whose counters: one of both.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1, max_properties = 1)]
 pub(crate) struct Reset {
     /// The key's secret.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     api_key: Option<String>,
-    #[schema(value_type = Option<uuid::Uuid>, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<uuid::Uuid>, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68", nullable = false)]
     api_key_id: Option<ApiKeyId>,
 }
 
@@ -104,6 +108,7 @@ pub(crate) struct ListViolations {
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
     /// 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
 
@@ -114,8 +119,10 @@ pub(crate) struct ViolationView {
     #[schema(example = "per-hour")]
     limit_name: String,
     /// Null when the caller named none.
+    #[schema(required)]
     endpoint: Option<String>,
     /// The network of the last caller, as its first address, unless the operator keeps whole ones.
+    #[schema(required)]
     ip_address: Option<String>,
     /// Decisions, not units.
     count: i64,
@@ -261,4 +268,9 @@ impl From<ViolationRow> for ViolationView {
             last_at: row.last_at,
         }
     }
+}
+
+/// A member that may be absent and not null: which of two is given is then plain to see.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

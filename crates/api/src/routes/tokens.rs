@@ -11,7 +11,10 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{AdminToken, FieldError, Rfc3339, Scope, TokenId};
 use tollgate_service::tokens::{NewToken, TokenChange};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::schema::{ArrayBuilder, SchemaType, Type},
+};
 
 use crate::{
     app::App,
@@ -51,7 +54,7 @@ pub(crate) struct CreateToken {
 pub(crate) struct UpdateToken {
     #[schema(example = "deploy pipeline, new", min_length = 1, max_length = 255)]
     name: Option<String>,
-    #[schema(schema_with = scopes)]
+    #[schema(schema_with = new_scopes)]
     scopes: Option<Vec<String>>,
     #[schema(max_items = 100)]
     allowed_ips: Option<Vec<String>>,
@@ -74,8 +77,10 @@ pub(crate) struct RotateToken {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListTokens {
     /// From 1.
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     page: Option<u32>,
     /// 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
 
@@ -94,8 +99,10 @@ pub(crate) struct TokenView {
     allowed_ips: Vec<String>,
     #[schema(schema_with = status)]
     status: &'static str,
+    #[schema(required)]
     expires_at: Option<DateTime<Utc>>,
     /// To within a minute.
+    #[schema(required)]
     last_used_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -262,14 +269,18 @@ impl From<UpdateToken> for TokenChange {
     }
 }
 
-fn scopes() -> utoipa::openapi::schema::Array {
+fn scopes() -> ArrayBuilder {
     let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-    utoipa::openapi::schema::ArrayBuilder::new()
+    ArrayBuilder::new()
         .items(views::one_of(&names))
         .min_items(Some(1))
+        .max_items(Some(Scope::ALL.len()))
         .unique_items(true)
         .examples([serde_json::json!(["keys:read", "limits:check"])])
-        .build()
+}
+
+fn new_scopes() -> ArrayBuilder {
+    scopes().schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
 }
 
 fn status() -> utoipa::openapi::ObjectBuilder {

@@ -32,9 +32,9 @@ pub(crate) struct CurrentUsageView {
     #[schema(example = 12_345)]
     requests_made: i64,
     /// Null: any number.
-    #[schema(example = 100_000)]
+    #[schema(required, example = 100_000)]
     requests_limit: Option<u64>,
-    #[schema(example = 87_655)]
+    #[schema(required, example = 87_655)]
     requests_remaining: Option<u64>,
     overage_requests: u64,
     /// Units refused by a limit or the quota.
@@ -44,6 +44,7 @@ pub(crate) struct CurrentUsageView {
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
     /// When the key was deleted; null for one that was not. What it used stays readable.
+    #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
     as_of: DateTime<Utc>,
 }
@@ -86,6 +87,7 @@ pub(crate) struct HistoryView {
     usage: Vec<Bucket>,
     summary: Sums,
     /// When the key was deleted; null for one that was not. What it used stays readable.
+    #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
 }
 
@@ -116,6 +118,7 @@ pub(crate) struct PlanLimits {
     #[schema(example = "standard")]
     tier: String,
     limits: Vec<Limit>,
+    #[schema(required)]
     monthly_quota: Option<Quota>,
     /// Whether units beyond the quota are let pass and billed.
     overage_allowed: bool,
@@ -126,6 +129,7 @@ pub(crate) struct PlanLimits {
     currency: Currency,
     features: Vec<String>,
     /// When the key was deleted; null for one that was not. What it used stays readable.
+    #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
 }
 
