@@ -164,7 +164,7 @@ impl Repository {
         now: DateTime<Utc>,
     ) -> Result<Vec<KeyAndPlan>, Error> {
         let mut found = Vec::with_capacity(keys.len());
-        for part in parts(keys) {
+        for part in parts(&self.primary, keys) {
             let rows: Vec<FoundRow> = self
                 .read(|db| async move {
                     on!(&db, pool => {

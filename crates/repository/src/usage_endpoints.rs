@@ -49,7 +49,7 @@ pub(crate) async fn add(tx: &mut Tx, sums: BTreeMap<KeyDay, BTreeMap<String, i64
     };
     let rows: Vec<Row> = sums.into_iter().flat_map(named).collect();
     let mut new = Vec::new();
-    for part in parts(&rows) {
+    for part in parts(tx, &rows) {
         let known = update(tx, part).await?;
         let is_new = |(day, endpoint, _): &&Row| !known.contains(&(*day, endpoint.clone()));
         if known.len() < part.len() {
@@ -61,7 +61,7 @@ pub(crate) async fn add(tx: &mut Tx, sums: BTreeMap<KeyDay, BTreeMap<String, i64
     }
     let taken = count(tx, &new).await?;
     let bounded = gather_others(new, &taken);
-    for part in parts(&bounded) {
+    for part in parts(tx, &bounded) {
         on!(&mut *tx, t => {
             let mut query = sqlx::query(INSERT.text(part.len()));
             for (((tenant, key), day), endpoint, units) in part {
@@ -90,7 +90,7 @@ async fn count(tx: &mut Tx, new: &[Row]) -> Result<HashMap<KeyDay, usize>, Error
     let mut days: Vec<KeyDay> = new.iter().map(|(day, ..)| *day).collect();
     days.dedup();
     let mut counts = HashMap::new();
-    for part in parts(&days) {
+    for part in parts(tx, &days) {
         let found: Vec<(Uuid, Uuid, DateTime<Utc>, i64)> = on!(&mut *tx, t => {
             let mut query = sqlx::query_as(COUNT.text(part.len()));
             for ((tenant, key), day) in part {

@@ -19,8 +19,8 @@ use crate::{
     usage_upsert::Additions,
 };
 
-/// Buckets that one fold takes: with 100,000 active keys some 1,500 of them, a transaction of about 20 ms.
-const BUCKETS_PER_FOLD: i16 = 16;
+/// Buckets that one fold takes: with 100,000 active keys some 400 of them, a transaction of a few milliseconds.
+const BUCKETS_PER_FOLD: i16 = 4;
 
 /// A part of all keys, for [`Repository::fold_usage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +51,7 @@ impl Repository {
             let mut tx = self.begin().await?;
             let applied = journal_cursors::advance(&mut tx, &batch.span, JournalStream::Usage).await?;
             if applied == Applied::Moved {
-                for part in parts(&batch.chunks) {
+                for part in parts(&tx, &batch.chunks) {
                     on!(&mut tx, t => {
                         let mut query = sqlx::query(INSERT.text(part.len()));
                         for chunk in part {

@@ -127,7 +127,7 @@ const PERIODS: Rows = Rows {
 };
 
 async fn add_counts(tx: &mut Tx, rows: Rows, sums: Vec<(Key, DateTime<Utc>, Counts)>) -> Result<(), Error> {
-    for part in parts(&sums) {
+    for part in parts(tx, &sums) {
         on!(&mut *tx, t => {
             let mut query = sqlx::query(rows.text(part.len()));
             for ((tenant, key), at, counts) in part {
@@ -143,7 +143,7 @@ async fn add_counts(tx: &mut Tx, rows: Rows, sums: Vec<(Key, DateTime<Utc>, Coun
 
 async fn add_periods(tx: &mut Tx, sums: Vec<((Key, DateTime<Utc>), PeriodSum)>) -> Result<Vec<PeriodTotal>, Error> {
     let mut totals = Vec::with_capacity(sums.len());
-    for part in parts(&sums) {
+    for part in parts(tx, &sums) {
         let written: Vec<(Uuid, Uuid, DateTime<Utc>, i64)> = on!(&mut *tx, t => {
             let mut query = sqlx::query_as(PERIODS.text(part.len()));
             for (((tenant, key), period), (counts, last_at)) in part {

@@ -80,7 +80,7 @@ macro_rules! bound {
 pub(crate) async fn add(tx: &mut Tx, rows: &[ViolationRow]) -> Result<(), Error> {
     let rows = merged(rows.iter().map(stored));
     let mut new = Vec::new();
-    for part in parts(&rows) {
+    for part in parts(tx, &rows) {
         let known = update(tx, part).await?;
         if known.len() < part.len() {
             new.extend(part.iter().filter(|row| !known.contains(&identity(row))).cloned());
@@ -90,7 +90,7 @@ pub(crate) async fn add(tx: &mut Tx, rows: &[ViolationRow]) -> Result<(), Error>
         return Ok(());
     }
     let taken = count(tx, &new).await?;
-    for part in parts(&bounded(new, taken)) {
+    for part in parts(tx, &bounded(new, taken)) {
         on!(&mut *tx, t => {
             let query = part.iter().fold(sqlx::query(INSERT.text(part.len())), |query, row| bound!(query, row));
             query.execute(&mut **t).await?;
@@ -114,7 +114,7 @@ async fn count(tx: &mut Tx, new: &[ViolationRow]) -> Result<HashMap<Day, usize>,
     let days: HashSet<Day> = new.iter().map(day).collect();
     let days: Vec<(i64, Day)> = (0..).zip(days).collect();
     let mut counts = HashMap::new();
-    for part in parts(&days) {
+    for part in parts(tx, &days) {
         let found: Vec<(i64, i64)> = on!(&mut *tx, t => {
             let mut query = sqlx::query_as(COUNT.text(part.len()));
             for (number, ((tenant, key), name, day)) in part {
