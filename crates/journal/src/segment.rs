@@ -19,6 +19,8 @@ pub(crate) const HEADER: u64 = 64;
 /// to touch them takes about a millisecond. Smaller would wake the background more often, each time at the cost of whoever
 /// runs on that core.
 const AHEAD: u64 = 4 << 20;
+/// Touched when a segment is made: enough until the background has touched more, little for a process that writes nothing.
+const FIRST_TOUCH: u64 = 1 << 20;
 
 /// What every segment of a stream has in common, and what its frames need to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl Segment {
         let len = usize::try_from(HEADER + layout.capacity).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let map = MmapOptions::new().len(len).map_raw(&file)?;
         fs::rename(unfinished, folder.segment(base))?;
-        let warm = AHEAD.min(layout.capacity);
+        let warm = FIRST_TOUCH.min(layout.capacity);
         let segment = Segment { map: Arc::new(map), file: Arc::new(file), base, used: 0, warm, cold: false, layout };
         segment.pages(0, warm).touch();
         Ok(segment)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tollgate_service::config::{Log, LogFormat};
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::json_lines::JsonLines;
@@ -16,6 +16,8 @@ use crate::json_lines::JsonLines;
 /// at once.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_BYTES: usize = 64 * 1024;
+/// Lines that may wait to be written; further ones are dropped. A quarter of a second at a line per check of a whole core.
+const MAX_WAITING: usize = 32_768;
 
 /// `log.level` is neither a level nor a list of directives.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +34,8 @@ pub struct BadLevel {
 /// When `log.level` cannot be read.
 pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
     let filter = EnvFilter::try_new(&log.level).map_err(|_| BadLevel { level: log.level.clone() })?;
-    let (writer, guard) =
-        tracing_appender::non_blocking(Gathered(BufWriter::with_capacity(GATHER_BYTES, io::stderr())));
+    let gathered = Gathered(BufWriter::with_capacity(GATHER_BYTES, io::stderr()));
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(gathered);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let set = match log.format {
         LogFormat::Json => lines.event_format(JsonLines).try_init(),
