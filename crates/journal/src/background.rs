@@ -107,7 +107,7 @@ pub(crate) fn sync(shared: &Shared) {
         if end == done {
             continue;
         }
-        match sync_files(shared) {
+        match sync_files(shared, done, end, stop) {
             Ok(()) => shared.synced.send_modify(|s| {
                 s.position = end;
                 s.count += 1;
@@ -125,13 +125,17 @@ pub(crate) fn sync(shared: &Shared) {
     }
 }
 
-/// Covers every record committed before the call: their files were listed before they were written.
-fn sync_files(shared: &Shared) -> io::Result<()> {
-    let files = locked(&shared.unsynced).clone();
-    for file in &files {
-        file.sync_data()?;
+/// Covers every record from `done` to `end`: their files were listed before they were written. At the `last` time also what
+/// the segment was cut to.
+fn sync_files(shared: &Shared, done: u64, end: u64, last: bool) -> io::Result<()> {
+    let segments = locked(&shared.unsynced).clone();
+    for segment in &segments {
+        match &segment.written {
+            Some(written) if !last => written.sync(done, end)?,
+            _ => segment.file.sync_data()?,
+        }
     }
-    locked(&shared.unsynced).drain(..files.len().saturating_sub(1));
+    locked(&shared.unsynced).drain(..segments.len().saturating_sub(1));
     Ok(())
 }
 
@@ -151,6 +155,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Unsynced;
     use crate::{BootId, Error, Journal, Options};
     use std::fs::File;
     use std::os::fd::OwnedFd;
@@ -222,7 +227,8 @@ mod tests {
         wait(journal.durable(before)).unwrap();
         // A pipe cannot be synced. In the place of the oldest segment, so that all of them count.
         let (_reader, pipe) = io::pipe().unwrap();
-        locked(&journal.shared().unsynced).insert(0, Arc::new(File::from(OwnedFd::from(pipe))));
+        let pipe = Unsynced { file: Arc::new(File::from(OwnedFd::from(pipe))), written: None };
+        locked(&journal.shared().unsynced).insert(0, pipe);
         let position = journal.append(b"record").unwrap();
         assert!(matches!(wait(journal.durable(position)), Err(Error::SyncFailed)));
         assert!(wait(journal.durable(before)).is_ok(), "what was synced stays so");

@@ -2,7 +2,7 @@
 use crate::background;
 use crate::folder::Folder;
 use crate::record::{self, Salt};
-use crate::segment::{Layout, Segment};
+use crate::segment::{Layout, Segment, Written};
 use crate::stream::Stream;
 use crate::{BootId, Durability, Error, Options, Position};
 use std::fs::File;
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     committed: AtomicU64,
     closed: AtomicBool,
     /// Segments that may hold records no sync has covered yet, oldest first, the current one last.
-    pub(crate) unsynced: Mutex<Vec<Arc<File>>>,
+    pub(crate) unsynced: Mutex<Vec<Unsynced>>,
     pub(crate) wanted: Mutex<background::Wanted>,
     pub(crate) sync_wanted: Condvar,
     pub(crate) synced: watch::Sender<Synced>,
@@ -55,6 +55,20 @@ pub(crate) struct Writer {
     /// Full segments, to be unmapped by the background: that takes time in proportion to their size.
     pub(crate) retired: Vec<Segment>,
     sync_failed: bool,
+}
+
+/// A segment that may hold records no sync has covered yet.
+#[derive(Clone)]
+pub(crate) struct Unsynced {
+    pub(crate) file: Arc<File>,
+    /// None once it is full: then all of the file is synced.
+    pub(crate) written: Option<Written>,
+}
+
+impl Unsynced {
+    fn current(segment: &Segment) -> Self {
+        Self { file: segment.file().clone(), written: Some(segment.written()) }
+    }
 }
 
 /// The segment after the current one.
@@ -85,7 +99,7 @@ impl Journal {
             unsynced: Mutex::new(if options.sync == Durability::None {
                 Vec::new()
             } else {
-                vec![first.file().clone()]
+                vec![Unsynced::current(&first)]
             }),
             writer: Mutex::new(Writer {
                 current: Some(first),
@@ -245,7 +259,11 @@ impl Shared {
             Next::Ready(segment) => {
                 // With `None` nobody would take it out again, and a file that is held keeps its space though deleted.
                 if self.sync != Durability::None {
-                    locked(&self.unsynced).push(segment.file().clone());
+                    let mut unsynced = locked(&self.unsynced);
+                    if let Some(full) = unsynced.last_mut() {
+                        full.written = None;
+                    }
+                    unsynced.push(Unsynced::current(&segment));
                 }
                 if let Some(mut full) = writer.current.replace(segment) {
                     full.end(self.salt);

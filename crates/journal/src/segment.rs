@@ -112,6 +112,11 @@ impl Segment {
         &self.file
     }
 
+    /// For whoever syncs what was written so far.
+    pub(crate) fn written(&self) -> Written {
+        Written { map: self.map.clone(), base: self.base, capacity: self.layout.capacity }
+    }
+
     pub(crate) fn base(&self) -> u64 {
         self.base
     }
@@ -182,6 +187,25 @@ impl Segment {
         // other processes keep away from a folder whose lock we hold.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(start), bytes.len()) };
         Some(())
+    }
+}
+
+/// The part of a segment that was written.
+#[derive(Clone)]
+pub(crate) struct Written {
+    map: Arc<MmapRaw>,
+    base: u64,
+    capacity: u64,
+}
+
+impl Written {
+    /// Has the disk hold the bytes of these positions, as far as they lie in this segment. The pages ahead of them stay as
+    /// they are: to write those out too would have the writer wait for the file system when it comes to them.
+    pub(crate) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
+        let within = |position: u64| position.clamp(self.base, self.base + self.capacity) - self.base;
+        let (from, to) = (within(from), within(to));
+        let offset = |at: u64| usize::try_from(at).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+        self.map.flush_range(offset(HEADER + from)?, offset(to - from)?)
     }
 }
 
