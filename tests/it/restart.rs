@@ -58,7 +58,8 @@ async fn settings_that_cannot_be_used_stop_the_start_with_one_clear_message() {
 #[tokio::test]
 async fn the_first_start_prints_a_token_and_a_line_that_works_when_pasted() {
     let (stack, journal) = (Stack::embedded(), TempDir::new().unwrap());
-    let mut api = Process::api(&settings(&stack, &journal)).without_bootstrap_token();
+    let settings = settings(&stack, &journal);
+    let mut api = Process::api(&settings).with(&[("log.format", "pretty")]).without_bootstrap_token();
     api.start_ready().await;
     let text = api.text();
     let line = text.lines().find(|line| line.trim_start().starts_with("curl ")).unwrap_or_else(|| panic!("{text}"));

@@ -6,6 +6,8 @@ use std::{
 };
 
 use tollgate_domain::TokenSecret;
+use tollgate_service::config::LogFormat;
+use tollgate_worker::telemetry::tell;
 
 /// Writes the address and, on the first start, the admin token and a command that makes a key. A token that the operator
 /// chose is not repeated: the command takes it from the environment.
@@ -14,23 +16,24 @@ use tollgate_domain::TokenSecret;
 /// When `out` cannot be written.
 pub fn announce(
     out: &mut impl Write,
+    format: LogFormat,
     listen: SocketAddr,
     first: Option<&TokenSecret>,
     chosen: bool,
 ) -> std::io::Result<()> {
     let url = url(listen);
-    writeln!(out, "Tollgate serves {url} (documentation: {url}/docs)")?;
+    tell(out, format, &format!("Tollgate serves {url} (documentation: {url}/docs)"))?;
     let Some(first) = first else { return out.flush() };
     let token = if chosen { "$TOLLGATE_BOOTSTRAP_TOKEN" } else { first.expose() };
     if !chosen {
-        writeln!(out, "Admin token, shown this once: {token}")?;
+        tell(out, format, &format!("Admin token, shown this once: {token}"))?;
     }
-    writeln!(out, "Make a key:")?;
-    writeln!(
-        out,
+    tell(out, format, "Make a key:")?;
+    let command = format!(
         "  curl -sS {url}/api/v1/api-keys -H \"Authorization: Bearer {token}\" -H 'Content-Type: application/json' \
          -d '{{\"name\":\"first key\",\"tier\":\"free\"}}'"
-    )?;
+    );
+    tell(out, format, &command)?;
     out.flush()
 }
 
@@ -49,9 +52,21 @@ mod tests {
     use super::*;
 
     fn said(first: Option<&TokenSecret>, chosen: bool) -> String {
+        said_as(LogFormat::Pretty, first, chosen)
+    }
+
+    fn said_as(format: LogFormat, first: Option<&TokenSecret>, chosen: bool) -> String {
         let mut out = Vec::new();
-        announce(&mut out, "0.0.0.0:8080".parse().unwrap(), first, chosen).unwrap();
+        announce(&mut out, format, "0.0.0.0:8080".parse().unwrap(), first, chosen).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn with_json_each_line_is_an_object_with_the_same_text() {
+        let token = TokenSecret::generate().unwrap();
+        let (json, plain) = (said_as(LogFormat::Json, Some(&token), false), said(Some(&token), false));
+        let message = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].clone();
+        assert_eq!(json.lines().map(message).collect::<Vec<_>>(), plain.lines().collect::<Vec<_>>());
     }
 
     #[test]

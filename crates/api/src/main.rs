@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tollgate-api: {error}");
+            telemetry::say_why("tollgate-api", &error);
             ExitCode::FAILURE
         }
     }
@@ -34,10 +34,10 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let bootstrap = bootstrap_token()?;
     let listeners = Listeners::bind(&config).await?;
-    let address = listeners.public.local_addr()?;
+    let (address, format) = (listeners.public.local_addr()?, config.log.format);
     let service = Service::connect(config, Clock::System, Role::Api).await?;
     let say = |first: Option<tollgate_domain::TokenSecret>| {
-        if let Err(error) = announce(&mut std::io::stdout(), address, first.as_ref(), bootstrap.is_some()) {
+        if let Err(error) = announce(&mut std::io::stdout(), format, address, first.as_ref(), bootstrap.is_some()) {
             tracing::warn!(%error, "nobody reads the standard output");
         }
     };

@@ -8,7 +8,7 @@ use std::{
 
 use tollgate_domain::Clock;
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -18,15 +18,26 @@ use tracing_subscriber::{
 
 pub(crate) struct JsonLines;
 
+/// A line that is no event: what a person is told at the start, or why the process ends.
+pub(crate) fn line(level: Level, message: &str) -> String {
+    let mut text = String::new();
+    let mut out = Writer::new(&mut text);
+    let written = begin(&mut out, level)
+        .and_then(|()| out.write_str(",\"message\":"))
+        .and_then(|()| quoted(&mut out, |text| text.write_str(message)))
+        .and_then(|()| out.write_str(",\"target\":\"tollgate\"}\n"));
+    // Writing to a text cannot fail.
+    debug_assert!(written.is_ok());
+    text
+}
+
 impl<S, N> FormatEvent<S, N> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _ctx: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        out.write_str("{\"timestamp\":\"")?;
-        write_time(&mut out)?;
-        write!(out, "\",\"level\":\"{}\"", event.metadata().level())?;
+        begin(&mut out, *event.metadata().level())?;
         let mut members = Members { out: &mut out, outcome: Ok(()) };
         event.record(&mut members);
         members.outcome?;
@@ -34,6 +45,12 @@ where
         out.write_str(event.metadata().target())?;
         out.write_str("\"}\n")
     }
+}
+
+fn begin(out: &mut Writer<'_>, level: Level) -> fmt::Result {
+    out.write_str("{\"timestamp\":\"")?;
+    write_time(out)?;
+    write!(out, "\",\"level\":\"{level}\"")
 }
 
 /// RFC 3339 in microseconds. A thread keeps the text of the last second it wrote: most lines come within one.
@@ -123,7 +140,7 @@ impl fmt::Write for Escaped<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         io,
         sync::{Arc, Mutex},
@@ -134,8 +151,9 @@ mod tests {
 
     use super::*;
 
+    /// What was written.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Lines(pub(crate) Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -154,6 +172,17 @@ mod tests {
         fn make_writer(&'a self) -> Self {
             self.clone()
         }
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_looks_the_same() {
+        let written = line(Level::ERROR, "wrong: \"x\"\nand more");
+        assert_eq!(written.matches('\n').count(), 1, "{written}");
+        let mut line: Value = serde_json::from_str(&written).unwrap();
+        assert!(line["timestamp"].take().as_str().unwrap().ends_with('Z'));
+        let expected =
+            json!({"timestamp": null, "level": "ERROR", "message": "wrong: \"x\"\nand more", "target": "tollgate"});
+        assert_eq!(line, expected);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `tollgate-worker`: runs the jobs that `tollgate-api` queues, beside it or on machines of its own.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ async fn main() -> ExitCode {
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tollgate-worker: {error}");
+            telemetry::say_why("tollgate-worker", &error);
             ExitCode::FAILURE
         }
     }
@@ -32,12 +32,12 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
         Some(listen) => Some(watch::bind(listen).await?),
         None => None,
     };
+    let (bootstrap, format) = (bootstrap_token()?, config.log.format);
     let service = Service::connect(config, Clock::System, Role::Worker).await?;
     let stop = CancellationToken::new();
     if let Some(listener) = watched {
         tokio::spawn(watch::serve(listener, service.clone(), stop.clone().cancelled_owned()));
     }
-    let bootstrap = bootstrap_token()?;
     let told_to_stop = async move {
         tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
     };
@@ -46,7 +46,8 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
         prepared = service.prepare(bootstrap.as_deref()) => {
             // A worker that was the first to start has made the token: nobody else will be told.
             if let (Some(token), None) = (prepared?, &bootstrap) {
-                writeln!(std::io::stdout(), "Admin token, shown this once: {}", token.expose())?;
+                let text = format!("Admin token, shown this once: {}", token.expose());
+                telemetry::tell(&mut std::io::stdout(), format, &text)?;
             }
         }
         () = &mut told_to_stop => return Ok(()),

@@ -1,16 +1,23 @@
-//! Log lines, for both binaries: to standard error, through a writer that never makes a request wait.
+//! Log lines, for both binaries: to standard error, through a writer that never makes a request wait. With
+//! `log.format = "json"` whatever a process writes is one JSON object per line: also how it starts, panics and ends.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     io::{self, BufWriter, Write},
+    panic::PanicHookInfo,
     thread,
     time::Duration,
 };
 
-use tollgate_service::config::{Log, LogFormat};
+use tollgate_service::{
+    Config,
+    config::{Log, LogFormat},
+};
+use tracing::{Level, level_filters::LevelFilter};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::json_lines::JsonLines;
+use crate::json_lines::{self, JsonLines};
 
 /// Lines gather so long between two writes, or until there are so many bytes of them. The first one after a rest is written
 /// at once.
@@ -33,7 +40,11 @@ pub struct BadLevel {
 /// # Errors
 /// When `log.level` cannot be read.
 pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|_| BadLevel { level: log.level.clone() })?;
+    let bad = || BadLevel { level: log.level.clone() };
+    // The filter takes a word that is no level for the name of a module, of which it shows all, and of others nothing.
+    let is_fine = |directive: &str| directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok();
+    let filter = log.level.split(',').all(is_fine).then(|| EnvFilter::try_new(&log.level).ok()).flatten();
+    let filter = filter.ok_or_else(bad)?;
     let gathered = Gathered(BufWriter::with_capacity(GATHER_BYTES, io::stderr()));
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(gathered);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
@@ -41,10 +52,41 @@ pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
         LogFormat::Json => lines.event_format(JsonLines).try_init(),
         LogFormat::Pretty => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
     };
-    if set.is_err() {
-        tracing::debug!("a process that has a log already keeps it");
+    match set {
+        Ok(()) => std::panic::set_hook(Box::new(log_panic)),
+        Err(_) => tracing::debug!("a process that has a log already keeps it"),
     }
     Ok(guard)
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let text = panic.payload_as_str().unwrap_or("no text");
+    let location = panic.location().map(tracing::field::display);
+    let thread = thread::current();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&backtrace));
+    tracing::error!(thread = thread.name(), location, backtrace, "panic: {text}");
+}
+
+/// Tells a person something on standard output: the text, or with JSON a line with it as its message.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn tell(out: &mut impl Write, format: LogFormat, text: &str) -> io::Result<()> {
+    match format {
+        LogFormat::Pretty => writeln!(out, "{text}"),
+        LogFormat::Json => out.write_all(json_lines::line(Level::INFO, text).as_bytes()),
+    }
+}
+
+/// Writes to standard error why `program` ends. The settings may be what is wrong: the format is what can be told of it.
+pub fn say_why(program: &str, error: &dyn std::fmt::Display) {
+    let text = match Config::log_format() {
+        LogFormat::Pretty => format!("{program}: {error}\n"),
+        LogFormat::Json => json_lines::line(Level::ERROR, &format!("{program}: {error}")),
+    };
+    // When standard error is gone there is nobody to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes what has gathered in one call, then pauses: for one line at a time, to wake the thread that writes would cost as
@@ -64,5 +106,33 @@ impl<W: Write> Write for Gathered<W> {
             thread::sleep(GATHER);
         }
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{catch_unwind, set_hook, take_hook};
+
+    use super::*;
+    use crate::json_lines::tests::Lines;
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().event_format(JsonLines).with_writer(lines.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let before = take_hook();
+            set_hook(Box::new(log_panic));
+            let _ = catch_unwind(|| panic!("so \"it\"\nwent"));
+            set_hook(before);
+        });
+        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(
+            (&line["level"], &line["message"]),
+            (&"ERROR".into(), &"panic: so \"it\"\nwent".into()),
+            "{written}"
+        );
+        assert!(line["location"].as_str().unwrap().contains("telemetry.rs:"), "{written}");
     }
 }
