@@ -18,6 +18,7 @@ mod input;
 mod isolation;
 mod jobs;
 mod kill;
+mod logs;
 mod metrics;
 mod nodes;
 mod openapi;

@@ -89,6 +89,17 @@ impl Stack {
         }
     }
 
+    /// Ends every connection to PostgreSQL but the one it takes; SQLite's have no other end.
+    pub async fn cut_database_connections(&self) {
+        if self.database.is_some() {
+            let pool = sqlx::PgPool::connect(self.database_url()).await.expect("PostgreSQL answers");
+            let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
+                       where datname = current_database() and pid <> pg_backend_pid()";
+            sqlx::query(cut).execute(&pool).await.expect("a superuser");
+            pool.close().await;
+        }
+    }
+
     /// Where its database is.
     pub fn database_url(&self) -> &str {
         &self.settings[0].1

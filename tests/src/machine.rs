@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 /// Linux counts processor time in hundredths of a second.
 const TICK_MS: u64 = 10;
@@ -80,4 +80,11 @@ pub fn allow_open_files(count: u64) {
         let raised = Rlimit { current: Some(count), ..limit };
         setrlimit(Resource::Nofile, raised).expect("the hard limit on open files is large enough");
     }
+}
+
+/// Changes how many files another process may have open from now on; those that are open stay so.
+pub fn set_open_files(pid: u32, count: u64) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process's id");
+    let limit = getrlimit(Resource::Nofile);
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(count), ..limit }).expect("a process of our own");
 }

@@ -33,6 +33,7 @@ pub struct Process {
     core: Option<u32>,
     yields: bool,
     small_disk: Option<SmallDisk>,
+    open_files: Option<u32>,
     bootstrap_token: Option<&'static str>,
 }
 
@@ -65,6 +66,7 @@ impl Process {
             core: None,
             yields: false,
             small_disk: None,
+            open_files: None,
             bootstrap_token: Some(crate::BOOTSTRAP_TOKEN),
         }
     }
@@ -84,6 +86,18 @@ impl Process {
     /// Gives it a disk of its own at `folder`, of so many mebibytes and seen by nobody else.
     pub fn with_small_disk(mut self, folder: &Path, mebibytes: u32) -> Self {
         self.small_disk = Some(SmallDisk { folder: folder.to_owned(), mebibytes });
+        self
+    }
+
+    /// More settings.
+    pub fn with(mut self, settings: &[(&str, &str)]) -> Self {
+        self.settings.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        self
+    }
+
+    /// It may have so many files open and may not raise that, with `prlimit`.
+    pub fn with_open_files(mut self, count: u32) -> Self {
+        self.open_files = Some(count);
         self
     }
 
@@ -122,6 +136,7 @@ impl Process {
             File::create(path).expect("a file for the output")
         };
         let mut command = match (self.core, self.yields, &self.small_disk) {
+            _ if self.open_files.is_some() => limited(self.open_files, self.binary),
             (Some(core), ..) => pinned(core, self.binary),
             (None, true, _) => yielding(self.binary),
             (None, false, Some(disk)) => disk.command(self.binary),
@@ -298,6 +313,13 @@ fn tail(text: &str) -> String {
 pub fn pinned(core: u32, binary: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", &core.to_string()]).arg(path_of(binary));
+    command
+}
+
+/// A command that runs a binary of this workspace with a limit on open files that it cannot raise.
+fn limited(open_files: Option<u32>, binary: &str) -> Command {
+    let mut command = Command::new("prlimit");
+    command.args(open_files.map(|count| format!("--nofile={count}:{count}"))).arg(path_of(binary));
     command
 }
 

@@ -36,11 +36,6 @@ pub(crate) fn room_for(connections: usize, database_connections: u32) -> usize {
     usize::try_from(room).unwrap_or(connections)
 }
 
-/// Whether the process (EMFILE) or the machine (ENFILE) has as many files open as it may.
-pub(crate) fn is_out_of_files(error: &std::io::Error) -> bool {
-    matches!(rustix::io::Errno::from_io_error(error), Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
-}
-
 /// None means without a limit.
 fn within(limit: Rlimit, wanted: u64) -> u64 {
     let raised = limit.current.map_or(wanted, |current| current.max(wanted));

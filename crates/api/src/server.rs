@@ -25,17 +25,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use tollgate_domain::outage::is_out_of_files;
+
 use crate::{
     connection::{Connection, ResponseBody},
     connections::Connections,
     head::{self, MAX_HEAD_BYTES},
-    open_files::is_out_of_files,
     routes::Routes,
     socket::Socket,
 };
 
 /// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Of so many attempts in a row that fail for want of a file descriptor, one closes an idle connection: one in a second.
+const DISPLACE_EVERY: u32 = 50;
 /// How often a connection that waits for room sees whether another has become idle.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
@@ -135,15 +138,18 @@ impl Acceptor {
     /// Waits out a lack of file descriptors, for which an idle connection makes way; a connection that broke in the queue is
     /// passed over.
     async fn next_connection(&mut self) -> (TcpStream, SocketAddr) {
+        let mut failures = 0_u32;
         loop {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.say(&error);
-                    if is_out_of_files(&error) {
+                    // One descriptor should do. If it does not, others take them, and closing all that is idle helps nobody.
+                    if is_out_of_files(&error) && failures.is_multiple_of(DISPLACE_EVERY) {
                         self.connections.displace();
                     }
+                    failures = failures.wrapping_add(1);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

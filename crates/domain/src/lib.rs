@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (what a key looks like),
 //! [`limit`] and [`plan`] (what a key may do), [`api_key`], [`usage`] (what it did), [`money`] (what that costs),
-//! [`scope`] and [`token`] (who may manage it), [`text`], [`network`], [`country`] and [`rfc3339`] (how texts, networks, countries and times are read), [`invalid`] (how bad input is named).
+//! [`scope`] and [`token`] (who may manage it), [`text`], [`network`], [`country`] and [`rfc3339`] (how texts, networks, countries and times are read), [`invalid`] (how bad input is named), [`outage`] (when to say that a store is away).
 
 pub mod api_key;
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod invalid;
 pub mod limit;
 pub mod money;
 pub mod network;
+pub mod outage;
 pub mod period;
 pub mod plan;
 pub mod rfc3339;
@@ -29,6 +30,7 @@ pub use invalid::{FieldError, Invalid};
 pub use limit::{Algorithm, CalendarSpec, CalendarUnit, LimitSpec, OnFailure, Per};
 pub use money::{Currency, Money};
 pub use network::Network;
+pub use outage::Outage;
 pub use period::BillingPeriod;
 pub use plan::{Overage, Plan, Prices, QuotaSpec};
 pub use rfc3339::Rfc3339;

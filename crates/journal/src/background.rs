@@ -1,5 +1,6 @@
 //! The two threads that keep slow calls away from `append`: one has the next segment ready, one syncs.
 use crate::Durability;
+use crate::error::NoSegment;
 use crate::journal::{Next, Shared, Writer, locked};
 use crate::segment::Segment;
 use std::fs;
@@ -49,7 +50,7 @@ pub(crate) fn prepare(shared: &Shared) {
                 if !mem::replace(&mut failing, true) {
                     tracing::error!(boot = %shared.folder.boot, %error, "no next journal segment, trying again");
                 }
-                writer.next = Next::Failed(error.kind());
+                writer.next = Next::Failed(NoSegment::from(&error));
                 shared.changed.notify_all();
                 let open = |writer: &mut Writer| writer.current.is_some();
                 writer =

@@ -3,6 +3,10 @@ use crate::{BootId, Position};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// As many files are open in the whole system, or in this process, as may be: the same numbers on every Unix.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// Every failure of this crate. Nothing here panics.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -10,6 +14,10 @@ pub enum Error {
     /// The journal keeps trying by itself, every 100 ms; `append` works again as soon as there is room.
     #[error("no space for the next journal segment")]
     Full,
+    /// The process, or the machine, has as many files open as it may: none is left for the next segment. Heals like
+    /// [`Error::Full`].
+    #[error("no file descriptor is left for the next journal segment")]
+    OutOfFiles,
     /// The next segment could not be made for another reason. Heals like [`Error::Full`].
     #[error("the next journal segment cannot be created: {0}")]
     NoSegment(io::ErrorKind),
@@ -71,10 +79,31 @@ impl Error {
     }
 
     /// What `append` answers while no next segment can be had.
-    pub(crate) fn no_segment(kind: io::ErrorKind) -> Error {
-        match kind {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Error::Full,
-            other => Error::NoSegment(other),
+    pub(crate) fn no_segment(cause: NoSegment) -> Error {
+        match cause {
+            NoSegment::Full => Error::Full,
+            NoSegment::OutOfFiles => Error::OutOfFiles,
+            NoSegment::Other(kind) => Error::NoSegment(kind),
+        }
+    }
+}
+
+/// Why the last attempt to make a segment failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NoSegment {
+    Full,
+    OutOfFiles,
+    Other(io::ErrorKind),
+}
+
+impl From<&io::Error> for NoSegment {
+    fn from(error: &io::Error) -> Self {
+        match (error.raw_os_error(), error.kind()) {
+            (Some(ENFILE | EMFILE), _) => NoSegment::OutOfFiles,
+            (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge) => {
+                NoSegment::Full
+            }
+            (_, other) => NoSegment::Other(other),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The writer: a copy under a short lock. Everything slow is done by the threads in `background`.
 use crate::background;
+use crate::error::NoSegment;
 use crate::folder::Folder;
 use crate::record::{self, Salt};
 use crate::segment::{Layout, Segment, Written};
 use crate::stream::Stream;
 use crate::{BootId, Durability, Error, Options, Position};
 use std::fs::File;
-use std::io;
 use std::mem;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,7 +77,7 @@ pub(crate) enum Next {
     Wanted,
     Ready(Segment),
     /// The last attempt failed; the background tries again.
-    Failed(io::ErrorKind),
+    Failed(NoSegment),
 }
 
 impl Journal {
@@ -272,9 +272,9 @@ impl Shared {
                 self.changed.notify_all();
                 Ok(writer)
             }
-            Next::Failed(kind) => {
-                writer.next = Next::Failed(kind);
-                Err(Error::no_segment(kind))
+            Next::Failed(cause) => {
+                writer.next = Next::Failed(cause);
+                Err(Error::no_segment(cause))
             }
             // Whoever waits here sees a new `next`, a current segment with room because another waiter took it, or the end.
             Next::Wanted => Ok(self.changed.wait(writer).unwrap_or_else(PoisonError::into_inner)),

@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::Error;
+use crate::{Error, outages::Outages};
 
 /// One value per engine: pools ([`Database`]) and transactions ([`Tx`]).
 #[derive(Clone)]
@@ -77,23 +77,30 @@ pub struct Repository {
     pub(crate) writer: Arc<tokio::sync::Mutex<()>>,
     /// The file whose lock a SQLite migration holds.
     pub(crate) lock_file: Option<PathBuf>,
+    pub(crate) outages: Arc<Outages>,
 }
 
 impl Repository {
     /// `sqlite://path` (file and folders are created) or `postgres://…`. A PostgreSQL that is down is no error here but
     /// [`Error::Unavailable`] at each use; a SQLite file that cannot be opened is an error.
     pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
-        let writer = Arc::default();
+        let (writer, outages) = (Arc::default(), Arc::default());
         if url.starts_with("sqlite:") {
             if options.replica_url.is_some() {
                 return Err(Error::Url("a replica needs PostgreSQL; this is SQLite".to_owned()));
             }
             let (pool, lock_file) = connect_sqlite(url, &options).await?;
-            return Ok(Self { primary: Engine::Sqlite(pool), replica: None, writer, lock_file: Some(lock_file) });
+            return Ok(Self {
+                primary: Engine::Sqlite(pool),
+                replica: None,
+                writer,
+                lock_file: Some(lock_file),
+                outages,
+            });
         }
         let primary = Engine::Postgres(connect_postgres(url, &options)?);
         let replica = options.replica_url.as_deref().map(|url| connect_postgres(url, &options)).transpose()?;
-        Ok(Self { primary, replica: replica.map(Engine::Postgres), writer, lock_file: None })
+        Ok(Self { primary, replica: replica.map(Engine::Postgres), writer, lock_file: None, outages })
     }
 
     /// The same tables over connections that nobody else takes, `max` of them and as many to the replica. Writers of both take
@@ -110,7 +117,13 @@ impl Repository {
             Engine::Sqlite(_) => None,
             Engine::Postgres(pool) => Some(Engine::Postgres(lazily(pool, max))),
         });
-        Ok(Self { primary, replica, writer: self.writer.clone(), lock_file: self.lock_file.clone() })
+        Ok(Self {
+            primary,
+            replica,
+            writer: self.writer.clone(),
+            lock_file: self.lock_file.clone(),
+            outages: Arc::default(),
+        })
     }
 
     /// How long the primary takes to answer, including the wait for a connection.

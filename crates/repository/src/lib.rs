@@ -18,6 +18,7 @@ mod journal_cursors;
 mod json;
 mod key_list;
 mod migrations;
+mod outages;
 mod plans;
 mod retention;
 mod retry;

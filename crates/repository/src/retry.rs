@@ -27,10 +27,12 @@ impl Repository {
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
-        match attempt(work(self.primary.clone())).await {
+        let outcome = match attempt(work(self.primary.clone())).await {
             Err(error) if error.is_lost_connection() => attempt(work(self.primary.clone())).await,
             outcome => outcome,
-        }
+        };
+        self.outages.note(&outcome);
+        outcome
     }
 
     /// Reads what may lag behind: from the replica, and from the primary when there is none or it is away.
@@ -39,11 +41,10 @@ impl Repository {
         F: Future<Output = Result<T, sqlx::Error>>,
     {
         let Some(replica) = &self.replica else { return self.read(work).await };
-        match attempt(work(replica.clone())).await {
-            Err(Error::Unavailable(cause)) => {
-                tracing::warn!(%cause, "the replica is away; the primary answers");
-                self.read(work).await
-            }
+        let outcome = attempt(work(replica.clone())).await;
+        self.outages.note_replica(&outcome);
+        match outcome {
+            Err(Error::Unavailable(_)) => self.read(work).await,
             outcome => outcome,
         }
     }
@@ -102,7 +103,10 @@ impl Repository {
                     sleep(pause(retries)).await;
                     retries += 1;
                 }
-                outcome => return outcome,
+                outcome => {
+                    self.outages.note(&outcome);
+                    return outcome;
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use tollgate_domain::{Excess, Invalid, Scope};
+use tollgate_domain::{Excess, Invalid, Scope, outage::is_out_of_files};
 
 /// The errors of every use case.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +121,17 @@ impl From<tollgate_jobs::Error> for Error {
 
 impl From<tollgate_journal::Error> for Error {
     fn from(error: tollgate_journal::Error) -> Self {
-        tracing::error!(%error, "the journal refused a record");
+        use tollgate_journal::Error as Kept;
+        match &error {
+            Kept::OutOfFiles => tracing::error!(%error, "out of file descriptors: the journal takes no records"),
+            Kept::Io { cause, .. } if is_out_of_files(cause) => {
+                tracing::error!(%error, "out of file descriptors: the journal cannot be read");
+            }
+            Kept::Io { .. } | Kept::Gone { .. } | Kept::Corrupt { .. } => {
+                tracing::error!(%error, "the journal cannot be read");
+            }
+            _ => tracing::error!(%error, "the journal refused a record"),
+        }
         Self::Unavailable { store: "the journal", retry_after: Duration::from_secs(1) }
     }
 }

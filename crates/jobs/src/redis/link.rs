@@ -3,13 +3,16 @@
 //! Not the library's connection manager: that one keeps a connection that answers nothing, and for ever repeats an error
 //! met while connecting (`LOADING`, too many clients) instead of trying again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind, aio::MultiplexedConnection,
 };
 use tokio::sync::Mutex;
+use tollgate_domain::Outage;
 
+/// What the system says of `EMFILE` and of `ENFILE`.
+const OUT_OF_FILES: &str = "Too many open files";
 /// To connect, and to say hello.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A script over a full batch takes milliseconds; longer means a paused or unreachable server.
@@ -18,6 +21,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Link {
     client: Client,
     live: Mutex<Live>,
+    outage: Outage,
 }
 
 #[derive(Default)]
@@ -29,7 +33,7 @@ struct Live {
 
 impl Link {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, live: Mutex::default() }
+        Self { client, live: Mutex::default(), outage: Outage::default() }
     }
 
     /// Runs `call` on the connection, made first if need be: one try, bounded by both timeouts together.
@@ -37,6 +41,35 @@ impl Link {
         &self,
         call: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
     ) -> RedisResult<T> {
+        let outcome = self.attempt(call).await;
+        match &outcome {
+            Err(error) if is_outage(error) => self.say(error),
+            Ok(_) | Err(_) => {
+                if self.outage.ends() {
+                    tracing::info!("the queue's Redis answers again");
+                }
+            }
+        }
+        outcome
+    }
+
+    fn say(&self, error: &RedisError) {
+        let said = match error.code() {
+            Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
+            None => error.to_string(),
+        };
+        let why = if said.contains(OUT_OF_FILES) { OUT_OF_FILES } else { "away" };
+        if !self.outage.goes_on(Instant::now(), why) {
+            return;
+        }
+        if why == OUT_OF_FILES {
+            tracing::error!(said, "out of file descriptors: the queue's Redis cannot be reached");
+        } else {
+            tracing::warn!(said, "the queue's Redis cannot be used");
+        }
+    }
+
+    async fn attempt<T>(&self, call: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>) -> RedisResult<T> {
         let (mut connection, generation) = self.connection().await?;
         let result = call(&mut connection).await;
         if result.as_ref().is_err_and(is_suspect) {
@@ -60,6 +93,15 @@ impl Link {
         live.generation += 1;
         live.connection = Some(connection.clone());
         Ok((connection, live.generation))
+    }
+}
+
+/// Whether it is the server, or the way to it, that fails; a script that is not loaded yet is none of both.
+fn is_outage(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(kind) => kind != ServerErrorKind::NoScript,
+        ErrorKind::UnexpectedReturnType => false,
+        _ => true,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A disk without room is an error, never a signal, and heals by itself.
+//! A disk without room, or a process without file descriptors, is an error, never a signal, and heals by itself.
 use crate::child;
 use crate::util::{Records, SMALL, boot, keep_nothing, open, payload, read};
 use std::fs;
@@ -63,6 +63,32 @@ fn a_folder_that_vanishes_refuses_and_heals_when_it_is_back() {
     assert!(matches!(error, Error::NoSegment(std::io::ErrorKind::NotFound)), "{error}");
     fs::rename(&away, &folder).unwrap();
     append_when_healed(&journal);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lack_of_file_descriptors_is_told_as_that_and_heals_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = child::spawn(&[], "full::child_without_file_descriptors", dir.path());
+    assert_eq!(process.line().as_deref(), Some("no file descriptor is left for the next journal segment"));
+    assert_eq!(process.line().as_deref(), Some("healed"));
+    assert!(process.succeeded());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "a process that another test starts"]
+fn child_without_file_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Some(dir) = child::dir() else { return };
+    let journal = Journal::open(&dir, boot(1), SMALL).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
+    let error = (0..100).find_map(|n| journal.append(&payload(n, 900)).err()).unwrap();
+    child::say(&error.to_string());
+    setrlimit(Resource::Nofile, before).unwrap();
+    append_when_healed(&journal);
+    child::say("healed");
 }
 
 /// More than the current segment has room for: each next one has to be made.

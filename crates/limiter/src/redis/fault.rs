@@ -27,6 +27,8 @@ pub enum StoreFault {
     NotPermitted,
     /// It has as many clients as it accepts.
     TooManyClients,
+    /// This process, or this machine, has as many files open as it may: none is left for a connection.
+    OutOfFiles,
     /// Anything else.
     Unexpected,
 }
@@ -41,7 +43,7 @@ pub(super) enum Remedy {
 }
 
 /// Codes as they stand at the beginning of an error, or within the error of a script that hit them.
-const CODES: [(&str, StoreFault); 14] = [
+const CODES: [(&str, StoreFault); 15] = [
     ("LOADING", StoreFault::Loading),
     ("BUSY ", StoreFault::Busy),
     ("READONLY", StoreFault::ReadOnly),
@@ -56,14 +58,21 @@ const CODES: [(&str, StoreFault); 14] = [
     ("WRONGPASS", StoreFault::NotPermitted),
     ("NOPERM", StoreFault::NotPermitted),
     ("max number of clients", StoreFault::TooManyClients),
+    // What the system says of EMFILE and of ENFILE.
+    ("Too many open files", StoreFault::OutOfFiles),
 ];
+
+/// The server's own words, which the library's may differ from, or the system's.
+pub(super) fn said(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
+        None => error.to_string(),
+    }
+}
 
 impl StoreFault {
     pub(super) fn of(error: &RedisError) -> Self {
-        let text = match error.code() {
-            Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
-            None => error.to_string(),
-        };
+        let text = said(error);
         let known = CODES.iter().find(|(code, _)| text.contains(code)).map(|(_, fault)| *fault);
         known.unwrap_or_else(|| {
             if error.kind() == redis::ErrorKind::AuthenticationFailed {
@@ -83,13 +92,15 @@ impl StoreFault {
         match self {
             Self::Unreachable | Self::Silent | Self::Loading | Self::Busy | Self::ReadOnly | Self::ClusterDown => false,
             Self::TooFewReplicas | Self::CannotSave | Self::OutOfMemory => true,
-            Self::NotPermitted | Self::TooManyClients | Self::Unexpected => true,
+            Self::NotPermitted | Self::TooManyClients | Self::OutOfFiles | Self::Unexpected => true,
         }
     }
 
     pub(super) fn remedy(self) -> Remedy {
         match self {
-            Self::Unreachable | Self::ReadOnly | Self::NotPermitted | Self::TooManyClients => Remedy::Reconnect,
+            Self::Unreachable | Self::ReadOnly | Self::NotPermitted | Self::TooManyClients | Self::OutOfFiles => {
+                Remedy::Reconnect
+            }
             _ => Remedy::Wait,
         }
     }
@@ -153,6 +164,14 @@ mod tests {
         ("ERR max number of clients reached", StoreFault::TooManyClients, Remedy::Reconnect, true),
         ("ERR unknown command 'EVALSHA'", StoreFault::Unexpected, Remedy::Wait, true),
     ];
+
+    #[test]
+    fn a_lack_of_file_descriptors_is_not_the_servers_fault() {
+        for number in [23, 24] {
+            let error = RedisError::from(std::io::Error::from_raw_os_error(number));
+            assert_eq!(StoreFault::of(&error), StoreFault::OutOfFiles, "{error}");
+        }
+    }
 
     #[test]
     fn every_text_has_its_remedy() {

@@ -1,5 +1,6 @@
 //! The connection and its supervisor: connect with jitter, notice a dead socket, open the breaker, probe until it may close.
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,13 +11,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::breaker::Breaker;
-use super::fault::{Remedy, StoreFault};
+use super::fault::{Remedy, StoreFault, said};
 use super::target::{Connection, Target};
 
 /// Time to set up a connection, name resolution, TLS and authentication included.
 const CONNECT_BUDGET: Duration = Duration::from_secs(1);
 /// How often a connection in use is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// A write by a script, as checks are: a user may be allowed the one and not the other.
+const PROBE: &str = "return redis.call('SET', KEYS[1], 1, 'PX', 10000)";
 /// A probe that takes longer has failed.
 const PROBE_BUDGET: Duration = Duration::from_millis(250);
 /// Bounds of the pause between attempts to connect, before jitter of half to one and a half.
@@ -90,15 +93,15 @@ impl Link {
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, Fault> {
         let Some(mut connection) = self.connection().filter(|_| !self.is_closed()) else { return Err(Fault::Closed) };
         let outcome = within(self.budget, &mut connection, command).await;
-        let fault = outcome.as_ref().err().filter(|fault| !fault.is_no_script()).map(Fault::kind);
+        let fault = outcome.as_ref().err().filter(|fault| !fault.is_no_script());
+        let opens = self.breaker.record(fault.is_some(), Instant::now());
         if let Some(fault) = fault {
-            if fault.remedy() == Remedy::Reconnect {
+            if fault.kind().remedy() == Remedy::Reconnect {
                 self.give_up(fault);
+            } else if opens {
+                self.open_breaker(fault);
             }
             self.alarm.notify_one();
-        }
-        if self.breaker.record(fault.is_some(), Instant::now()) {
-            self.open_breaker(fault.unwrap_or(StoreFault::Unexpected));
         }
         outcome
     }
@@ -112,13 +115,19 @@ impl Link {
     }
 
     /// Answers come without the store from now on.
-    fn open_breaker(&self, fault: StoreFault) {
+    fn open_breaker(&self, said: &Fault) {
+        let fault = said.kind();
         let news = self.state().fault.replace(fault) != Some(fault);
         self.breaker.open();
-        match (news, fault.needs_an_operator()) {
-            (true, true) => tracing::error!(?fault, "limiter store: takes no checks, and will not by itself"),
-            (true, false) => tracing::warn!(?fault, "limiter store: takes no checks"),
-            (false, _) => {}
+        if !news {
+            return;
+        }
+        if fault == StoreFault::OutOfFiles {
+            tracing::error!(?fault, %said, "limiter store: out of file descriptors, so it cannot be reached");
+        } else if fault.needs_an_operator() {
+            tracing::error!(?fault, %said, "limiter store: takes no checks, and will not by itself");
+        } else {
+            tracing::warn!(?fault, %said, "limiter store: takes no checks");
         }
     }
 
@@ -130,8 +139,8 @@ impl Link {
     }
 
     /// Drops the connection; the supervisor makes another.
-    fn give_up(&self, fault: StoreFault) {
-        self.open_breaker(fault);
+    fn give_up(&self, said: &Fault) {
+        self.open_breaker(said);
         self.state().connection = None;
     }
 
@@ -140,30 +149,30 @@ impl Link {
     async fn reconnect(&self) {
         let connection = match timeout(CONNECT_BUDGET, self.target.connect()).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return self.give_up(StoreFault::of(&error)),
-            Err(_) => return self.give_up(StoreFault::Silent),
+            Ok(Err(error)) => return self.give_up(&Fault::Redis(error)),
+            Err(_) => return self.give_up(&Fault::Late),
         };
         match self.probe(&connection).await {
             Ok(_) => {
                 self.state().connection = Some(connection);
                 self.close_breaker();
             }
-            Err(fault) if fault.remedy() == Remedy::Wait && fault != StoreFault::Silent => {
-                self.open_breaker(fault);
+            Err(fault) if fault.kind().remedy() == Remedy::Wait && fault.kind() != StoreFault::Silent => {
+                self.open_breaker(&fault);
                 self.state().connection = Some(connection);
             }
-            Err(fault) => self.give_up(fault),
+            Err(fault) => self.give_up(&fault),
         }
     }
 
     /// Whether the server answers and takes writes, and in what time.
-    async fn probe(&self, connection: &Connection) -> Result<Duration, StoreFault> {
+    async fn probe(&self, connection: &Connection) -> Result<Duration, Fault> {
         let partition = if self.is_cluster() { self.turn.fetch_add(85, Ordering::Relaxed) } else { 0 };
-        let mut command = redis::cmd("SET");
-        command.arg(format!("tg:{{{partition}}}:probe")).arg(1).arg("PX").arg(10_000);
+        let mut command = redis::cmd("EVAL");
+        command.arg(PROBE).arg(1).arg(format!("tg:{{{partition}}}:probe"));
         let started = Instant::now();
         let outcome = within(PROBE_BUDGET, &mut connection.clone(), &command).await;
-        outcome.map(|_| started.elapsed()).map_err(|fault| fault.kind())
+        outcome.map(|_| started.elapsed())
     }
 
     /// One round of looking after a connection: wait for an alarm or the time, then probe until all is well or it is given
@@ -176,16 +185,16 @@ impl Link {
         let (mut good, mut silent) = (0, 0);
         while let Some(connection) = self.connection() {
             let outcome = self.probe(&connection).await;
-            (good, silent) = match outcome {
-                Ok(took) => (if took <= self.budget { good + 1 } else { 0 }, 0),
-                Err(StoreFault::Silent) => (0, silent + 1),
+            (good, silent) = match &outcome {
+                Ok(took) => (if *took <= self.budget { good + 1 } else { 0 }, 0),
+                Err(fault) if fault.kind() == StoreFault::Silent => (0, silent + 1),
                 Err(_) => (0, 0),
             };
-            match outcome {
-                Err(fault) if fault.remedy() == Remedy::Reconnect => return self.give_up(fault),
+            match &outcome {
+                Err(fault) if fault.kind().remedy() == Remedy::Reconnect => return self.give_up(fault),
                 Err(fault) if silent >= SILENT_PROBES => return self.give_up(fault),
                 // One silent probe may be a blip: ask again at once.
-                Err(StoreFault::Silent) => continue,
+                Err(fault) if fault.kind() == StoreFault::Silent => continue,
                 Err(fault) => self.open_breaker(fault),
                 Ok(_) if !self.is_closed() => return,
                 Ok(_) if good >= GOOD_PROBES => return self.close_breaker(),
@@ -206,6 +215,17 @@ impl Fault {
             Self::Closed => StoreFault::Unreachable,
             Self::Late => StoreFault::Silent,
             Self::Redis(error) => StoreFault::of(error),
+        }
+    }
+}
+
+/// What the server or the system said, for people.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("no connection"),
+            Self::Late => f.write_str("no reply in time"),
+            Self::Redis(error) => f.write_str(&said(error)),
         }
     }
 }
