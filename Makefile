@@ -4,16 +4,19 @@
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench seed up down
+.PHONY: help run test test-api-fuzz lint bench seed up down
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: ## Start the service on http://127.0.0.1:8080 with its data in ./data: nothing else is needed
 	@cargo run --profile $(PROFILE) -p tollgate-api --bin tollgate-api
 
 test: ## Run every test against real servers (PostgreSQL and Redis are installed if they are missing)
 	@.ci/test
+
+test-api-fuzz: ## Drive the API with Schemathesis on both stacks, with all its checks (it is installed in target/)
+	@.ci/api-fuzz
 
 lint: ## Check formatting and lints, as CI does
 	cargo fmt --all --check

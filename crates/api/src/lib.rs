@@ -32,6 +32,7 @@ mod server;
 mod socket;
 mod turned_away;
 mod views;
+mod whole;
 mod wrong_fields;
 
 pub use announce::announce;

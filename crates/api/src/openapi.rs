@@ -122,7 +122,9 @@ fn complete(path: &str, method: &Method, operation: &mut Operation, components: 
     responses::exemplify(components, &mut operation.responses);
     if of.has_credential {
         let schemes = ["bearer", "api_key"].map(|scheme| SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
-        operation.security = Some(schemes.to_vec());
+        // Outside of the management the credential may stand in the body instead.
+        let elsewhere = (!is_management).then(SecurityRequirement::default);
+        operation.security = Some(schemes.into_iter().chain(elsewhere).collect());
     }
     if of.is_write {
         operation.parameters.get_or_insert_default().push(idempotency_key().into());

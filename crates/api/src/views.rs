@@ -20,6 +20,8 @@ use utoipa::{
     },
 };
 
+use crate::whole;
+
 /// One resource.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Data<T: ToSchema> {
@@ -91,21 +93,22 @@ pub(crate) struct Limit {
     #[schema(schema_with = algorithm)]
     algorithm: Algorithm,
     /// Units per window.
+    #[serde(deserialize_with = "whole::number")]
     #[schema(example = 1000, minimum = 1, maximum = 1_000_000_000)]
     limit: u64,
     /// Seconds; with `calendar` it may be absent, and is shown as the period's nominal length.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::number")]
     #[schema(example = 3600, minimum = 1, maximum = 31_622_400)]
     window: u64,
     /// Fixed windows may follow the calendar instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calendar: Option<Calendar>,
     /// Size of a token bucket; `limit` if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::optional")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     burst: Option<u64>,
     /// Units of this limit that one requested unit takes.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "whole::number")]
     #[schema(minimum = 1, maximum = 1_000_000)]
     cost: u32,
     #[serde(default)]
@@ -130,7 +133,7 @@ pub(crate) struct Calendar {
     #[schema(example = "Europe/Berlin")]
     timezone: String,
     /// Day on which a week (1 Monday to 7), month or year (1 to 31, or its last day) begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::optional")]
     #[schema(minimum = 1, maximum = 31)]
     anchor_day: Option<u8>,
 }
@@ -165,6 +168,7 @@ impl From<Limit> for LimitSpec {
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Quota {
+    #[serde(deserialize_with = "whole::number")]
     #[schema(example = 100_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     limit: u64,
     /// What happens beyond: `block` refuses, `bill` lets pass and bills.

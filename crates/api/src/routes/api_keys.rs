@@ -30,6 +30,7 @@ use crate::{
     problem::Problem,
     query::Params,
     views::{self, ApiKeyView, Data, Limit, List},
+    whole,
     wrong_fields::FreeForm,
 };
 
@@ -122,6 +123,7 @@ pub(crate) struct LookupApiKey {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RotateApiKey {
     /// At most 30 days.
+    #[serde(deserialize_with = "whole::number")]
     #[schema(example = 3600, maximum = 2_592_000)]
     grace_seconds: u64,
 }
@@ -131,6 +133,7 @@ pub(crate) struct RotateApiKey {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SuspendApiKey {
     /// Null: until it is resumed.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(example = 600, minimum = 1, maximum = 316_224_000)]
     seconds: Option<u64>,
     /// At most 500 characters.

@@ -30,6 +30,7 @@ use crate::{
     json::Json,
     problem::Problem,
     views::{self, Data},
+    whole,
 };
 
 /// Most checks of one batch.
@@ -77,6 +78,7 @@ pub(crate) struct Check {
     #[schema(value_type = Option<String>, example = "DE")]
     country: Option<Country>,
     /// Units; 0 looks without consuming. 1 unless given.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(example = 1, maximum = 1_000_000)]
     requests: Option<u32>,
 }

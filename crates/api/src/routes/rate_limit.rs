@@ -22,6 +22,7 @@ use crate::{
     query::Params,
     routes::api_keys::shown,
     views::{self, ApiKeyView, Cursor, Data, Series},
+    whole,
 };
 
 /// Hours of violations shown unless the client says, and at most.
@@ -87,13 +88,16 @@ struct AfterReset {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeLimit {
+    #[serde(deserialize_with = "whole::number")]
     #[schema(example = 5000, minimum = 1, maximum = 1_000_000_000)]
     new_limit: u64,
     /// Seconds; unchanged unless given. Another window starts its counter again from zero. Absent where the limit counts in
     /// periods of the calendar.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(example = 3600, minimum = 1, maximum = 31_622_400)]
     window: Option<u64>,
     /// The size of a token bucket. Needed where the bucket has a burst of its own, and allowed for token buckets only.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     burst: Option<u64>,
 }

@@ -25,6 +25,7 @@ use crate::{
     query::Params,
     routes::api_keys::present,
     views::{self, Data, List},
+    whole,
 };
 
 /// A token to be made.
@@ -68,6 +69,7 @@ pub(crate) struct UpdateToken {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RotateToken {
     /// At most 30 days.
+    #[serde(deserialize_with = "whole::number")]
     #[schema(example = 3600, maximum = 2_592_000)]
     grace_seconds: u64,
 }

@@ -20,6 +20,7 @@ use crate::{
     problem::Problem,
     query::Params,
     views::{self, Data, Limit, Quota},
+    whole,
 };
 
 /// The current billing period.
@@ -154,8 +155,9 @@ struct Event {
     #[schema(value_type = Option<DateTime<Utc>>)]
     timestamp: Option<Rfc3339>,
     /// 1 unless given.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(example = 1, minimum = 1, maximum = 1_000_000)]
-    units: Option<i64>,
+    units: Option<u32>,
     #[schema(example = "/v1/orders")]
     endpoint: Option<String>,
 }
@@ -270,7 +272,7 @@ pub(crate) async fn take_events(
         id: event.id,
         api_key_id: event.api_key_id,
         at: event.timestamp.map_or(now, |Rfc3339(at)| at),
-        units: event.units.unwrap_or(1),
+        units: i64::from(event.units.unwrap_or(1)),
         endpoint: event.endpoint,
     };
     let events: Vec<_> = body.events.into_iter().map(event).collect();

@@ -29,6 +29,7 @@ use crate::{
     query,
     routes::checks::Call,
     server::Peer,
+    whole,
 };
 
 /// What a client wants to do. May be absent: one unit with the key in a header.
@@ -39,6 +40,7 @@ pub(crate) struct Validate {
     #[schema(example = "tg_live_4fQzB1vXo8tN5yRk2cJw7hLs9dGm3aW1aBcD")]
     api_key: Option<String>,
     /// Units; 0 looks without consuming. 1 unless given.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(example = 1, maximum = 1_000_000)]
     requests: Option<u32>,
     /// As you name it, at most 256 characters.
