@@ -35,7 +35,7 @@ fn limit(name: &str, quota: Result<Quota, tollgate_limiter::InvalidQuota>) -> Li
 }
 
 /// Limits so large that nothing is refused: a refusal is cheaper.
-fn mixes() -> [(&'static str, Vec<Limit>); 5] {
+fn mixes() -> [(&'static str, Vec<Limit>); 6] {
     let large = 1_000_000_000;
     let month = Window::Calendar(Calendar::new(CalendarUnit::Month, Tz::UTC));
     let sliding = |name: &str, seconds| limit(name, Quota::sliding_window(large, every(seconds)));
@@ -51,6 +51,8 @@ fn mixes() -> [(&'static str, Vec<Limit>); 5] {
         ("sliding", vec![sliding("hour", 3600)]),
         ("fixed", vec![fixed("hour", 3600)]),
         ("bucket", vec![bucket("bucket")]),
+        // A subject that is checked every µs has a full log all the time, of which the oldest moment leaves then.
+        ("log", vec![limit("log", Quota::sliding_log(1_000, Duration::from_millis(1)))]),
         ("sliding + monthly quota", vec![sliding("hour", 3600), quota()]),
         ("8 mixed", mixed.collect()),
     ]

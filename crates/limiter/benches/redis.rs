@@ -11,6 +11,8 @@ use redis::aio::MultiplexedConnection;
 use tollgate_limiter::{Check, HashKey, Leases, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
 
 const SUBJECTS: usize = 100_000;
+/// Subjects whose logs are filled.
+const LONG_LOGS: usize = 500;
 const WARM_UP: Duration = Duration::from_millis(500);
 const RUN: Duration = Duration::from_secs(3);
 /// A weighted two-window count as small as it can be: what every check would cost with a call of its own.
@@ -123,8 +125,7 @@ async fn limited(name: &str, url: &str, callers: usize, limits: Vec<Limit>, spre
     let options = Options { leases, call_budget: Duration::from_secs(5), ..Options::default() };
     let limiter = Limiter::connect(url, options).await.expect("a limiter");
     let (key, limits) = (HashKey::new([7; 16]), Arc::<[Limit]>::from(limits));
-    let subjects: Arc<[Subject]> =
-        (0..spread).map(|name| Subject::new(&key, &[name.to_le_bytes().as_slice()])).collect();
+    let subjects: Arc<[Subject]> = (0..spread).map(|name| subject(&key, name)).collect();
     let observed = limiter.clone();
     measure(name, url, callers, move |at| {
         let (limiter, limits, subject) = (limiter.clone(), Arc::clone(&limits), subjects.get(at % spread).copied());
@@ -144,8 +145,40 @@ fn hourly(limit: u64) -> Limit {
     Limit::new("hour", Quota::sliding_window(limit, Window::Every(Duration::from_secs(3600))).expect("legal"))
 }
 
+fn logged(limit: u64, window: Duration) -> Limit {
+    Limit::new("log", Quota::sliding_log(limit, window).expect("legal"))
+}
+
+/// Has the logs of all subjects filled by so many checks.
+async fn fill(url: &str, limits: &[Limit], checks: usize) {
+    let options = Options { leases: Leases::Off, call_budget: Duration::from_secs(5), ..Options::default() };
+    let limiter = Limiter::connect(url, options).await.expect("a limiter");
+    let key = HashKey::new([7; 16]);
+    for _ in 0..checks {
+        let one = |name: usize| limiter.check(Check::new(subject(&key, name), limits), Timestamp::default());
+        for decision in futures_util::future::join_all((0..LONG_LOGS).map(one)).await {
+            assert!(decision.expect("a decision").allowed, "there is room");
+        }
+    }
+}
+
+fn subject(key: &HashKey, name: usize) -> Subject {
+    Subject::new(key, &[name.to_le_bytes().as_slice()])
+}
+
 fn daily(limit: u64) -> Limit {
     Limit::new("day", Quota::fixed_window(limit, Window::Every(Duration::from_secs(86_400))).expect("legal"))
+}
+
+/// Logs that are empty before a check, and of so many units and more.
+async fn logs(callers: usize) {
+    for (units, name) in [(0, "a log of one unit"), (100, "a log of 100 units"), (500, "a log of 500 units and more")] {
+        let server = server().await;
+        let limits = vec![logged(1_000, Duration::from_secs(if units > 0 { 3_600 } else { 1 }))];
+        fill(&server.url, &limits, units).await;
+        let subjects = if units > 0 { LONG_LOGS } else { SUBJECTS };
+        limited(name, &server.url, callers, limits, subjects, Leases::Off).await;
+    }
 }
 
 #[tokio::main]
@@ -162,5 +195,6 @@ async fn main() {
         limited("one hot subject, exact", &server.url, callers, vec![hourly(large)], 1, Leases::Off).await;
         limited("one hot subject", &server.url, callers, vec![hourly(large)], 1, Leases::Automatic).await;
         limited("one subject over its limit", &server.url, callers, vec![daily(10)], 1, Leases::Automatic).await;
+        logs(callers).await;
     }
 }

@@ -97,6 +97,7 @@ mod check;
 mod decide;
 mod decision;
 mod error;
+mod explain;
 pub mod fields;
 mod hold;
 mod limit;
@@ -105,6 +106,8 @@ mod memory;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
+mod settle;
+mod standing;
 mod state;
 mod subject;
 mod time;
@@ -121,8 +124,8 @@ pub use limit::{Limit, MAX_WEIGHT, Mode, OnFailure};
 pub use limiter::{Begun, Leases, Limiter, Options, Stats, TimeSource, Undecided};
 pub use memory::MemoryStore;
 pub use quota::{
-    Algorithm, InvalidQuota, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW,
-    Quota,
+    Algorithm, InvalidQuota, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_LOG_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW,
+    MIN_WINDOW, Quota,
 };
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, StoreFault};

@@ -131,6 +131,7 @@ fn identity(name: &str, quota: &Quota) -> u64 {
     field(name.as_bytes());
     field(match quota.algorithm() {
         Algorithm::SlidingWindow => b"sliding_window",
+        Algorithm::SlidingLog => b"sliding_log",
         Algorithm::FixedWindow => b"fixed_window",
         Algorithm::TokenBucket => b"token_bucket",
         Algorithm::Concurrency => b"concurrency",

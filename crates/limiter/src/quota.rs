@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::algorithm::{Concurrency, FixedWindow, Rule, SlidingWindow, TokenBucket};
+use crate::algorithm::{Concurrency, FixedWindow, MAX_UNITS, Rule, SlidingLog, SlidingWindow, TokenBucket};
 use crate::time::{Timestamp, micros};
 use crate::window::{Period, Window};
 
@@ -15,6 +15,8 @@ pub const MAX_WINDOW: Duration = Duration::from_secs(3_660 * 86_400);
 pub const MAX_SLIDING_LIMIT: u64 = 1_000_000_000;
 /// Largest limit of a fixed window, exact in a Lua double with any cost added.
 pub const MAX_FIXED_LIMIT: u64 = 1_000_000_000_000_000;
+/// Largest limit of a sliding log: every unit is remembered.
+pub const MAX_LOG_LIMIT: u64 = MAX_UNITS.unsigned_abs();
 /// Most slots of a concurrency limit: every one is a record in the subject's value.
 pub const MAX_CONCURRENCY: u64 = 1_000;
 /// Longest life of a hold that is not renewed.
@@ -26,6 +28,8 @@ pub const MAX_LIFE: Duration = Duration::from_secs(86_400);
 pub enum Algorithm {
     /// All of this window plus the part of the previous one that still overlaps: no burst at the edge.
     SlidingWindow,
+    /// The moment of every unit: exact over any stretch of time, for small limits.
+    SlidingLog,
     /// A counter that starts anew with every period.
     FixedWindow,
     /// A bucket that refills evenly and lets through what it holds.
@@ -62,7 +66,8 @@ pub enum InvalidQuota {
 }
 
 impl Quota {
-    /// At most `limit` in any `window`, taking the previous window's use as evenly spread. `limit` 1..=10^9.
+    /// At most `limit` in any `window`, taking the previous window's use as evenly spread: of a small limit that is coarse, and
+    /// [`sliding_log`](Self::sliding_log) is exact. `limit` 1..=10^9.
     pub fn sliding_window(limit: u64, window: Window) -> Result<Self, InvalidQuota> {
         let limit = in_range(limit, MAX_SLIDING_LIMIT)?;
         match window {
@@ -71,6 +76,13 @@ impl Quota {
             }
             Window::Calendar(_) => Err(InvalidQuota::SlidingCalendar),
         }
+    }
+
+    /// At most `limit` in any `window`, wherever it begins: each unit leaves exactly one window after it was consumed. `limit`
+    /// 1..=1000, for every unit is remembered.
+    pub fn sliding_log(limit: u64, window: Duration) -> Result<Self, InvalidQuota> {
+        let (limit, window) = (in_range(limit, MAX_LOG_LIMIT)?, length_of(window)?);
+        Ok(Self { rule: Rule::SlidingLog(SlidingLog { limit, window }) })
     }
 
     /// At most `limit` in each period of `window`. `limit` 1..=10^15.
@@ -105,6 +117,7 @@ impl Quota {
     pub fn algorithm(&self) -> Algorithm {
         match self.rule {
             Rule::SlidingWindow(_) => Algorithm::SlidingWindow,
+            Rule::SlidingLog(_) => Algorithm::SlidingLog,
             Rule::FixedWindow(_) => Algorithm::FixedWindow,
             Rule::TokenBucket(_) => Algorithm::TokenBucket,
             Rule::Concurrency(_) => Algorithm::Concurrency,
@@ -128,16 +141,18 @@ impl Quota {
     pub fn window(&self) -> Window {
         match &self.rule {
             Rule::SlidingWindow(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
+            Rule::SlidingLog(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
             Rule::FixedWindow(rule) => rule.window,
             Rule::TokenBucket(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
             Rule::Concurrency(rule) => Window::Every(Duration::from_micros(rule.life.unsigned_abs())),
         }
     }
 
-    /// The window that `now` is in; of a token bucket or a concurrency limit, which have none, the one that begins there.
+    /// The window that `now` is in. Of a log, a token bucket or a concurrency limit, whose windows begin anywhere, the one that
+    /// begins there.
     pub fn period(&self, now: Timestamp) -> Period {
         match (&self.rule, self.window()) {
-            (Rule::TokenBucket(_) | Rule::Concurrency(_), Window::Every(length)) => {
+            (Rule::SlidingLog(_) | Rule::TokenBucket(_) | Rule::Concurrency(_), Window::Every(length)) => {
                 Period { start: now, end: now.saturating_add(length) }
             }
             (_, window) => window.period(now),

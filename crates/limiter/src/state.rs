@@ -1,13 +1,26 @@
-//! The state of one subject, as both stores hold it: a cell per limit, and what is held.
-use crate::algorithm::{Cell, NO_CELL};
+//! The state of one subject, as both stores hold it: a cell per limit that counts, a log per limit that logs, and what is held.
+use smallvec::SmallVec;
+
+use crate::algorithm::{Cell, Log, LogDeed, NO_CELL, SlidingLog};
 use crate::hold::Hold;
+
+/// Most logs of a subject, as of cells: past it the one that ends first is dropped. The script on Redis does the same.
+const MAX_LOGS: usize = 64;
+
+/// What a subject has of any number. Few subjects have any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lists {
+    pub(crate) holds: SmallVec<[Hold; 1]>,
+    /// Kept as long as they say anything. None is empty.
+    pub(crate) logs: Vec<Log>,
+}
 
 /// A subject's state, looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StateRef<'s> {
     /// With room for more: some may be `NO_CELL`.
     pub(crate) cells: &'s [Cell],
-    pub(crate) holds: &'s [Hold],
+    pub(crate) lists: Option<&'s Lists>,
 }
 
 /// One thing to be written.
@@ -19,6 +32,11 @@ pub(crate) enum Change {
     EndHold {
         cell: u64,
         id: u64,
+    },
+    Log {
+        id: u64,
+        rule: SlidingLog,
+        deed: LogDeed,
     },
 }
 
@@ -42,5 +60,74 @@ impl<'s> StateRef<'s> {
 
     pub(crate) fn cells(&self) -> impl Iterator<Item = &'s Cell> + use<'s> {
         self.cells.iter().filter(|cell| cell.id != NO_CELL.id)
+    }
+
+    pub(crate) fn holds(&self) -> &'s [Hold] {
+        self.lists.map_or(&[], |lists| &lists.holds)
+    }
+
+    pub(crate) fn logs(&self) -> &'s [Log] {
+        self.lists.map_or(&[], |lists| &lists.logs)
+    }
+
+    /// The log of the limit called `id`.
+    pub(crate) fn log(&self, id: u64) -> Option<&'s Log> {
+        self.logs().iter().find(|log| log.id == id)
+    }
+}
+
+impl Lists {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty() && self.logs.is_empty()
+    }
+
+    /// From when on they say nothing any more.
+    pub(crate) fn until(&self) -> i64 {
+        let ends = self.holds.iter().map(|hold| hold.until).chain(self.logs.iter().map(|log| log.until));
+        ends.max().unwrap_or(i64::MIN)
+    }
+
+    /// Changes what is held or logged. Cells are written elsewhere.
+    pub(crate) fn apply(&mut self, change: Change, now: i64) {
+        match change {
+            Change::Cell(_) => {}
+            Change::Hold(hold) => {
+                self.holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
+                self.holds.push(hold);
+            }
+            Change::EndHold { cell, id } => {
+                self.holds.retain(|held| held.until > now && (held.cell, held.id) != (cell, id));
+            }
+            Change::Log { id, rule, deed } => {
+                let log = match deed {
+                    LogDeed::Consume(_) => self.log_mut(id, now),
+                    LogDeed::Move | LogDeed::GiveBack(..) => self.logs.iter_mut().find(|log| log.id == id),
+                };
+                if let Some(log) = log {
+                    rule.act(log, deed, now);
+                }
+                self.logs.retain(|log| !log.is_empty());
+            }
+        }
+    }
+
+    /// Takes in a log as a store has kept it.
+    pub(crate) fn push(&mut self, log: Log) {
+        self.logs.reserve_exact(1);
+        self.logs.push(log);
+    }
+
+    /// The log of the limit called `id`, begun if there is none. Others that say nothing any more go.
+    fn log_mut(&mut self, id: u64, now: i64) -> Option<&mut Log> {
+        self.logs.retain(|log| log.until > now || log.id == id);
+        if let Some(at) = self.logs.iter().position(|log| log.id == id) {
+            return self.logs.get_mut(at);
+        }
+        let first = self.logs.iter().enumerate().min_by_key(|(_, log)| log.until).map(|(at, _)| at);
+        if let Some(at) = first.filter(|_| self.logs.len() >= MAX_LOGS) {
+            self.logs.remove(at);
+        }
+        self.push(Log::new(id, now, []));
+        self.logs.last_mut()
     }
 }

@@ -1,11 +1,13 @@
-//! The specification: one pure rule per algorithm, over a cell of three numbers. Both stores hold exactly these cells.
+//! The specification: one pure rule per algorithm, over a cell of three numbers, or over a log. Both stores hold exactly these.
 mod concurrency;
 mod fixed_window;
+mod sliding_log;
 mod sliding_window;
 mod token_bucket;
 
 pub(crate) use concurrency::Concurrency;
 pub(crate) use fixed_window::FixedWindow;
+pub(crate) use sliding_log::{Log, LogDeed, MAX_UNITS, Moment, SlidingLog};
 pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use token_bucket::TokenBucket;
 
@@ -44,10 +46,18 @@ pub(crate) struct Rolled {
     pub(crate) moved: bool,
 }
 
+impl Rolled {
+    /// Of a limit that has no cell.
+    fn without_cell(now: i64) -> Self {
+        Self { numbers: Numbers::default(), at: now, end: now, moved: false }
+    }
+}
+
 /// An algorithm with its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Rule {
     SlidingWindow(SlidingWindow),
+    SlidingLog(SlidingLog),
     FixedWindow(FixedWindow),
     TokenBucket(TokenBucket),
     Concurrency(Concurrency),
@@ -59,6 +69,7 @@ impl Rule {
     pub(crate) fn limit(&self) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.limit,
+            Self::SlidingLog(rule) => rule.limit,
             Self::FixedWindow(rule) => rule.limit,
             Self::TokenBucket(rule) => rule.burst,
             Self::Concurrency(rule) => rule.limit,
@@ -68,19 +79,20 @@ impl Rule {
     /// What can be admitted beyond the limit while nodes hold slices; for a bucket, what flows in while a slice lasts.
     pub(crate) fn max_overshoot(&self) -> i64 {
         match self {
-            Self::SlidingWindow(_) | Self::FixedWindow(_) | Self::Concurrency(_) => 0,
+            Self::SlidingWindow(_) | Self::SlidingLog(_) | Self::FixedWindow(_) | Self::Concurrency(_) => 0,
             Self::TokenBucket(rule) => ceil_div(rule.limit * SLICE_LIFE, rule.window),
         }
     }
 
-    /// Whether slices may be taken: not of windows so short that a slice lasts a large part of one.
+    /// Whether slices may be taken: not of windows so short that a slice lasts a large part of one, nor of logs, which are too
+    /// small for them and must know the moment of every unit.
     #[cfg(feature = "redis")]
     pub(crate) fn spares_slices(&self) -> bool {
         match self {
             Self::SlidingWindow(rule) => rule.window >= 10 * SLICE_LIFE,
             Self::FixedWindow(rule) => rule.window.shortest() >= 10 * SLICE_LIFE,
             Self::TokenBucket(_) => self.max_overshoot() >= 32,
-            Self::Concurrency(_) => false,
+            Self::SlidingLog(_) | Self::Concurrency(_) => false,
         }
     }
 
@@ -90,6 +102,12 @@ impl Rule {
         matches!(self, Self::Concurrency(_))
     }
 
+    /// The rule of a limit that keeps a log instead of a cell.
+    #[inline(always)]
+    pub(crate) fn of_log(&self) -> Option<SlidingLog> {
+        if let Self::SlidingLog(rule) = self { Some(*rule) } else { None }
+    }
+
     /// The cell as of `now`. Time never goes back for a cell, unless by more than a window: then it is moved, count kept.
     #[inline(always)]
     pub(crate) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
@@ -97,7 +115,7 @@ impl Rule {
             Self::SlidingWindow(rule) => rule.roll(cell, now),
             Self::FixedWindow(rule) => rule.roll(cell, now),
             Self::TokenBucket(rule) => rule.roll(cell, now),
-            Self::Concurrency(_) => Concurrency::roll(now),
+            Self::SlidingLog(_) | Self::Concurrency(_) => Rolled::without_cell(now),
         }
     }
 
@@ -107,14 +125,14 @@ impl Rule {
         if let Self::FixedWindow(rule) = self { rule.raise(numbers, used) } else { false }
     }
 
-    /// What was consumed; what is held comes on top.
+    /// What was consumed by the cell's count; what is held, or stands in a log, comes on top.
     #[inline(always)]
     pub(crate) fn used(&self, rolled: &Rolled) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.used(rolled),
             Self::FixedWindow(_) => rolled.numbers.b,
             Self::TokenBucket(rule) => rule.used(&rolled.numbers),
-            Self::Concurrency(_) => 0,
+            Self::SlidingLog(_) | Self::Concurrency(_) => 0,
         }
     }
 
@@ -125,7 +143,7 @@ impl Rule {
             Self::SlidingWindow(rule) => rule.consume(&mut rolled.numbers, price),
             Self::FixedWindow(rule) => rule.consume(&mut rolled.numbers, price),
             Self::TokenBucket(rule) => rule.consume(&mut rolled.numbers, price),
-            Self::Concurrency(_) => 0,
+            Self::SlidingLog(_) | Self::Concurrency(_) => 0,
         }
     }
 
@@ -136,7 +154,7 @@ impl Rule {
             Self::SlidingWindow(rule) => (rule.used(&rule.roll(cell, now)), rule.limit),
             Self::FixedWindow(rule) => (rule.roll(cell, now).numbers.b, rule.limit),
             Self::TokenBucket(rule) => (rule.used(&rule.roll(cell, now).numbers), rule.burst),
-            Self::Concurrency(rule) => (0, rule.limit),
+            Self::SlidingLog(SlidingLog { limit, .. }) | Self::Concurrency(Concurrency { limit, .. }) => (0, *limit),
         }
     }
 
@@ -164,7 +182,7 @@ impl Rule {
                 (cell.numbers, cell.until) = (rolled.numbers, full_at);
                 (more, full_at)
             }
-            Self::Concurrency(_) => (0, now),
+            Self::SlidingLog(_) | Self::Concurrency(_) => (0, now),
         }
     }
 
@@ -174,17 +192,19 @@ impl Rule {
             Self::SlidingWindow(rule) => rule.give_back(&mut rolled.numbers, amount, moment),
             Self::FixedWindow(rule) => rule.give_back(&mut rolled.numbers, amount, moment),
             Self::TokenBucket(rule) => rule.give_back(&mut rolled.numbers, amount),
-            Self::Concurrency(_) => false,
+            Self::SlidingLog(_) | Self::Concurrency(_) => false,
         }
     }
 
-    /// The earliest moment at which `price` fits if nothing else is consumed; `i64::MAX` for never.
+    /// The earliest moment at which `price` fits if nothing else is consumed; `i64::MAX` for never. A log is empty here.
     pub(crate) fn fits_at(&self, rolled: &Rolled, price: i64) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.fits_at(rolled, price),
             Self::FixedWindow(rule) => rule.fits_at(rolled, price),
             Self::TokenBucket(rule) => rule.fits_at(rolled, price),
-            Self::Concurrency(rule) => rule.fits_at(rolled, price),
+            Self::SlidingLog(SlidingLog { limit, .. }) | Self::Concurrency(Concurrency { limit, .. }) => {
+                if price > *limit { i64::MAX } else { rolled.at }
+            }
         }
     }
 
@@ -192,7 +212,7 @@ impl Rule {
     #[inline(always)]
     pub(crate) fn resets_at(&self, rolled: &Rolled) -> i64 {
         match self {
-            Self::SlidingWindow(_) | Self::FixedWindow(_) | Self::Concurrency(_) => rolled.end,
+            Self::SlidingWindow(_) | Self::SlidingLog(_) | Self::FixedWindow(_) | Self::Concurrency(_) => rolled.end,
             Self::TokenBucket(rule) => rule.full_at(rolled),
         }
     }
@@ -202,7 +222,7 @@ impl Rule {
     pub(crate) fn until(&self, rolled: &Rolled) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rolled.end + rule.window,
-            Self::FixedWindow(_) | Self::Concurrency(_) => rolled.end,
+            Self::SlidingLog(_) | Self::FixedWindow(_) | Self::Concurrency(_) => rolled.end,
             Self::TokenBucket(rule) => rule.full_at(rolled),
         }
     }

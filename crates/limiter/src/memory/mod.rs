@@ -11,11 +11,13 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::algorithm::Cell;
 use crate::check::{Check, Part};
-use crate::decide::{Outcome, decide, explain, settle};
+use crate::decide::decide;
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::explain::{Outcome, explain};
 use crate::limit::Limit;
 use crate::limiter::Stats;
+use crate::settle::settle;
 use crate::state::{Change, StateRef, States};
 use crate::subject::Subject;
 use crate::time::Timestamp;
@@ -60,9 +62,9 @@ impl MemoryStore {
 
     /// Says what the check would be answered, over those limits only that are `counted`, in `decision`, which is open.
     pub(crate) fn peek(&self, check: &Check<'_>, counted: impl Fn(&Limit) -> bool, decision: &mut Decision) {
-        self.on_states(check, decision.at, |_, held| {
-            explain(check, Outcome::Asked, counted, |part| held.state(part), 0, decision);
-        });
+        let mut shard = self.shard(&check.first().subject);
+        let held = Held::new(&mut shard, check, decision.at.as_micros());
+        explain(check, Outcome::Asked, counted, |part| held.state(part), 0, decision);
     }
 
     /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
@@ -74,12 +76,9 @@ impl MemoryStore {
     /// Runs `step` on the states of the check's subjects, under their shard's lock.
     fn on_states<T>(&self, check: &Check<'_>, now: Timestamp, step: impl FnOnce(i64, &mut Held<'_>) -> T) -> T {
         let now = now.clamped();
-        let (first, others) = (check.first(), check.others());
-        let mut shard = self.shard(&first.subject);
+        let mut shard = self.shard(&check.first().subject);
         let before = shard.len();
-        let mut held = Held { shard: &mut shard, check, found: SmallVec::new(), written: false, now };
-        held.find(first);
-        others.iter().for_each(|part| held.find(part));
+        let mut held = Held::new(&mut shard, check, now);
         let outcome = step(now, &mut held);
         if held.finish() {
             self.make_room(&mut shard, before, now);
@@ -148,7 +147,15 @@ struct Held<'a> {
     now: i64,
 }
 
-impl Held<'_> {
+impl<'a> Held<'a> {
+    #[inline(always)]
+    fn new(shard: &'a mut Shard, check: &'a Check<'a>, now: i64) -> Self {
+        let mut held = Self { shard, check, found: SmallVec::new(), written: false, now };
+        held.find(check.first());
+        check.others().iter().for_each(|part| held.find(part));
+        held
+    }
+
     /// Notes what was written, and forgets subjects that have no state left. True when anything was written.
     fn finish(self) -> bool {
         if self.written {

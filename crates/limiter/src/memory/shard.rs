@@ -2,7 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "places are made here, and good until subjects move")]
 use std::num::NonZeroU32;
 
-use crate::algorithm::Cell;
+use crate::algorithm::{Cell, Log};
 use crate::state::{Change, StateRef};
 
 use super::table::{Head, Table};
@@ -95,8 +95,13 @@ impl Shard {
         if let Change::Cell(cell) = change {
             return self.write(place, 0, &cell, now);
         }
-        self.tables[place.table as usize].hold(place.at as usize, change, now);
+        self.tables[place.table as usize].change(place.at as usize, change, now);
         false
+    }
+
+    /// Takes in a log of a subject as a snapshot has kept it.
+    pub(super) fn push_log(&mut self, place: Place, log: Log) {
+        self.tables[place.table as usize].lists_mut(place.at as usize).get_or_insert_default().push(log);
     }
 
     /// Writes a cell, which is looked for at `guess` first. True when subjects moved.
@@ -116,10 +121,10 @@ impl Shard {
         }
         let cells: Vec<Cell> = self.tables[from].state(at).cells().copied().collect();
         if let Some(head) = self.tables[from].head(at).copied() {
-            let holds = self.tables[from].remove(at);
+            let lists = self.tables[from].remove(at);
             let at = self.tables[to].insert(head);
-            if holds.is_some() {
-                *self.tables[to].holds_mut(at) = holds;
+            if lists.is_some() {
+                *self.tables[to].lists_mut(at) = lists;
             }
             for cell in cells.iter().chain([cell]) {
                 self.tables[to].write(at, 0, cell, i64::MIN);
@@ -221,11 +226,11 @@ fn table_of(cells: usize) -> usize {
 }
 
 fn is_empty(state: StateRef<'_>) -> bool {
-    state.holds.is_empty() && state.cells().next().is_none()
+    state.lists.is_none() && state.cells().next().is_none()
 }
 
 fn is_expired(state: StateRef<'_>, now: i64) -> bool {
-    state.cells.iter().all(|cell| cell.until <= now) && state.holds.iter().all(|hold| hold.until <= now)
+    state.cells.iter().all(|cell| cell.until <= now) && state.lists.is_none_or(|lists| lists.until() <= now)
 }
 
 #[cfg(test)]
@@ -321,7 +326,7 @@ mod tests {
         let mut shard = Shard::new();
         let hold = Hold { cell: 1, id: 7, amount: 1, until: END };
         write(&mut shard, 1, Change::Hold(hold));
-        assert_eq!(shard.state(shard.find(hash(1), 1)).holds, [hold]);
+        assert_eq!(shard.state(shard.find(hash(1), 1)).holds(), [hold]);
         write(&mut shard, 1, Change::EndHold { cell: 1, id: 7 });
         assert_eq!(shard.len(), 0);
     }

@@ -5,11 +5,8 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 use crate::algorithm::{Cell, NO_CELL};
-use crate::hold::Hold;
-use crate::state::{Change, StateRef};
+use crate::state::{Change, Lists, StateRef};
 
 /// Places of the smallest table that has any.
 const SMALLEST: usize = 8;
@@ -24,8 +21,8 @@ pub(super) struct Head {
     pub(super) written: NonZeroU32,
 }
 
-/// Few subjects have any.
-pub(super) type Holds = Option<Box<SmallVec<[Hold; 1]>>>;
+/// What a subject holds and logs. Few do.
+pub(super) type Boxed = Option<Box<Lists>>;
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -34,8 +31,8 @@ pub(super) struct Table {
     /// At most three quarters are taken.
     heads: Vec<Option<Head>>,
     cells: Vec<Cell>,
-    /// Empty until the first of these subjects holds something.
-    holds: Vec<Holds>,
+    /// Empty until the first of these subjects holds or logs something.
+    lists: Vec<Boxed>,
     held: usize,
 }
 
@@ -52,7 +49,7 @@ impl Head {
 
 impl Table {
     pub(super) fn new(width: usize) -> Self {
-        Self { width, heads: Vec::new(), cells: Vec::new(), holds: Vec::new(), held: 0 }
+        Self { width, heads: Vec::new(), cells: Vec::new(), lists: Vec::new(), held: 0 }
     }
 
     /// How many places there are.
@@ -67,18 +64,20 @@ impl Table {
 
     #[inline(always)]
     pub(super) fn state(&self, at: usize) -> StateRef<'_> {
-        StateRef { cells: &self.cells[self.cells_at(at)], holds: self.holds(at) }
+        StateRef { cells: &self.cells[self.cells_at(at)], lists: self.lists(at) }
     }
 
-    fn holds(&self, at: usize) -> &[Hold] {
-        self.holds.get(at).and_then(|holds| holds.as_deref()).map_or(&[], |holds| holds)
+    #[inline(always)]
+    fn lists(&self, at: usize) -> Option<&Lists> {
+        self.lists.get(at).and_then(|lists| lists.as_deref())
     }
 
     /// The first `count` cells of a subject that holds nothing.
     #[inline(always)]
     pub(super) fn cells_mut(&mut self, at: usize, count: usize) -> Option<&mut [Cell]> {
         let first = at * self.width;
-        if self.holds(at).is_empty() { self.cells.get_mut(first..first + count) } else { None }
+        let holds = self.lists(at).is_some_and(|lists| !lists.holds.is_empty());
+        if holds { None } else { self.cells.get_mut(first..first + count) }
     }
 
     /// Every subject held.
@@ -129,26 +128,19 @@ impl Table {
         }
     }
 
-    /// Writes or ends a hold.
-    pub(super) fn hold(&mut self, at: usize, change: Change, now: i64) {
-        let holds = self.holds_mut(at).get_or_insert_default();
-        match change {
-            Change::Hold(hold) => {
-                holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
-                holds.push(hold);
-            }
-            Change::EndHold { cell, id } => holds.retain(|held| held.until > now && (held.cell, held.id) != (cell, id)),
-            Change::Cell(_) => {}
-        }
-        if holds.is_empty() {
-            *self.holds_mut(at) = None;
+    /// Changes what a subject holds or logs.
+    pub(super) fn change(&mut self, at: usize, change: Change, now: i64) {
+        let lists = self.lists_mut(at).get_or_insert_default();
+        lists.apply(change, now);
+        if lists.is_empty() {
+            *self.lists_mut(at) = None;
         }
     }
 
-    /// What a subject holds, to be changed.
-    pub(super) fn holds_mut(&mut self, at: usize) -> &mut Holds {
-        self.holds.resize_with(self.heads.len(), Holds::default);
-        &mut self.holds[at]
+    /// What a subject holds and logs, to be changed.
+    pub(super) fn lists_mut(&mut self, at: usize) -> &mut Boxed {
+        self.lists.resize_with(self.heads.len(), Boxed::default);
+        &mut self.lists[at]
     }
 
     /// Takes in a subject that is not held, with no cells yet. Others may be elsewhere then.
@@ -160,9 +152,10 @@ impl Table {
         self.place(head)
     }
 
-    /// Lets a subject go. Those that it displaced move up, so that no search ends early. Returns what it holds.
-    pub(super) fn remove(&mut self, at: usize) -> Holds {
-        let held = self.holds.get_mut(at).and_then(Option::take);
+    /// Lets a subject go. Those that it displaced move up, so that no search ends early. Returns what it holds
+    /// and logs.
+    pub(super) fn remove(&mut self, at: usize) -> Boxed {
+        let lists = self.lists.get_mut(at).and_then(Option::take);
         self.held -= 1;
         let (mut hole, mut next) = (at, self.after(at));
         self.heads[hole] = None;
@@ -171,8 +164,8 @@ impl Table {
                 self.heads.swap(hole, next);
                 let (from, to) = (self.cells_at(next), self.cells_at(hole));
                 self.cells.copy_within(from, to.start);
-                if !self.holds.is_empty() {
-                    self.holds.swap(hole, next);
+                if !self.lists.is_empty() {
+                    self.lists.swap(hole, next);
                 }
                 hole = next;
             }
@@ -180,7 +173,7 @@ impl Table {
         }
         let vacant = self.cells_at(hole);
         self.cells[vacant].fill(NO_CELL);
-        held
+        lists
     }
 
     /// By a quarter: a table that doubled would be half empty. Homes keep their order, so all is copied from front to back.
@@ -188,14 +181,14 @@ impl Table {
         let places = (self.len() / 4 * 5).max(self.len() + SMALLEST);
         let heads = std::mem::replace(&mut self.heads, vec![None; places]);
         let cells = std::mem::replace(&mut self.cells, vec![NO_CELL; places * self.width]);
-        let mut holds = std::mem::take(&mut self.holds);
+        let mut lists = std::mem::take(&mut self.lists);
         for (before, (head, cells)) in heads.into_iter().zip(cells.chunks_exact(self.width)).enumerate() {
             if let Some(head) = head {
                 let at = self.place(head);
                 let range = self.cells_at(at);
                 self.cells[range].copy_from_slice(cells);
-                if let Some(held) = holds.get_mut(before).and_then(Option::take) {
-                    *self.holds_mut(at) = Some(held);
+                if let Some(listed) = lists.get_mut(before).and_then(Option::take) {
+                    *self.lists_mut(at) = Some(listed);
                 }
             }
         }

@@ -14,9 +14,13 @@ use super::link::{Fault, Link};
 use super::question::Question;
 use super::reply::{Answer, read_reply};
 
-/// Three files, one script: what it is told, the rules for all, and the checks by the shortest way each.
-const SCRIPT: &str =
-    concat!(include_str!("script/policies.lua"), include_str!("script/rules.lua"), include_str!("script/checks.lua"));
+/// Four files, one script: what it is told, the rules of logs, the rules for all, and the checks by the shortest way each.
+const SCRIPT: &str = concat!(
+    include_str!("script/policies.lua"),
+    include_str!("script/logs.lua"),
+    include_str!("script/rules.lua"),
+    include_str!("script/checks.lua")
+);
 /// Checks in one call. A call costs the server some 35 µs beside its checks, so that 128 are a tenth cheaper than 64, each;
 /// past this little is saved, and a call (0.3 ms) starts to hold up other nodes.
 const MOST_CHECKS: usize = 128;

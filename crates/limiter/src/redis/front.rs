@@ -13,8 +13,9 @@ use super::question::{Question, Return};
 use super::reply::{Answer, State, States, Verdict, explain_states};
 use crate::algorithm::Cell;
 use crate::check::{Check, Purpose};
-use crate::decide::{Outcome, decide};
+use crate::decide::decide;
 use crate::decision::{Decision, Source};
+use crate::explain::Outcome;
 use crate::limit::Mode;
 use crate::limiter::Leases;
 use crate::state::{Change, StateRef};
@@ -26,6 +27,8 @@ const SHARDS: usize = 256;
 const KNOWN_FOR: Duration = Duration::from_millis(500);
 /// Most refused subjects known per shard: 65,536 in all, some ten megabytes.
 const MOST_KNOWN: usize = 256;
+/// Most moments of refused subjects' logs known per shard: eight megabytes in all.
+const MOST_KNOWN_MOMENTS: usize = 4_096;
 /// A subject is hot once it was checked this often in one tenth of a second and is in the next: what is over sooner is
 /// decided exactly.
 const HOT: u32 = 8;
@@ -77,11 +80,11 @@ struct Shard {
     heat: [Heat; WATCHED],
 }
 
-/// A subject's cells at a refusal. Use only grows until they are rolled, so what they refuse is refused. Of a subject with
-/// holds nothing is known: they may end any moment.
+/// A subject's state at a refusal. Use only grows until it is rolled, so what it refuses is refused. Of a subject with holds
+/// nothing is known: they may end any moment.
 #[derive(Debug)]
 struct Known {
-    cells: SmallVec<[Cell; 2]>,
+    state: State,
     until: Instant,
 }
 
@@ -222,8 +225,8 @@ impl Shard {
         if !check.parts().all(|part| known(&part.subject).is_some_and(|known| fresh < known.until)) {
             return None;
         }
-        let cells = check.parts().filter_map(|part| known(&part.subject)).map(|known| known.cells.as_slice());
-        let mut states = Unwritten { cells: cells.collect(), changed: false };
+        let states = check.parts().filter_map(|part| known(&part.subject)).map(|known| known.state.as_ref());
+        let mut states = Unwritten { states: states.collect(), changed: false };
         let mut decision = Decision::open(now);
         decide(check, |_| true, &mut states, &mut decision);
         // A floor or a step back of the clock would have to be written: the store must hear of it.
@@ -231,18 +234,27 @@ impl Shard {
     }
 
     fn know(&mut self, key: Key, state: &State) {
-        if !state.holds.is_empty() {
-            self.known.remove(&key);
+        self.known.remove(&key);
+        if !state.as_ref().holds().is_empty() {
             return;
         }
         let now = Instant::now();
-        if self.known.len() >= MOST_KNOWN && !self.known.contains_key(&key) {
+        if self.known.len() >= MOST_KNOWN || !self.has_room_for(state) {
             self.known.retain(|_, known| now < known.until);
-            if self.known.len() >= MOST_KNOWN {
+            if self.known.len() >= MOST_KNOWN || !self.has_room_for(state) {
                 return;
             }
         }
-        self.known.insert(key, Known { cells: state.cells.clone(), until: now + KNOWN_FOR });
+        self.known.insert(key, Known { state: state.clone(), until: now + KNOWN_FOR });
+    }
+
+    /// Whether the logs of a state may be known beside those that are: they can be of a thousand moments.
+    fn has_room_for(&self, state: &State) -> bool {
+        let moments = |state: &State| state.as_ref().logs().iter().map(|log| log.moments().len()).sum::<usize>();
+        match moments(state) {
+            0 => true,
+            more => self.known.values().map(|known| moments(&known.state)).sum::<usize>() + more <= MOST_KNOWN_MOMENTS,
+        }
     }
 
     /// Counts a check; true when its subject is hot.
@@ -267,13 +279,13 @@ impl Shard {
 
 /// States that are looked at only.
 struct Unwritten<'a> {
-    cells: SmallVec<[&'a [Cell]; 2]>,
+    states: SmallVec<[StateRef<'a>; 2]>,
     changed: bool,
 }
 
 impl crate::state::States for Unwritten<'_> {
     fn state(&self, part: usize) -> StateRef<'_> {
-        self.cells.get(part).map_or(StateRef::default(), |cells| StateRef { cells, holds: &[] })
+        self.states.get(part).copied().unwrap_or_default()
     }
 
     fn cells_in_order(&mut self, _: usize) -> Option<&mut [Cell]> {

@@ -22,9 +22,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::check::{Check, Purpose};
-use crate::decide::Outcome;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
+use crate::explain::Outcome;
 use crate::limit::{Limit, OnFailure};
 use crate::limiter::{Options, Stats};
 use crate::memory::MemoryStore;

@@ -3,7 +3,7 @@ use smallvec::SmallVec;
 
 use super::front::{Knowledge, Terms};
 use super::reply::{Answer, State, Verdict};
-use crate::algorithm::{Cell, Concurrency, FixedWindow, Rule, SLICE_LIFE, SlidingWindow, TokenBucket};
+use crate::algorithm::{Cell, Concurrency, FixedWindow, Rule, SLICE_LIFE, SlidingLog, SlidingWindow, TokenBucket};
 use crate::check::{Check, Part, Purpose};
 use crate::hold::HoldId;
 use crate::limit::{Limit, Mode};
@@ -73,6 +73,7 @@ pub(super) enum Kind {
     Calendar = 3,
     Bucket = 4,
     Concurrency = 5,
+    Log = 6,
 }
 
 /// What a limit means to the script.
@@ -216,6 +217,7 @@ impl Policy {
             Rule::TokenBucket(TokenBucket { window, token, flow, .. }) => {
                 (Kind::Bucket, [*window, *token, *flow, weight])
             }
+            Rule::SlidingLog(SlidingLog { window, .. }) => (Kind::Log, [*window, 0, 0, weight]),
             Rule::Concurrency(Concurrency { life, .. }) => (Kind::Concurrency, [*life, 0, 0, weight]),
         };
         let role = if limit.mode() == Mode::Count { Role::Counted } else { Role::Enforced };
@@ -239,7 +241,7 @@ impl Policy {
     fn end(&self, cell: &Cell) -> i64 {
         let [length, ..] = self.parameters;
         match (self.role, self.kind) {
-            (Role::Guard, _) | (_, Kind::Bucket | Kind::Concurrency) => i64::MAX,
+            (Role::Guard, _) | (_, Kind::Bucket | Kind::Log | Kind::Concurrency) => i64::MAX,
             (_, Kind::Sliding) => cell.until - length,
             (_, Kind::Every | Kind::Calendar) => cell.until,
         }

@@ -2,27 +2,28 @@
 use smallvec::SmallVec;
 
 use super::question::Question;
-use crate::algorithm::{Cell, Numbers};
+use crate::algorithm::{Cell, Log, Moment, Numbers};
 use crate::check::Check;
-use crate::decide::{Outcome, explain};
 use crate::decision::Decision;
+use crate::explain::{Outcome, explain};
 use crate::hold::Hold;
-use crate::state::StateRef;
+use crate::state::{Lists, StateRef};
 
-/// A value with cells only, and one with holds behind them.
+/// A value with cells only, one with holds behind them, and one with logs behind those.
 const PLAIN: u8 = 1;
 const WITH_HOLDS: u8 = 2;
+const WITH_LOGS: u8 = 3;
 
 /// The state of one subject, as the store left it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) cells: SmallVec<[Cell; 2]>,
-    pub(super) holds: Vec<Hold>,
+    pub(super) lists: Option<Box<Lists>>,
 }
 
 impl State {
     pub(super) fn as_ref(&self) -> StateRef<'_> {
-        StateRef { cells: &self.cells, holds: &self.holds }
+        StateRef { cells: &self.cells, lists: self.lists.as_deref() }
     }
 }
 
@@ -102,17 +103,37 @@ fn read_state(reply: &mut &[u8]) -> Option<State> {
         Some(Cell { id, numbers, until: take_double(reply)? })
     });
     let cells = cells.collect::<Option<_>>()?;
-    let holds = match version {
-        PLAIN => 0,
-        WITH_HOLDS => u16::from_le_bytes(take(reply)?),
+    let lists = match version {
+        PLAIN => None,
+        WITH_HOLDS => Some(Lists { holds: read_holds(reply)?, logs: Vec::new() }),
+        WITH_LOGS => Some(Lists { holds: read_holds(reply)?, logs: read_logs(reply)? }),
         _ => return None,
     };
-    let holds = (0..holds).map(|_| {
+    Some(State { cells, lists: lists.map(Box::new) })
+}
+
+fn read_holds(reply: &mut &[u8]) -> Option<SmallVec<[Hold; 1]>> {
+    let count = u16::from_le_bytes(take(reply)?);
+    let holds = (0..count).map(|_| {
         let (cell, id) = (take_double(reply)?.unsigned_abs(), take_double(reply)?.unsigned_abs());
         Some(Hold { cell, id, amount: take_double(reply)?, until: take_double(reply)? })
     });
-    Some(State { cells, holds: holds.collect::<Option<_>>()? })
+    holds.collect()
 }
+
+fn read_logs(reply: &mut &[u8]) -> Option<Vec<Log>> {
+    let count = u8::from_le_bytes(take(reply)?);
+    (0..count).map(|_| read_log(reply)).collect()
+}
+
+fn read_log(reply: &mut &[u8]) -> Option<Log> {
+    let (id, until) = (take_double(reply)?.unsigned_abs(), take_double(reply)?);
+    let units = u32::from_le_bytes(take(reply)?);
+    let moments =
+        (0..u16::from_le_bytes(take(reply)?)).map(|_| Some(Moment::from_bits(u64::from_le_bytes(take(reply)?))));
+    Some(Log::new(id, until, moments.collect::<Option<Vec<_>>>()?).with_units(units.into()))
+}
+
 fn take<const N: usize>(reply: &mut &[u8]) -> Option<[u8; N]> {
     let (head, rest) = reply.split_first_chunk::<N>()?;
     *reply = rest;

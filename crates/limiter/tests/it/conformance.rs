@@ -5,7 +5,7 @@ use tollgate_limiter::{
     Calendar, CalendarUnit, Check, Error, Floor, HoldId, Limit, Mode, Part, Quota, Raise, Retry, Timestamp, Tz, Window,
 };
 
-use crate::harness::{NEW_YEAR, Store, bucket, concurrency, fixed, seconds, sliding, subject};
+use crate::harness::{NEW_YEAR, Store, bucket, concurrency, fixed, log, seconds, sliding, subject};
 
 macro_rules! stories {
     ($($name:ident)*) => {
@@ -33,6 +33,10 @@ stories! {
     a_cost_above_any_kind_of_limit_never_fits
     a_fixed_window_starts_anew
     a_sliding_window_forgets_evenly
+    a_log_lets_units_go_exactly_one_window_after_they_came
+    a_log_never_holds_up_longer_than_its_window
+    a_log_of_the_largest_size_admits_all_of_it
+    a_log_that_only_counts_stays_bounded
     a_raised_limit_helps_at_once
     a_lowered_limit_counts_what_was_used
     a_changed_window_starts_anew
@@ -66,7 +70,9 @@ stories! {
 }
 
 async fn a_limit_admits_exactly_as_much_as_it_says(store: &Store) {
-    for limits in [[sliding("hour", 10, seconds(3600))], [fixed("hour", 10, seconds(3600))]] {
+    for limits in
+        [[sliding("hour", 10, seconds(3600))], [log("hour", 10, seconds(3600))], [fixed("hour", 10, seconds(3600))]]
+    {
         let subject = subject(&format!("{:?}", limits[0].quota().algorithm()));
         for used in 1..=10 {
             let decision = store.check(subject, &limits, 1).await;
@@ -86,7 +92,9 @@ async fn a_limit_admits_exactly_as_much_as_it_says(store: &Store) {
 }
 
 async fn a_refusal_consumes_nothing(store: &Store) {
-    for limits in [[sliding("hour", 10, seconds(3600))], [fixed("hour", 10, seconds(3600))]] {
+    for limits in
+        [[sliding("hour", 10, seconds(3600))], [log("hour", 10, seconds(3600))], [fixed("hour", 10, seconds(3600))]]
+    {
         let subject = subject(&format!("{:?}", limits[0].quota().algorithm()));
         assert!(store.check(subject, &limits, 7).await.allowed);
         for _ in 0..3 {
@@ -163,7 +171,8 @@ async fn a_peek_answers_as_a_check_would_and_takes_nothing(store: &Store) {
 
 async fn a_limit_with_nothing_left_says_when_one_unit_fits(store: &Store) {
     let hour = seconds(3600);
-    let kinds = [sliding("hour", 10, hour), fixed("hour", 10, hour), bucket("hour", 100, hour, 10)];
+    let kinds =
+        [sliding("hour", 10, hour), log("hour", 10, hour), fixed("hour", 10, hour), bucket("hour", 100, hour, 10)];
     for limit in kinds.into_iter().flat_map(|limit| [limit.clone(), limit.with_weight(3)]) {
         let (weight, limits) = (limit.weight(), [limit]);
         let subject = subject(&format!("{:?} {weight}", limits[0].quota().algorithm()));
@@ -202,7 +211,7 @@ async fn a_decision_that_is_undone_consumed_nothing(store: &Store) {
     let key = subject("key").in_partition_of(&owner);
     let hour = seconds(3600);
     let limits = [sliding("a", 10, hour), fixed("b", 10, hour), bucket("c", 10, hour, 10).with_weight(2)];
-    let shared = [fixed("d", 10, hour)];
+    let shared = [log("d", 10, hour)];
     let others = [Part { subject: owner, limits: &shared, floors: &[] }];
     let floors = [Floor { limit_index: 1, period_start: store.now(), used: 3 }];
     let check = Check::new(key, &limits).with_others(&others).with_floors(&floors).with_cost(2);
@@ -225,6 +234,7 @@ async fn a_cost_above_any_kind_of_limit_never_fits(store: &Store) {
     let month = Window::Calendar(Calendar::new(CalendarUnit::Month, Tz::UTC));
     for limit in [
         sliding("only", 10, hour),
+        log("only", 10, hour),
         fixed("only", 10, hour),
         bucket("only", 1_000, hour, 10),
         concurrency("only", 10, hour),
@@ -275,8 +285,74 @@ async fn a_sliding_window_forgets_evenly(store: &Store) {
     assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 0);
 }
 
+async fn a_log_lets_units_go_exactly_one_window_after_they_came(store: &Store) {
+    let limits = [log("minute", 10, seconds(60))];
+    for (units, used) in [(3, 3), (2, 5), (5, 10)] {
+        assert_eq!(store.check(subject("a"), &limits, units).await.limits[0].used(), used);
+        store.advance(seconds(7));
+    }
+    // 21 s after the first three, 14 after two, 7 after five.
+    for (cost, wait) in [(1, 39), (3, 39), (4, 46), (5, 46), (6, 53), (10, 53)] {
+        let refused = store.check(subject("a"), &limits, cost).await;
+        assert_eq!(refused.retry_after(), Some(seconds(wait)), "{cost}");
+        assert_eq!(refused.limits[0].reset_after(), seconds(39), "one unit");
+    }
+    store.advance(seconds(39));
+    let look = store.check(subject("a"), &limits, 0).await;
+    assert_eq!((look.limits[0].used(), look.limits[0].reset_after()), (7, seconds(14)), "then the last ones leave");
+    store.advance(seconds(14));
+    let look = store.check(subject("a"), &limits, 0).await;
+    assert_eq!((look.limits[0].used(), look.limits[0].reset_after()), (0, Duration::ZERO));
+}
+
+async fn a_log_never_holds_up_longer_than_its_window(store: &Store) {
+    let limits = [log("one in four seconds", 1, seconds(4))];
+    store.advance(Duration::from_micros(3_999_999));
+    for _ in 0..5 {
+        assert!(store.check(subject("a"), &limits, 1).await.allowed);
+        assert_eq!(store.check(subject("a"), &limits, 1).await.retry_after(), Some(seconds(4)));
+        store.advance(Duration::from_micros(3_999_999));
+        assert!(!store.check(subject("a"), &limits, 1).await.allowed);
+        store.advance(Duration::from_micros(1));
+    }
+}
+
+async fn a_log_of_the_largest_size_admits_all_of_it(store: &Store) {
+    let limits = [log("hour", 1_000, seconds(3600)), log("day", 1_000, seconds(86_400)).with_weight(2)];
+    for units in 0..500 {
+        store.advance(seconds(1));
+        let decision = store.check(subject("a"), &limits, 1).await;
+        assert_eq!((decision.limits[0].used(), decision.limits[1].used()), (units + 1, 2 * (units + 1)));
+    }
+    let hour = std::slice::from_ref(&limits[0]);
+    for _ in 0..500 {
+        store.advance(seconds(1));
+        assert!(store.check(subject("a"), hour, 1).await.allowed);
+    }
+    let refused = store.check(subject("a"), hour, 1).await;
+    assert_eq!((refused.limits[0].used(), refused.retry_after()), (1_000, Some(seconds(3_600 - 999))));
+    assert_eq!(store.check(subject("a"), hour, 1_000).await.retry_after(), Some(seconds(3_600)));
+}
+
+async fn a_log_that_only_counts_stays_bounded(store: &Store) {
+    let limits = [log("minute", 1_000, seconds(60)).with_mode(Mode::Count)];
+    for units in 1..=1_100 {
+        assert_eq!(store.check(subject("a"), &limits, 1).await.limits[0].used(), units);
+        store.advance(Duration::from_millis(1));
+    }
+    // The oldest 101 are remembered as one moment, that of the youngest of them.
+    store.advance(Duration::from_micros(60_000_000 - 1_100_000 + 99_000));
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 1_100);
+    store.advance(Duration::from_millis(1));
+    assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 999);
+    let much = store.check(subject("a"), &limits, 50_000).await;
+    assert_eq!(much.limits[0].used(), 1_999, "of one moment no more than any limit has is remembered");
+    let enforced = [log("minute", 1_000, seconds(60))];
+    assert_eq!(store.check(subject("a"), &enforced, 1).await.retry_after(), Some(seconds(60)));
+}
+
 async fn a_raised_limit_helps_at_once(store: &Store) {
-    for make in [sliding, fixed] {
+    for make in [sliding, log, fixed] {
         let subject = subject(&format!("{make:p}"));
         assert_eq!(store.admitted(subject, &[make("hour", 3, seconds(3600))], 5).await, 3);
         assert_eq!(store.admitted(subject, &[make("hour", 5, seconds(3600))], 5).await, 2);
@@ -284,7 +360,7 @@ async fn a_raised_limit_helps_at_once(store: &Store) {
 }
 
 async fn a_lowered_limit_counts_what_was_used(store: &Store) {
-    for make in [sliding, fixed] {
+    for make in [sliding, log, fixed] {
         let subject = subject(&format!("{make:p}"));
         assert_eq!(store.admitted(subject, &[make("hour", 5, seconds(3600))], 4).await, 4);
         let refused = store.check(subject, &[make("hour", 3, seconds(3600))], 1).await;
@@ -343,7 +419,8 @@ async fn a_raise_never_lowers(store: &Store) {
 }
 
 async fn a_reset_gives_everything_back(store: &Store) {
-    let limits = [fixed("hour", 3, seconds(3600)), sliding("day", 3, seconds(86_400))];
+    let limits =
+        [fixed("hour", 3, seconds(3600)), sliding("day", 3, seconds(86_400)), log("week", 3, seconds(604_800))];
     assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
     store.limiter.reset(subject("a")).await.unwrap();
     assert_eq!(store.admitted(subject("a"), &limits, 5).await, 3);
@@ -375,7 +452,7 @@ async fn a_calendar_month_ends_when_the_month_does(store: &Store) {
 }
 
 async fn a_clock_that_steps_back_gives_nothing_away(store: &Store) {
-    for make in [sliding, fixed] {
+    for make in [sliding, log, fixed] {
         store.set(Timestamp::from_micros(NEW_YEAR));
         let subject = subject(&format!("{make:p}"));
         let limits = [make("minute", 3, seconds(60))];
@@ -388,7 +465,7 @@ async fn a_clock_that_steps_back_gives_nothing_away(store: &Store) {
 }
 
 async fn a_clock_that_was_a_day_ahead_does_not_block(store: &Store) {
-    for make in [sliding, fixed] {
+    for make in [sliding, log, fixed] {
         let subject = subject(&format!("{make:p}"));
         let limits = [make("minute", 3, seconds(60))];
         store.set(Timestamp::from_micros(NEW_YEAR).saturating_add(seconds(86_400)));
@@ -414,9 +491,11 @@ async fn an_impossible_check_is_refused_with_its_reason(store: &Store) {
 
 async fn many_limits_that_come_and_go_are_forgotten(store: &Store) {
     for round in 0..200 {
-        let limits = [fixed(&format!("limit {round}"), 3, seconds(1)), sliding("hour", 1_000, seconds(3600))];
+        let (cell, log) = (format!("limit {round}"), log(&format!("log {round}"), 3, seconds(1)));
+        let limits = [fixed(&cell, 3, seconds(1)), sliding("hour", 1_000, seconds(3600)), log];
         let decision = store.check(subject("a"), &limits, 2).await;
         assert_eq!((decision.limits[0].used(), decision.limits[1].used()), (2, 2 * (round + 1)));
+        assert_eq!(decision.limits[2].used(), 2);
         store.advance(seconds(1));
     }
 }
@@ -448,23 +527,23 @@ async fn a_bucket_of_another_size_keeps_what_was_taken(store: &Store) {
 
 async fn a_refund_gives_back_what_still_counts(store: &Store) {
     let hour = seconds(3600);
-    let limits = [sliding("a", 100, hour), fixed("b", 100, hour), bucket("c", 100, hour, 100)];
+    let limits = [sliding("a", 100, hour), fixed("b", 100, hour), bucket("c", 100, hour, 100), log("d", 100, hour)];
     let check = Check::new(subject("a"), &limits).with_cost(60);
     let consumed = store.decide(check).await;
     store.advance(seconds(36));
     store.limiter.refund(check.with_cost(20), consumed.at, store.now()).await.unwrap();
     let used: Vec<u64> =
         store.check(subject("a"), &limits, 0).await.limits.iter().map(|status| status.used()).collect();
-    assert_eq!(used, [40, 40, 39], "one token flowed in meanwhile");
+    assert_eq!(used, [40, 40, 39, 40], "one token flowed in meanwhile");
     store.limiter.refund(check, consumed.at, store.now()).await.unwrap();
     let used: Vec<u64> =
         store.check(subject("a"), &limits, 0).await.limits.iter().map(|status| status.used()).collect();
-    assert_eq!(used, [0, 0, 0], "a counter does not go below zero");
+    assert_eq!(used, [0, 0, 0, 0], "a counter does not go below zero");
 }
 
 async fn a_refund_of_a_past_window_gives_nothing(store: &Store) {
     let minute = seconds(60);
-    let limits = [sliding("a", 100, minute), fixed("b", 100, minute)];
+    let limits = [sliding("a", 100, minute), fixed("b", 100, minute), log("c", 100, minute)];
     let check = Check::new(subject("a"), &limits).with_cost(10);
     let first = store.decide(check).await;
     store.advance(minute);
@@ -472,6 +551,7 @@ async fn a_refund_of_a_past_window_gives_nothing(store: &Store) {
     store.limiter.refund(check, first.at, store.now()).await.unwrap();
     let look = store.check(subject("a"), &limits, 0).await;
     assert_eq!((look.limits[0].used(), look.limits[1].used()), (10, 10), "the sliding window still counted the first");
+    assert_eq!(look.limits[2].used(), 10, "the second is another's");
 }
 
 async fn a_weight_multiplies_the_cost(store: &Store) {
@@ -542,15 +622,16 @@ async fn a_refused_slot_consumes_nothing_of_the_other_limits(store: &Store) {
 
 async fn a_reservation_is_committed_at_its_actual_cost(store: &Store) {
     let hour = seconds(3600);
-    let limits = [sliding("a", 1_000, hour), fixed("b", 1_000, hour), bucket("c", 1_000, hour, 1_000)];
+    let limits =
+        [sliding("a", 1_000, hour), fixed("b", 1_000, hour), bucket("c", 1_000, hour, 1_000), log("d", 1_000, hour)];
     let check = Check::new(subject("a"), &limits).with_cost(700);
     let reserved = store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap();
-    assert_eq!(reserved.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [700; 3]);
+    assert_eq!(reserved.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [700; 4]);
     assert!(!store.check(subject("a"), &limits, 301).await.allowed);
     assert!(store.check(subject("a"), &limits, 100).await.allowed);
     assert!(store.limiter.commit(check.with_cost(250), hold(1), store.now()).await.unwrap());
     let look = store.check(subject("a"), &limits, 0).await;
-    assert_eq!(look.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [350; 3]);
+    assert_eq!(look.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [350; 4]);
 }
 
 async fn a_reservation_that_is_cancelled_consumed_nothing(store: &Store) {

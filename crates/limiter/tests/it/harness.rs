@@ -186,6 +186,10 @@ pub(crate) fn sliding(name: &str, limit: u64, window: Duration) -> Limit {
     Limit::new(name, Quota::sliding_window(limit, Window::Every(window)).unwrap())
 }
 
+pub(crate) fn log(name: &str, limit: u64, window: Duration) -> Limit {
+    Limit::new(name, Quota::sliding_log(limit, window).unwrap())
+}
+
 pub(crate) fn fixed(name: &str, limit: u64, window: Duration) -> Limit {
     Limit::new(name, Quota::fixed_window(limit, Window::Every(window)).unwrap())
 }

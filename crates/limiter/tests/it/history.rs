@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use tollgate_limiter::{Check, Leases, Limit, Limiter, Options, Stats, Subject, Timestamp};
+use tollgate_limiter::{Algorithm, Check, Leases, Limit, Limiter, Options, Stats, Subject, Timestamp};
 
-use crate::harness::{RedisServer, bucket, fixed, seconds, sliding, subject};
+use crate::harness::{RedisServer, bucket, fixed, log, seconds, sliding, subject};
 
 const SECOND: i64 = 1_000_000;
 const LIMIT: u64 = 400;
@@ -101,9 +101,24 @@ fn check_bucket(admissions: &[Admission], rate: u64, burst: u64, overshoot: u64)
     }
 }
 
+/// Whether any stretch of a second, wherever it begins, certainly holds more than its limit.
+fn check_every_stretch(admissions: &[Admission]) {
+    for subject in 0..SUBJECTS * SHAPES.len() {
+        let mut admitted: Vec<_> = admissions.iter().filter(|admission| admission.subject == subject).collect();
+        admitted.sort_by_key(|admission| admission.asked);
+        for (start, first) in admitted.iter().enumerate() {
+            let ends = first.asked + SECOND;
+            let within = admitted.iter().skip(start).take_while(|admission| admission.asked < ends);
+            let within = within.filter(|admission| admission.answered < ends).count() as u64;
+            assert!(within <= LIMIT, "{within} within a second from {}", first.asked);
+        }
+    }
+}
+
 /// What nodes under load admitted of `limit` within three seconds.
 async fn run(nodes: u64, leases: Leases, limit: Limit) -> Vec<Admission> {
     let server = RedisServer::start().await;
+    let logs = limit.quota().algorithm() == Algorithm::SlidingLog;
     let (stop, limits) = (Arc::new(AtomicBool::new(false)), Arc::from([limit]));
     let (mut limiters, mut callers) = (Vec::new(), Vec::new());
     for node in 0..nodes {
@@ -123,7 +138,7 @@ async fn run(nodes: u64, leases: Leases, limit: Limit) -> Vec<Admission> {
     }
     let leased: u64 = limiters.iter().map(|node| node.stats().leased).sum();
     let stats: Vec<Stats> = limiters.iter().map(Limiter::stats).collect();
-    assert_eq!(leased > 0, leases == Leases::Automatic, "{stats:?}");
+    assert_eq!(leased > 0, leases == Leases::Automatic && !logs, "{stats:?}");
     admissions
 }
 
@@ -136,6 +151,9 @@ async fn every_window_is_kept(nodes: u64, leases: Leases) {
         }
         assert!(windows.values().any(|admitted| *admitted > LIMIT * 8 / 10), "the limit was in reach: {windows:?}");
     }
+    let admissions = run(nodes, leases, log("second", LIMIT, seconds(1))).await;
+    check_every_stretch(&admissions);
+    assert!(windows(&admissions).values().any(|admitted| *admitted > LIMIT * 8 / 10), "the limit was in reach");
     let limit = bucket("steady", 10 * LIMIT, seconds(1), LIMIT);
     let overshoot = if leases == Leases::Automatic { limit.max_overshoot() } else { 0 };
     check_bucket(&run(nodes, leases, limit).await, 10 * LIMIT, LIMIT, overshoot);

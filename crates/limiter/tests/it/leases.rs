@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Options, Source, Timestamp};
 
-use crate::harness::{RedisServer, fixed, seconds, sliding, subject};
+use crate::harness::{RedisServer, fixed, log, seconds, sliding, subject};
 
 /// A window that does not end during a test.
 fn century(limit: u64) -> [Limit; 1] {
@@ -33,6 +33,31 @@ async fn a_refused_subject_costs_no_calls() {
         assert_eq!(refused.limits[0].used(), 10);
     }
     assert_eq!(node.stats().calls, calls);
+}
+
+#[tokio::test]
+async fn a_refused_log_costs_no_calls_until_its_oldest_unit_leaves() {
+    let server = RedisServer::start().await;
+    let node = node(&server, Leases::Automatic).await;
+    let limits = [log("short", 1_000, Duration::from_millis(300))];
+    let first = check(&node, &limits, 600).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    check(&node, &limits, 400).await;
+    assert_eq!(check(&node, &limits, 1).await.source, Source::Exact);
+    let (calls, mut refused, mut asked) = (node.stats().calls, 0, 1);
+    let allowed = loop {
+        let decision = check(&node, &limits, 1).await;
+        if decision.allowed {
+            break decision;
+        }
+        refused += 1;
+        // In the last moments the store's clock may be a little behind the guess at it.
+        asked += u64::from(decision.source == Source::Exact);
+        assert_eq!(decision.limits[0].resets_at(), first.at.saturating_add(Duration::from_millis(300)));
+    };
+    assert!(allowed.at >= first.at.saturating_add(Duration::from_millis(300)), "not a moment too early");
+    assert_eq!(node.stats().calls, calls + asked);
+    assert!(refused > 20 * asked, "{refused} refusals, {asked} of them asked for");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! What only the memory store does: a bound on its size, and a snapshot that outlives the process.
 use tollgate_limiter::{Check, Error, Limit, Limiter, Options, Timestamp};
 
-use crate::harness::{NEW_YEAR, Store, fixed, seconds, sliding, subject};
+use crate::harness::{NEW_YEAR, Store, fixed, log, seconds, sliding, subject};
 
-fn limits() -> [Limit; 2] {
-    [sliding("hour", 1_000, seconds(3600)), fixed("day", 1_000, seconds(86_400))]
+fn limits() -> [Limit; 3] {
+    [sliding("hour", 1_000, seconds(3600)), fixed("day", 1_000, seconds(86_400)), log("minute", 5, seconds(60))]
 }
 
 async fn used(store: &Store) -> Store {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tollgate_limiter::{Check, Leases, Limit, Limiter, Options, Stats, Timestamp};
 
-use crate::harness::{NEW_YEAR, RedisServer, fixed, seconds, sliding, subject};
+use crate::harness::{NEW_YEAR, RedisServer, fixed, log, seconds, sliding, subject};
 
 const CALLERS: usize = 32;
 const CHECKS_PER_CALLER: usize = 100;
@@ -32,9 +32,13 @@ async fn admitted(limiters: Vec<Limiter>, limits: Arc<[Limit]>) -> (usize, usize
 }
 
 /// Windows so long that none ends during the test.
-fn limits() -> [Arc<[Limit]>; 2] {
+fn limits() -> [Arc<[Limit]>; 3] {
     let year = seconds(365 * 86_400);
-    [Arc::from([sliding("year", 1_000, year)]), Arc::from([fixed("year", 1_000, year), sliding("more", 5_000, year)])]
+    [
+        Arc::from([sliding("year", 1_000, year)]),
+        Arc::from([fixed("year", 1_000, year), sliding("more", 5_000, year)]),
+        Arc::from([log("year", 1_000, year), sliding("more", 5_000, year)]),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]

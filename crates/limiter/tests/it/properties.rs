@@ -66,10 +66,15 @@ fn windowed() -> impl Strategy<Value = Quota> {
     ]
 }
 
+fn logged() -> impl Strategy<Value = Quota> {
+    (prop_oneof![1_u64..20, Just(1_000)], window())
+        .prop_map(|(limit, window)| Quota::sliding_log(limit, window).unwrap())
+}
+
 fn quota() -> impl Strategy<Value = Quota> {
     let bucket = (limit(), window(), limit())
         .prop_filter_map("refills too slowly", |(limit, window, burst)| Quota::token_bucket(limit, window, burst).ok());
-    prop_oneof![3 => windowed(), 1 => bucket]
+    prop_oneof![3 => windowed(), 2 => logged(), 1 => bucket]
 }
 
 fn quota_or_slots() -> impl Strategy<Value = Quota> {
@@ -98,6 +103,9 @@ fn resized(limits: &[Limit], factor: u64) -> Vec<Limit> {
             (Algorithm::SlidingWindow, _) => Quota::sliding_window(size(quota.limit()), window),
             (Algorithm::TokenBucket, Window::Every(length)) => {
                 Quota::token_bucket(quota.limit(), length, size(quota.burst()))
+            }
+            (Algorithm::SlidingLog, Window::Every(length)) => {
+                Quota::sliding_log(size(quota.limit()).min(1_000), length)
             }
             (Algorithm::Concurrency, Window::Every(life)) => Quota::concurrency(size(quota.limit()).min(1_000), life),
             _ => Quota::fixed_window(size(quota.limit()), window),
@@ -243,6 +251,12 @@ fn stores_agree(limits: impl Strategy<Value = Vec<Limit>>, step: impl Strategy<V
 #[test]
 fn the_script_and_the_rules_in_memory_agree_on_every_trace() {
     stores_agree(limits(quota_or_slots()), step(), Leases::Off);
+}
+
+#[test]
+fn they_agree_on_logs_among_themselves_and_beside_windows() {
+    let logs = prop_oneof![3 => logged(), 1 => quota_or_slots()];
+    stores_agree(limits(logs), step(), Leases::Automatic);
 }
 
 #[test]
@@ -402,6 +416,35 @@ proptest! {
 
 proptest! {
     #![proptest_config(cases(300))]
+
+    #[test]
+    fn no_window_of_a_log_ever_holds_more_than_its_limit_wherever_it_begins(
+        (limit, window) in (1_u64..40, 1_000_i64..5_000_000),
+        steps in prop::collection::vec((-500_i64..500_000, 1_u32..5), 1..150),
+    ) {
+        let runtime = runtime();
+        let store = runtime.block_on(Store::memory());
+        let length = Duration::from_micros(window.unsigned_abs());
+        let limits = [Limit::new("only", Quota::sliding_log(limit, length).unwrap())];
+        let mut admitted = Vec::<(i64, u64)>::new();
+        let (mut now, mut latest) = (NEW_YEAR, NEW_YEAR);
+        for (advance, cost) in steps {
+            now += advance;
+            let check = Check::new(subject("a"), &limits).with_cost(cost);
+            let decision = runtime.block_on(store.limiter.check(check, Timestamp::from_micros(now))).unwrap();
+            if decision.allowed {
+                // Time does not go back for a log: what comes with an earlier clock counts with the latest.
+                latest = latest.max(now);
+                admitted.push((latest, u64::from(cost)));
+            }
+            let within = admitted.iter().filter(|(at, _)| *at > latest - window).map(|(_, units)| units).sum::<u64>();
+            prop_assert!(within <= limit, "{within} in the window that ends at {latest}");
+            // And no less: what was refused would have been too much.
+            let at = latest.max(now);
+            let within = admitted.iter().filter(|(then, _)| *then > at - window).map(|(_, units)| units).sum::<u64>();
+            prop_assert!(decision.allowed || within + u64::from(cost) > limit);
+        }
+    }
 
     #[test]
     fn a_bucket_never_lets_through_more_than_it_holds_and_what_flows_in(

@@ -7,7 +7,7 @@ use tollgate_limiter::tower::{Extract, Fields, Header, RateLimitLayer};
 use tollgate_limiter::{HashKey, Limit, Limiter, OnFailure, Options, Timestamp};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::harness::{NEW_YEAR, RedisServer, bucket, fixed, seconds, sliding};
+use crate::harness::{NEW_YEAR, RedisServer, bucket, fixed, log, seconds, sliding};
 
 static NOW: AtomicI64 = AtomicI64::new(NEW_YEAR);
 static SERVED: AtomicU32 = AtomicU32::new(0);
@@ -102,12 +102,14 @@ async fn fields_and_costs_can_be_chosen() {
 
 #[tokio::test]
 async fn a_buckets_policy_names_what_it_holds_and_never_less_than_is_left() {
-    let layer = layer(&[bucket("steady", 100, seconds(3_600), 5), bucket("wide", 1, seconds(1), 50)]).with_cost(|_| 5);
+    let limits =
+        [bucket("steady", 100, seconds(3_600), 5), bucket("wide", 1, seconds(1), 50), log("log", 9, seconds(60))];
+    let layer = layer(&limits).with_cost(|_| 5);
     let served = ask(&layer, Some("k")).await;
-    assert_eq!(field(&served, "RateLimit-Policy"), r#""steady";q=5;w=180, "wide";q=50;w=50"#);
-    assert_eq!(field(&served, "RateLimit"), r#""steady";r=0;t=36, "wide";r=45;t=5"#);
+    assert_eq!(field(&served, "RateLimit-Policy"), r#""steady";q=5;w=180, "wide";q=50;w=50, "log";q=9;w=60"#);
+    assert_eq!(field(&served, "RateLimit"), r#""steady";r=0;t=36, "wide";r=45;t=5, "log";r=4;t=60"#);
     let refused = ask(&layer, Some("k")).await;
-    assert_eq!(field(&refused, "RateLimit"), r#""steady";r=0;t=36, "wide";r=45;t=5"#);
+    assert_eq!(field(&refused, "RateLimit"), r#""steady";r=0;t=36, "wide";r=45;t=5, "log";r=4;t=60"#);
     assert_eq!(field(&refused, "Retry-After"), "180");
 }
 

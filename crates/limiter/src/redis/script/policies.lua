@@ -14,13 +14,16 @@
 --          and 4: no such hold), 1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its
 --          size follows, 8 bytes)
 -- A value  version, number of cells, then per cell five doubles: id, a, b, c, until; in version 2 then the number of holds
---          (2 bytes) and per hold four doubles: cell, name, amount, until. All numbers are integers below 2^53.
+--          (2 bytes) and per hold four doubles: cell, name, amount, until; in version 3 behind those the number of logs (1
+--          byte) and per log two doubles, id and until, its units (4 bytes), the number of its moments (2 bytes) and, oldest
+--          first, per moment 8 bytes: when it was, and in the lowest ten bits its units. A reply has of the logs of a check that
+--          was allowed, and left units, the newest moment only. All numbers but those are integers below 2^53.
 local byte, char, ceil, floor, min, max = string.byte, string.char, math.ceil, math.floor, math.min, math.max
-local unpack_from, pack, huge = struct.unpack, struct.pack, math.huge
-local SLIDING, EVERY, CALENDAR, BUCKET, CONCURRENCY = 1, 2, 3, 4, 5
+local unpack_from, pack, sub, concat, huge = struct.unpack, struct.pack, string.sub, table.concat, math.huge
+local SLIDING, EVERY, CALENDAR, BUCKET, CONCURRENCY, LOG = 1, 2, 3, 4, 5, 6
 local CONSUME, ACQUIRE, RESERVE, SETTLE, RENEW = 0, 1, 2, 3, 4
 local ENFORCED, GUARD = 0, 2
-local MAX_CELLS, MAX_HOLDS, EMPTY = 64, 1000, char(1, 0)
+local MAX_CELLS, MAX_HOLDS, MAX_UNITS, EMPTY = 64, 1000, 1000, char(1, 0)
 -- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
 local SLICE = 8
 -- Fewer units are not worth a slice: so near to a limit every check is decided here, and none is refused for units that
@@ -50,7 +53,7 @@ for at = 1, #ARGV[1], 50 do
     if now < p1 or now >= p2 then kinds[i] = 0 end
   elseif kind == BUCKET then
     lengths[i], tokens[i], flows[i] = p1, p2, p3
-  elseif kind == CONCURRENCY then
+  elseif kind == CONCURRENCY or kind == LOG then
     lengths[i] = p1
   else
     local start = now - now % p1
@@ -62,8 +65,8 @@ for at = 1, #ARGV[1], 50 do
 end
 
 -- values: key -> packed value; lives: key -> what is to be written lives so many ms; states and holds: key -> its cells and
--- its holds, flat, while a check that is not plain looks at them.
-local values, lives, states, holds = redis.call('MGET', unpack(KEYS)), {}, {}, {}
+-- its holds, flat, and logs: key -> its logs, while a check that is not plain looks at them.
+local values, lives, states, holds, logs = redis.call('MGET', unpack(KEYS)), {}, {}, {}, {}
 
 -- For a value of the same length and life: written over where it lies, in 0.4 µs instead of 1.
 local KEEP = 'keep'

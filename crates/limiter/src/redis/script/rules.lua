@@ -2,6 +2,9 @@
 -- when they are needed: to make them takes as long as a dozen plain checks.
 local function rules()
   local formats = {{}, {}}
+  -- Of subjects with logs, key -> what stands before those in their value, without the version; and which of these values
+  -- are to be put together yet.
+  local heads, unwritten = {}, {}
   local function format(doubles, records)
     local found = formats[doubles]
     if not found then
@@ -18,14 +21,20 @@ local function rules()
     local version, cells = byte(value, 1, 2)
     local rest = #value - 2 - 40 * cells
     if version == 1 and rest == 0 then return cells, 0 end
-    if version ~= 2 or rest < 2 then return end
+    if version ~= 2 and version ~= 3 or rest < 2 then return end
     local low, high = byte(value, 3 + 40 * cells, 4 + 40 * cells)
-    if rest == 2 + 32 * (low + 256 * high) then return cells, low + 256 * high end
+    local held = low + 256 * high
+    local at = 5 + 40 * cells + 32 * held
+    if version == 2 then
+      if at == #value + 1 then return cells, held end
+    elseif log_rules().are_logs(value, at) then
+      return cells, held, at
+    end
   end
 
   local function load(key)
     local value = values[key]
-    local cells, held = shape(value)
+    local cells, held, logged = shape(value)
     if not cells then
       values[key], states[key] = EMPTY, {}
       return states[key]
@@ -36,6 +45,9 @@ local function rules()
     if held > 0 then
       holds[key] = {unpack_from(format(4, held), value, 5 + 40 * cells)}
       holds[key][4 * held + 1] = nil
+    end
+    if logged then
+      logs[key], heads[key] = log_rules().load(value, logged), sub(value, 2, logged - 1)
     end
     return state
   end
@@ -62,6 +74,7 @@ local function rules()
     return first
   end
 
+  -- Takes over a subject's cells, holds and logs into its value. Logs are long: theirs is put together once, at the end.
   local function save(key)
     local state, held = states[key], holds[key]
     local cells, last = #state / 5, 0
@@ -69,16 +82,29 @@ local function rules()
       if state[at] > last then last = state[at] end
     end
     local packed = cells > 0 and pack(format(5, cells), unpack(state)) or ''
-    if held and #held > 0 then
-      local count = #held / 4
-      for at = 4, #held, 4 do
-        if held[at] > last then last = held[at] end
-      end
-      values[key] = char(2, cells) .. packed .. char(count % 256, floor(count / 256)) .. pack(format(4, count), unpack(held))
+    local count = held and #held / 4 or 0
+    for at = 4, 4 * count, 4 do
+      if held[at] > last then last = held[at] end
+    end
+    local packed_holds = count > 0 and pack(format(4, count), unpack(held)) or ''
+    if logs[key] then
+      for _, log in ipairs(logs[key]) do last = max(last, log.last) end
+      heads[key], unwritten[key] = char(cells) .. packed .. pack('<H', count) .. packed_holds, true
     else
-      values[key] = char(1, cells) .. packed
+      unwritten[key] = nil
+      if count > 0 then
+        values[key] = char(2, cells) .. packed .. pack('<H', count) .. packed_holds
+      else
+        values[key] = char(1, cells) .. packed
+      end
     end
     lives[key] = life_until(last)
+  end
+
+  -- Puts together the value of a subject with logs.
+  local function finish(key)
+    if unwritten[key] then values[key], unwritten[key] = log_rules().pack(heads[key], logs[key]), nil end
+    return values[key]
   end
 
   -- Drops what is held on a cell under a name, and what has ended; adds it anew when there is an end.
@@ -102,6 +128,12 @@ local function rules()
     local held = holds[key]
     for at = 1, held and #held or 0, 4 do
       if held[at] == cell and held[at + 1] == name then return at end
+    end
+  end
+
+  local function find_log(key, id)
+    for at, log in ipairs(logs[key] or {}) do
+      if log.id == id then return log, at end
     end
   end
 
@@ -153,6 +185,32 @@ local function rules()
     a_of[n], b_of[n], c_of[n], changed_of[n] = a, missing, token, moved
   end
 
+  -- Of a log `a` is the moment it counts with, `b` its units, and `c` how many moments have left.
+  local function roll_log(n, key, policy)
+    local log = find_log(key, ids[policy])
+    a_of[n], b_of[n], c_of[n], changed_of[n] = now, 0, 0, false
+    if log then a_of[n], b_of[n], c_of[n], changed_of[n] = log_rules().roll(log, lengths[policy]) end
+  end
+
+  local function consume_log(n, price)
+    local key, policy = key_of[n], policy_of[n]
+    local log
+    log, logs[key] = log_rules().to_write(logs[key] or {}, ids[policy])
+    -- One that was begun again has forgotten what was dead.
+    local dropped = min(c_of[n], log.moments)
+    b_of[n], c_of[n] = log_rules().consume(log, a_of[n], b_of[n], dropped, price, lengths[policy]), 0
+  end
+
+  local function give_log(n, amount, moment)
+    local key, policy = key_of[n], policy_of[n]
+    local log, place = find_log(key, ids[policy])
+    if not log or moment <= a_of[n] - lengths[policy] then return end
+    b_of[n] = log_rules().give(log, b_of[n], c_of[n], amount, moment, lengths[policy])
+    c_of[n], changed_of[n] = 0, true
+    if log.moments == 0 then table.remove(logs[key], place) end
+    if #logs[key] == 0 then logs[key] = nil end
+  end
+
   -- What is held on a cell by all but the hold called name.
   local function held_by_others(key, cell, name)
     local held, sum = holds[key], 0
@@ -168,6 +226,8 @@ local function rules()
     held_of[n] = holds[key] and held_by_others(key, ids[policy], name) or 0
     if kind == CONCURRENCY then
       a_of[n], b_of[n], c_of[n], changed_of[n], until_of[n] = 0, 0, 0, false, 0
+    elseif kind == LOG then
+      roll_log(n, key, policy)
     elseif kind == BUCKET then
       roll_bucket(n, state, policy, find(state, ids[policy]))
     else
@@ -189,7 +249,7 @@ local function rules()
     local kind = kinds[policy]
     if kind == CONCURRENCY then return held_of[n] end
     if kind == BUCKET then return ceil(b_of[n] / tokens[policy]) + held_of[n] end
-    if kind ~= SLIDING then return b_of[n] + held_of[n] end
+    if kind ~= SLIDING then return b_of[n] + held_of[n] end -- of a log too
     if b_of[n] == 0 then return c_of[n] + held_of[n] end
     local divisor = divisors[policy]
     return ceil(b_of[n] * (clamped_of[n] and divisor or weights[policy]) / divisor) + c_of[n] + held_of[n]
@@ -200,6 +260,8 @@ local function rules()
     local kind = kinds[policy]
     if kind == SLIDING then
       c_of[n] = min(c_of[n] + price, 4294967296)
+    elseif kind == LOG then
+      consume_log(n, price)
     elseif kind == BUCKET then
       local size, token = sizes[policy], tokens[policy]
       b_of[n] = min(b_of[n] + min(price, size) * token, size * token)
@@ -214,6 +276,8 @@ local function rules()
     local kind, amount = kinds[policy], cost * factors[policy]
     if kind == CONCURRENCY then
       return
+    elseif kind == LOG then
+      return give_log(n, min(amount, MAX_UNITS), moment)
     elseif kind == BUCKET then
       b_of[n] = max(b - min(amount, sizes[policy]) * tokens[policy], 0)
     elseif kind == SLIDING and moment >= a then
@@ -276,7 +340,9 @@ local function rules()
         consume(n, price)
         changed_of[n] = true
       end
-      if changed_of[n] and kinds[policy] ~= CONCURRENCY then
+      if changed_of[n] and kinds[policy] == LOG then
+        touched[key] = true
+      elseif changed_of[n] and kinds[policy] ~= CONCURRENCY then
         local state, id = states[key], ids[policy]
         local cell = find(state, id) or append(state)
         local last = kinds[policy] == BUCKET and a_of[n] + ceil(b_of[n] / flows[policy]) or until_of[n]
@@ -288,6 +354,14 @@ local function rules()
     end
     for key in pairs(touched) do save(key) end
     return found
+  end
+
+  -- Whether a log has no unit left: then its moments matter, of which one with units left is told the newest only.
+  local function has_used_up_log(limits)
+    for n = 1, limits do
+      local policy = policy_of[n]
+      if kinds[policy] == LOG and used(n) + factors[policy] > sizes[policy] then return true end
+    end
   end
 
   -- Raises the count of a fixed window to what is known to have been used in it at least.
@@ -311,9 +385,11 @@ local function rules()
     if floored then raise(floored, from, least) end
     local allowed = decide(shape.limits, shape.cost, 0)
     write(shape.limits, allowed and shape.cost or 0, 0, CONSUME)
-    states[key], holds[key] = nil, nil
     push(allowed and '\1' or '\0')
-    push(values[key])
+    -- Its limits are windows all: it need not be told of logs.
+    push(logs[key] and '\2' .. heads[key] or values[key])
+    finish(key)
+    states[key], holds[key], logs[key] = nil, nil, nil
   end
 
   -- All checks that are not plain.
@@ -359,19 +435,30 @@ local function rules()
       if stale then
         push('\2')
       else
+        local allowed = true
         if operation == SETTLE or operation == RENEW then
           local found = write(limits, operation == SETTLE and cost or 0, 0, operation, name, life)
           push(found and '\1' or '\0')
         else
-          local allowed, spare = decide(limits, cost, slice)
+          local spare
+          allowed, spare = decide(limits, cost, slice)
           allowed = allowed and room
           if not allowed or cost == 0 or spare < 0 then spare = 0 end
           push(spare > 0 and '\3' .. pack('<d', spare) or allowed and '\1' or '\0')
           write(limits, allowed and cost or 0, spare, allowed and operation or CONSUME, name, life)
         end
-        for part = 1, parts do push(values[keys[part]]) end
+        local logs_matter = cost == 0 or not allowed or has_used_up_log(limits)
+        for part = 1, parts do
+          local key = keys[part]
+          if logs[key] and not logs_matter and not holds[key] then
+            push(log_rules().brief(heads[key], logs[key]))
+          else
+            push(finish(key))
+          end
+        end
       end
     end
+    for key in pairs(unwritten) do finish(key) end
   end
 
   return decide_plain, decide_others

@@ -1,0 +1,140 @@
+//! Where one limit of a subject stands: what is used of it, whether a cost fits, and when to come back.
+use crate::algorithm::{LogDeed, Rolled, SlidingLog};
+use crate::check::{Check, Part};
+use crate::decision::{Decision, LimitStatus, Retry};
+use crate::hold::{self, HoldId, MAX_HOLDS};
+use crate::limit::{Limit, Mode};
+use crate::state::{Change, StateRef};
+use crate::time::Timestamp;
+
+/// Whether a subject may hold what the check would have it hold.
+#[inline]
+pub(crate) fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, now: i64) -> bool {
+    if state.holds().len() < MAX_HOLDS / 2 || check.cost() == 0 {
+        return true;
+    }
+    let own = check.purpose().hold().map(HoldId::number);
+    let others = state.holds().iter().filter(|hold| hold.until > now && Some(hold.id) != own).count();
+    let wanted = part.limits.iter().filter(|limit| check.holding(limit).is_some()).count();
+    others + wanted <= MAX_HOLDS
+}
+
+/// Rolls a limit's cell to `now` and raises it to the part's floors; true beside it when it must be written in any case.
+/// A rolled cell stays in registers only where nothing that is called hands it over: so the rare ways return numbers.
+#[inline(always)]
+pub(crate) fn prepare(part: &Part<'_>, index: usize, limit: &Limit, state: StateRef<'_>, now: i64) -> (Rolled, bool) {
+    let rule = limit.quota().rule();
+    let mut rolled = rule.roll(state.cell(limit.id(), index), now);
+    let mut changed = rolled.moved;
+    if !part.floors.is_empty() {
+        let floor = floor(part, index, rolled.numbers.a);
+        changed |= rule.raise(&mut rolled.numbers, floor);
+    }
+    (rolled, changed)
+}
+
+/// The highest floor of a limit in the period that begins at `start`.
+#[cold]
+fn floor(part: &Part<'_>, index: usize, start: i64) -> i64 {
+    let of_limit = part.floors.iter().filter(|floor| floor.limit_index == index);
+    let floors = of_limit.filter(|floor| floor.period_start.clamped() == start).map(|floor| floor.used);
+    i64::try_from(floors.max().unwrap_or(0)).unwrap_or(i64::MAX)
+}
+
+/// What is consumed and held of a limit by all but the check's own hold.
+#[inline(always)]
+pub(crate) fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
+    let consumed = limit.quota().rule().used(rolled);
+    let Some(lists) = state.lists else { return consumed };
+    let logged = limit.quota().rule().of_log().and_then(|rule| Some(rule.used(state.log(limit.id())?, now)));
+    let held = hold::held(&lists.holds, limit.id(), check.purpose().hold(), now);
+    consumed.saturating_add(logged.unwrap_or(0)).saturating_add(held)
+}
+
+#[inline(always)]
+pub(crate) fn admits(check: &Check<'_>, limit: &Limit, used: i64, size: i64) -> bool {
+    let price = limit.price(check.cost());
+    price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= size
+}
+
+/// The earliest moment at which `cost` fits into a limit, beside all that is held of it but under the name `own`.
+#[cold]
+pub(crate) fn fits_at(
+    limit: &Limit,
+    state: StateRef<'_>,
+    rolled: Rolled,
+    now: i64,
+    own: Option<HoldId>,
+    cost: u32,
+) -> i64 {
+    let log = limit.quota().rule().of_log().and_then(|rule| Some((rule, state.log(limit.id())?)));
+    let rule_fits_at = |price| match log {
+        Some((rule, log)) => rule.fits_at(log, now, price),
+        None => limit.quota().rule().fits_at(&rolled, price),
+    };
+    hold::fits_at(state.holds(), limit.id(), own, now, rule_fits_at, limit.price(cost))
+}
+
+/// When a limit's window ends, its bucket is full, its log is empty or its last slot is free.
+#[inline(always)]
+pub(crate) fn resets_at(limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
+    let rule = limit.quota().rule();
+    let last = match (rule.only_holds(), rule.of_log()) {
+        (true, _) => hold::last_end(state.holds(), limit.id(), None, now),
+        (_, Some(rule)) => state.log(limit.id()).map(|log| rule.empty_at(log, now)),
+        _ => None,
+    };
+    last.unwrap_or_else(|| rule.resets_at(rolled))
+}
+
+/// At most 8 parts of 32 limits.
+pub(crate) fn byte(index: usize) -> u8 {
+    index.to_le_bytes()[0]
+}
+
+/// What consuming units makes of a limit's log; without any, it is moved where the clock stepped back.
+#[cold]
+pub(crate) fn log_change(limit: &Limit, rule: SlidingLog, state: StateRef<'_>, units: i64, now: i64) -> Option<Change> {
+    let deed = match state.log(limit.id()) {
+        _ if units > 0 => LogDeed::Consume(units),
+        Some(log) if rule.behind(log, now) > 0 => LogDeed::Move,
+        _ => return None,
+    };
+    Some(Change::Log { id: limit.id(), rule, deed })
+}
+
+/// Has a limit of which not one unit is left say when there will be one, and one that refuses when it will not, where that
+/// is before its window ends.
+#[inline(always)]
+pub(crate) fn come_back(status: &mut LimitStatus, limit: &Limit, unit_fits_at: impl FnOnce() -> i64) {
+    if !status.enforced {
+        return;
+    }
+    if status.limit - status.used < limit.price(1) {
+        status.exhausted = true;
+        exhaust(status, unit_fits_at);
+    } else if !status.allowed {
+        status.resets_at = status.resets_at.min(status.fits_at);
+    }
+}
+
+#[cold]
+fn exhaust(status: &mut LimitStatus, unit_fits_at: impl FnOnce() -> i64) {
+    // Of a limit that no unit ever fits into, the window's end is all there is to say.
+    match unit_fits_at() {
+        i64::MAX => {}
+        moment => status.resets_at = moment.max(status.at),
+    }
+}
+
+/// When to come back, once every limit has said it for itself.
+#[inline]
+pub(crate) fn refuse(decision: &mut Decision) {
+    if !decision.allowed {
+        let (now, latest) = (decision.at.as_micros(), decision.limits.iter().map(|status| status.fits_at).max());
+        decision.retry = Some(match latest {
+            Some(i64::MAX) => Retry::Never,
+            latest => Retry::At(Timestamp::from_micros(latest.unwrap_or(now).max(now))),
+        });
+    }
+}
