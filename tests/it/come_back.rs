@@ -20,6 +20,8 @@ fn every_kind() -> Vec<Value> {
     vec![
         limit("sliding_window", json!({})),
         limit("sliding_window", json!({"cost": 3})),
+        limit("sliding_log", json!({})),
+        limit("sliding_log", json!({"cost": 3})),
         limit("fixed_window", json!({})),
         limit("token_bucket", json!({"limit": 100, "burst": 10})),
         limit("token_bucket", json!({"limit": 40, "burst": 10, "cost": 3})),
@@ -107,6 +109,8 @@ async fn while_something_is_left_it_is_the_end_of_the_window_and_one_unit_fits_n
             let window_ends = if limit["algorithm"] == "token_bucket" {
                 let (rate, cost) = (limit["limit"].as_i64().unwrap(), limit["cost"].as_i64().unwrap_or(1));
                 cost * 3_600 / rate
+            } else if limit["algorithm"] == "sliding_log" {
+                3_600
             } else {
                 3_600 - app.clock.now().timestamp() % 3_600
             };

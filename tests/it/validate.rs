@@ -83,7 +83,7 @@ async fn all_bad_credentials_are_answered_alike() {
 #[tokio::test]
 async fn a_denied_check_tells_exactly_when_to_come_back() {
     on_every_stack(async |app| {
-        for algorithm in ["sliding_window", "fixed_window"] {
+        for algorithm in ["sliding_window", "sliding_log", "fixed_window"] {
             let key = app.key_limited(algorithm, 7, 60).await;
             let denied = app.exhaust(&key).await.expect_problem(429, "RATE_LIMIT_EXCEEDED");
             assert_eq!(denied.body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");

@@ -92,7 +92,7 @@ pub(crate) struct Limit {
     #[serde(default)]
     #[schema(schema_with = algorithm)]
     algorithm: Algorithm,
-    /// Units per window.
+    /// Units per window; with `sliding_log` at most 1000.
     #[serde(deserialize_with = "whole::number")]
     #[schema(example = 1000, minimum = 1, maximum = 1_000_000_000)]
     limit: u64,
@@ -294,8 +294,8 @@ pub(crate) fn key_status() -> ObjectBuilder {
     one_of(&all.map(KeyStatus::as_str))
 }
 
-fn algorithm() -> ObjectBuilder {
-    one_of(&["sliding_window", "fixed_window", "token_bucket"])
+pub(crate) fn algorithm() -> ObjectBuilder {
+    one_of(&["sliding_window", "sliding_log", "fixed_window", "token_bucket"])
 }
 
 fn calendar_unit() -> ObjectBuilder {

@@ -7,6 +7,8 @@ use crate::Invalid;
 
 /// Largest `limit` that may be set: both stores count exactly up to it.
 pub const MAX_LIMIT: u64 = 1_000_000_000;
+/// Largest `limit` with [`Algorithm::SlidingLog`], which remembers every unit.
+pub const MAX_LOG_LIMIT: u64 = 1_000;
 /// Longest window: 366 days.
 pub const MAX_WINDOW_SECONDS: u64 = 366 * 86_400;
 /// An empty bucket is full again within ten years, as the limiter asks.
@@ -21,6 +23,8 @@ pub enum Algorithm {
     /// The current window's count plus the share of the previous one that still overlaps.
     #[default]
     SlidingWindow,
+    /// The moment of every unit: exact in any window, for limits up to [`MAX_LOG_LIMIT`].
+    SlidingLog,
     /// A count that starts anew at each multiple of the window, or with each period of the calendar.
     FixedWindow,
     /// A bucket of `burst` units that refills by `limit` per window, evenly (GCRA).
@@ -190,11 +194,12 @@ impl LimitSpec {
             &format!("{at}/name"),
             "1 to 64 letters, digits, '-', '_' or '.', and not \"quota\"",
         );
-        invalid.require(
-            (1..=MAX_LIMIT).contains(&self.limit),
-            &format!("{at}/limit"),
-            format!("from 1 to {MAX_LIMIT}"),
-        );
+        let (largest, of) = match self.algorithm {
+            Algorithm::SlidingLog => (MAX_LOG_LIMIT, " with the algorithm \"sliding_log\""),
+            _ => (MAX_LIMIT, ""),
+        };
+        let fits = (1..=largest).contains(&self.limit);
+        invalid.require(fits, &format!("{at}/limit"), format!("from 1 to {largest}{of}"));
         match &self.calendar {
             None => invalid.require(
                 (1..=MAX_WINDOW_SECONDS).contains(&self.window),

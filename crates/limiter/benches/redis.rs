@@ -145,6 +145,10 @@ fn hourly(limit: u64) -> Limit {
     Limit::new("hour", Quota::sliding_window(limit, Window::Every(Duration::from_secs(3600))).expect("legal"))
 }
 
+fn bucket(limit: u64) -> Limit {
+    Limit::new("bucket", Quota::token_bucket(limit, Duration::from_secs(3_600), limit).expect("legal"))
+}
+
 fn logged(limit: u64, window: Duration) -> Limit {
     Limit::new("log", Quota::sliding_log(limit, window).expect("legal"))
 }
@@ -192,6 +196,8 @@ async fn main() {
             .await;
         let two = vec![hourly(large), daily(large)];
         limited("two limits, 100,000 subjects", &server.url, callers, two, SUBJECTS, Leases::Automatic).await;
+        let bucket = vec![bucket(large)];
+        limited("one bucket, 100,000 subjects", &server.url, callers, bucket, SUBJECTS, Leases::Automatic).await;
         limited("one hot subject, exact", &server.url, callers, vec![hourly(large)], 1, Leases::Off).await;
         limited("one hot subject", &server.url, callers, vec![hourly(large)], 1, Leases::Automatic).await;
         limited("one subject over its limit", &server.url, callers, vec![daily(10)], 1, Leases::Automatic).await;

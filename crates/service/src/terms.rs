@@ -166,6 +166,7 @@ fn to_limit(spec: &LimitSpec) -> Result<Limit, InvalidQuota> {
     let length = std::time::Duration::from_secs(spec.window);
     let quota = match (spec.algorithm, &spec.calendar) {
         (Algorithm::SlidingWindow, _) => Quota::sliding_window(spec.limit, Window::Every(length))?,
+        (Algorithm::SlidingLog, _) => Quota::sliding_log(spec.limit, length)?,
         (Algorithm::FixedWindow, None) => Quota::fixed_window(spec.limit, Window::Every(length))?,
         (Algorithm::FixedWindow, Some(calendar)) => Quota::fixed_window(spec.limit, calendar_window(calendar)?)?,
         (Algorithm::TokenBucket, _) => Quota::token_bucket(spec.limit, length, spec.burst.unwrap_or(spec.limit))?,

@@ -97,7 +97,7 @@ pub(crate) struct KeySummary<'a> {
 pub(crate) struct LimitState<'a> {
     #[schema(example = "per-hour")]
     name: &'a str,
-    #[schema(value_type = String, example = "sliding_window")]
+    #[schema(schema_with = views::algorithm)]
     algorithm: Algorithm,
     /// Most units at once: of a token bucket its burst.
     #[schema(example = 1000)]
