@@ -148,6 +148,7 @@ const FAILING_SYNC: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 static int fails(int fd) {
     char link[64], path[4096];
@@ -163,6 +164,10 @@ int fsync(int fd) {
 int fdatasync(int fd) {
     if (fails(fd)) { errno = EIO; return -1; }
     return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+int msync(void *from, size_t length, int flags) {
+    if (access(getenv("FAIL_SYNC"), F_OK) == 0) { errno = EIO; return -1; }
+    return ((int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync"))(from, length, flags);
 }
 "#;
 

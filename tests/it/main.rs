@@ -24,6 +24,7 @@ mod nodes;
 mod openapi;
 mod outage;
 mod plans;
+mod pooler;
 mod processes;
 mod rate_limit;
 mod restart;

@@ -232,7 +232,7 @@ impl App {
         let options = tollgate_repository::Options {
             max_connections: 1,
             acquire_timeout: Duration::from_secs(10),
-            replica_url: None,
+            ..Default::default()
         };
         let repository = Repository::connect(self.stack.database_url(), options).await.expect("the database opens");
         let secret = TokenSecret::generate().expect("random bytes");

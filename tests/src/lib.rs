@@ -13,6 +13,7 @@ pub mod baseline;
 pub mod load;
 pub mod machine;
 pub mod openapi;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -206,7 +206,8 @@ async fn make_template(port: u16) {
     let mut admin = PgConnection::connect(&url(port, "postgres")).await.expect("PostgreSQL answers");
     let sql = format!("create database {TEMPLATE}");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.expect("an empty database");
-    let options = tollgate_repository::Options { max_connections: 1, acquire_timeout: START_WITHIN, replica_url: None };
+    let options =
+        tollgate_repository::Options { max_connections: 1, acquire_timeout: START_WITHIN, ..Default::default() };
     let repository = Repository::connect(&url(port, TEMPLATE), options).await.expect("a valid address");
     repository.migrate().await.expect("the migrations apply");
     repository.close().await;

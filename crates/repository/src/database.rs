@@ -8,12 +8,15 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    ConnectOptions, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Error, outages::Outages};
+use crate::{
+    Error,
+    outages::Outages,
+    postgres::{PgDatabase, PgTx},
+};
 
 /// One value per engine: pools ([`Database`]) and transactions ([`Tx`]).
 #[derive(Clone)]
@@ -22,8 +25,8 @@ pub(crate) enum Engine<S, P> {
     Postgres(P),
 }
 
-pub(crate) type Database = Engine<SqlitePool, PgPool>;
-pub(crate) type Tx = Engine<Transaction<'static, Sqlite>, Transaction<'static, Postgres>>;
+pub(crate) type Database = Engine<SqlitePool, PgDatabase>;
+pub(crate) type Tx = Engine<Transaction<'static, Sqlite>, PgTx>;
 
 /// Evaluates one text for whichever engine there is.
 macro_rules! on {
@@ -37,8 +40,6 @@ macro_rules! on {
 
 /// How long a connection of SQLite waits for a writer of another process.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
-/// PostgreSQL ends our transaction when we stop in the middle of it: it would hold the locks every write needs.
-const PG_SESSION: &str = "set idle_in_transaction_session_timeout = '15s'; set statement_timeout = '30s'";
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -49,11 +50,13 @@ pub struct Options {
     pub acquire_timeout: Duration,
     /// A PostgreSQL standby for reads that may lag.
     pub replica_url: Option<String>,
+    /// PostgreSQL (and its replica) stand behind a pooler in transaction mode.
+    pub pooler: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_connections: 10, acquire_timeout: Duration::from_millis(500), replica_url: None }
+        Self { max_connections: 10, acquire_timeout: Duration::from_millis(500), replica_url: None, pooler: false }
     }
 }
 
@@ -98,8 +101,8 @@ impl Repository {
                 outages,
             });
         }
-        let primary = Engine::Postgres(connect_postgres(url, &options)?);
-        let replica = options.replica_url.as_deref().map(|url| connect_postgres(url, &options)).transpose()?;
+        let primary = Engine::Postgres(PgDatabase::new(url, &options)?);
+        let replica = options.replica_url.as_deref().map(|url| PgDatabase::new(url, &options)).transpose()?;
         Ok(Self { primary, replica: replica.map(Engine::Postgres), writer, lock_file: None, outages })
     }
 
@@ -111,11 +114,11 @@ impl Repository {
                 let options = pool.options().clone().max_connections(max);
                 Engine::Sqlite(options.connect_with((*pool.connect_options()).clone()).await?)
             }
-            Engine::Postgres(pool) => Engine::Postgres(lazily(pool, max)),
+            Engine::Postgres(db) => Engine::Postgres(db.with_connections_of_its_own(max)),
         };
         let replica = self.replica.as_ref().and_then(|replica| match replica {
             Engine::Sqlite(_) => None,
-            Engine::Postgres(pool) => Some(Engine::Postgres(lazily(pool, max))),
+            Engine::Postgres(db) => Some(Engine::Postgres(db.with_connections_of_its_own(max))),
         });
         Ok(Self {
             primary,
@@ -164,7 +167,7 @@ impl Repository {
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         Ok(match &self.primary {
             Engine::Sqlite(pool) => Engine::Sqlite(pool.begin_with("begin immediate").await?),
-            Engine::Postgres(pool) => Engine::Postgres(pool.begin().await?),
+            Engine::Postgres(db) => Engine::Postgres(db.begin().await?),
         })
     }
 }
@@ -203,28 +206,6 @@ async fn connect_sqlite(url: &str, options: &Options) -> Result<(SqlitePool, Pat
         .connect_with(connect)
         .await?;
     Ok((pool, lock_file))
-}
-
-fn connect_postgres(url: &str, options: &Options) -> Result<PgPool, Error> {
-    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-        return Err(Error::Url("must begin with sqlite:// or postgres://".to_owned()));
-    }
-    let connect = PgConnectOptions::from_str(url)
-        .map_err(|e| Error::Url(e.to_string()))?
-        .application_name("tollgate")
-        .disable_statement_logging();
-    Ok(PgPoolOptions::new()
-        .max_connections(options.max_connections)
-        .acquire_timeout(options.acquire_timeout)
-        .after_connect(|connection, _| {
-            Box::pin(async move { sqlx::raw_sql(PG_SESSION).execute(connection).await.map(|_| ()) })
-        })
-        .connect_lazy_with(connect))
-}
-
-/// Another pool with the same settings.
-fn lazily(pool: &PgPool, max: u32) -> PgPool {
-    pool.options().clone().max_connections(max).connect_lazy_with((*pool.connect_options()).clone())
 }
 
 /// `<database>.lock`, beside the database.

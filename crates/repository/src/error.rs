@@ -23,6 +23,9 @@ pub enum Error {
     /// Anything else the database said: a bug, or a wrong set-up.
     #[error(transparent)]
     Database(sqlx::Error),
+    /// A pooler in transaction mode stands before PostgreSQL, and we were not told.
+    #[error("PostgreSQL is behind a pooler in transaction mode: set database.pooler = true ({0})")]
+    Pooler(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("migration failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -43,6 +46,7 @@ impl From<sqlx::Error> for Error {
                 Kind::ReadOnly => Self::ReadOnly,
                 Kind::Full => Self::Full,
                 Kind::Conflict => Self::Conflict,
+                Kind::Pooler => Self::Pooler(error),
                 Kind::Other => Self::Database(error),
             },
             E::ColumnDecode { index, source } => Self::Corrupt(format!("column {index}: {source}")),
@@ -84,6 +88,7 @@ enum Kind {
     ReadOnly,
     Full,
     Conflict,
+    Pooler,
     Other,
 }
 
@@ -108,6 +113,10 @@ fn kind(error: &dyn sqlx::error::DatabaseError) -> Kind {
         "53100" => Kind::Full,                 // disk_full
         // Shutdown, crash, starting up, statement or idle time-out, too many connections, out of memory.
         "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25P03" | "53300" | "53200" => Kind::Lost,
+        // Another client's statement has the name, or ours is on another of the pooler's connections.
+        "42P05" | "26000" => Kind::Pooler, // duplicate_prepared_statement, invalid_sql_statement_name
+        // PgBouncer on what we set for a connection, the first that it hears of us.
+        "08P01" if error.message().contains("startup parameter") => Kind::Pooler,
         class if class.starts_with("08") => Kind::Lost, // connection exceptions
         _ => Kind::Other,
     }

@@ -20,6 +20,7 @@ mod key_list;
 mod migrations;
 mod outages;
 mod plans;
+mod postgres;
 mod retention;
 mod retry;
 mod revisions;

@@ -26,9 +26,13 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     migration!(1003, "usage storage", "postgres/1003_usage_storage.sql"),
 ];
 
+/// A migration takes as long as it takes, and so does waiting for another process's. The lock ends with the transaction:
+/// behind a pooler nothing else is sure to.
+const BEFORE: &str = "set local statement_timeout = 0; select pg_advisory_xact_lock(7816408310921213)";
+
 impl Repository {
-    /// Brings the schema up to date. Any number of processes may do so at once: PostgreSQL's advisory lock, or the lock of
-    /// the file beside SQLite's, lets one in at a time.
+    /// Brings the schema up to date. Any number of processes may do so at once: an advisory lock of PostgreSQL, or the lock of
+    /// the file beside SQLite's, lets one in at a time. On PostgreSQL all that is missing is one transaction.
     pub async fn migrate(&self) -> Result<(), Error> {
         match &self.primary {
             Engine::Sqlite(pool) => {
@@ -38,9 +42,17 @@ impl Repository {
                 };
                 migrator(COMMON).run(pool).await.map_err(failed)
             }
-            Engine::Postgres(pool) => {
-                migrator(COMMON).run(pool).await.map_err(failed)?;
-                migrator(POSTGRES).run(pool).await.map_err(failed)
+            Engine::Postgres(db) => {
+                let mut tx = db.begin().await?;
+                sqlx::raw_sql(BEFORE).execute(&mut *tx).await?;
+                tx.drop_names().await?;
+                for files in [COMMON, POSTGRES] {
+                    let mut migrator = migrator(files);
+                    migrator.set_locking(false);
+                    migrator.run_direct(None, tx.connection(), false).await.map_err(failed)?;
+                }
+                tx.drop_names().await?;
+                Ok(tx.commit().await?)
             }
         }
     }

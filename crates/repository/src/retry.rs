@@ -116,9 +116,7 @@ impl Repository {
 async fn begin_read_only(db: Database) -> Result<Tx, sqlx::Error> {
     Ok(match db {
         Database::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
-        Database::Postgres(pool) => {
-            Tx::Postgres(pool.begin_with("begin isolation level repeatable read, read only").await?)
-        }
+        Database::Postgres(db) => Tx::Postgres(db.begin_snapshot().await?),
     })
 }
 

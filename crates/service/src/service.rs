@@ -345,6 +345,7 @@ pub(crate) async fn open_repository(config: &Config) -> Result<Repository, Start
         max_connections: config.database.max_connections,
         acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
         replica_url: config.database.replica_url.non_empty().map(str::to_owned),
+        pooler: config.database.pooler,
     };
     Ok(Repository::connect(config.database.url.expose(), options).await?)
 }

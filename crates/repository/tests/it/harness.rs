@@ -21,6 +21,8 @@ use tollgate_domain::{
 };
 use tollgate_repository::{Error, Options, PeriodTotal, Repository};
 
+use crate::pgbouncer::PgBouncer;
+
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 
 /// A migrated, otherwise empty database, and the tenant [`TENANT`].
@@ -30,6 +32,7 @@ pub(crate) struct Stack {
     pub(crate) url: String,
     _files: Option<TempDir>,
     server: Option<Arc<Server>>,
+    pooler: Option<PgBouncer>,
 }
 
 pub(crate) fn at(text: &str) -> DateTime<Utc> {
@@ -37,28 +40,34 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
 }
 
 impl Stack {
-    /// One of each engine.
-    pub(crate) async fn every() -> [Self; 2] {
-        [Self::sqlite().await, Self::postgres().await]
+    /// One of each engine, and PostgreSQL behind a pooler.
+    pub(crate) async fn every() -> [Self; 3] {
+        [Self::sqlite().await, Self::postgres().await, Self::pooled().await]
     }
 
     pub(crate) async fn sqlite() -> Self {
         let files = TempDir::new().unwrap();
         let url = format!("sqlite://{}", files.path().join("data/tollgate.db").display());
-        Self::at(url, Some(files), None).await
+        Self::at(url, Some(files), None, None).await
     }
 
     pub(crate) async fn postgres() -> Self {
         let server = Server::shared();
-        Self::at(server.new_database().await, None, Some(server)).await
+        Self::at(server.new_database().await, None, Some(server), None).await
     }
 
-    async fn at(url: String, files: Option<TempDir>, server: Option<Arc<Server>>) -> Self {
-        let repository = Repository::connect(&url, options()).await.unwrap();
+    async fn pooled() -> Self {
+        let server = Server::shared();
+        let pooler = PgBouncer::before(&format!("host={} user=tollgate", server.files.path().display()));
+        Self::at(server.new_database().await, None, Some(server), Some(pooler)).await
+    }
+
+    async fn at(url: String, files: Option<TempDir>, server: Option<Arc<Server>>, pooler: Option<PgBouncer>) -> Self {
+        let repository = connect(&url, pooler.as_ref()).await;
         repository.migrate().await.unwrap();
         let clock = Clock::manual(at("2026-05-15T10:30:00Z"));
         repository.insert_tenant(TENANT, clock.now()).await.unwrap();
-        Self { repository, clock, url, _files: files, server }
+        Self { repository, clock, url, _files: files, server, pooler }
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -67,7 +76,7 @@ impl Stack {
 
     /// Another process' view: its own connections to the same database.
     pub(crate) async fn another(&self) -> Repository {
-        Repository::connect(&self.url, options()).await.unwrap()
+        connect(&self.url, self.pooler.as_ref()).await
     }
 
     /// Runs a statement behind the repository's back.
@@ -237,6 +246,14 @@ impl FromVersion for Repository {
         });
         Refused::or_none(changed.await)
     }
+}
+
+/// Connects to a database, through the pooler before its server if there is one.
+async fn connect(url: &str, pooler: Option<&PgBouncer>) -> Repository {
+    let Some(pooler) = pooler else { return Repository::connect(url, options()).await.unwrap() };
+    let database = url.split(['/', '?']).nth(3).unwrap();
+    let url = format!("postgres://tollgate@127.0.0.1:{}/{database}", pooler.port());
+    Repository::connect(&url, Options { pooler: true, ..options() }).await.unwrap()
 }
 
 /// For a deletion that nothing speaks against.

@@ -9,6 +9,10 @@ mod idempotency;
 mod isolation;
 mod keys;
 mod list;
+/// The file of `tollgate-tests`, which depends on this crate.
+#[path = "../../../../tests/src/pgbouncer.rs"]
+#[expect(dead_code, unreachable_pub, clippy::expect_used, reason = "it is part of another crate's public harness")]
+mod pgbouncer;
 mod plans;
 mod property;
 mod revisions;

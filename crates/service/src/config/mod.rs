@@ -97,7 +97,7 @@ section! {
 }
 section! {
     /// Where durable state lives.
-    Database { url: Url, replica_url: Url, max_connections: u32, acquire_timeout_ms: u64 }
+    Database { url: Url, replica_url: Url, pooler: bool, max_connections: u32, acquire_timeout_ms: u64 }
 }
 section! {
     /// Where counters live.
