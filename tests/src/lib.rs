@@ -1,7 +1,7 @@
 //! The harness of Tollgate's stories: real servers, real processes, a hostile network, and one running service on a stack.
 //!
-//! Reading order: [`app`] (a service on every stack, and what stories do with it) → [`answer`] → [`postgres`], [`redis`]
-//! (real servers in temporary folders) → [`process`] (the real binaries) → [`proxy`] (the network between) → [`raw`] (bytes
+//! Reading order: [`app`] (a service on every stack, and what stories do with it) → [`answer`] → [`postgres`],
+//! [`pgbouncer`], [`redis`] (real servers in temporary folders) → [`process`] (the real binaries) → [`proxy`] (the network between) → [`raw`] (bytes
 //! of a story's own on a socket) → [`wait`];
 //! [`traffic`] and [`load`] keep a service busy, [`openapi`] reads what it says of itself, [`machine`] and [`baseline`] are
 //! for the benchmark.

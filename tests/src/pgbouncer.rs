@@ -2,14 +2,15 @@
 
 use std::{
     fs,
-    io::Read,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::fs::{MetadataExt, PermissionsExt},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
+
+use crate::wait::{eventually_blocking, free_port};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -29,9 +30,7 @@ impl PgBouncer {
     /// Starts one before every database of a server, `host=… port=… user=…`.
     pub fn before(server: &str) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+        let port = free_port();
         let file = dir.path().join("pgbouncer.ini");
         let settings = format!(
             "[databases]\n* = {server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
@@ -45,19 +44,12 @@ impl PgBouncer {
         if is_root {
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "pgbouncer"]);
         }
-        command.arg("--quiet").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("pgbouncer starts (Debian package pgbouncer)");
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if started.elapsed() > START_WITHIN || !matches!(child.try_wait(), Ok(None)) {
-                let _killed = child.kill();
-                let mut said = String::new();
-                let _read = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
-                panic!("pgbouncer does not start (Debian package pgbouncer): {said}");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { port, child, _dir: dir }
+        command.arg("--quiet").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().expect("pgbouncer starts (Debian package pgbouncer)");
+        let pgbouncer = Self { port, child, _dir: dir };
+        let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
+        eventually_blocking("pgbouncer (Debian package pgbouncer) listens", START_WITHIN, listens);
+        pgbouncer
     }
 
     /// Where it listens.

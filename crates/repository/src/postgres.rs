@@ -151,7 +151,7 @@ impl<'c> Executor<'c> for &'c mut PgSession {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.pooler { self.transaction.fetch_many(Unnamed(query)) } else { self.transaction.fetch_many(query) }
+        self.transaction.fetch_many(Statement { query, may_be_named: !self.pooler })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
@@ -159,11 +159,7 @@ impl<'c> Executor<'c> for &'c mut PgSession {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.pooler {
-            self.transaction.fetch_optional(Unnamed(query))
-        } else {
-            self.transaction.fetch_optional(query)
-        }
+        self.transaction.fetch_optional(Statement { query, may_be_named: !self.pooler })
     }
 
     fn prepare_with<'e>(
@@ -227,23 +223,26 @@ impl<'c> Executor<'c> for &'c PgDatabase {
     }
 }
 
-/// A query whose statement gets no name on the server.
-struct Unnamed<E>(E);
+/// A query, and whether its statement may have a name on the server.
+struct Statement<E> {
+    query: E,
+    may_be_named: bool,
+}
 
-impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Unnamed<E> {
+impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Statement<E> {
     fn sql(self) -> SqlStr {
-        self.0.sql()
+        self.query.sql()
     }
 
     fn statement(&self) -> Option<&PgStatement> {
-        self.0.statement()
+        self.query.statement()
     }
 
     fn take_arguments(&mut self) -> Result<Option<PgArguments>, sqlx::error::BoxDynError> {
-        self.0.take_arguments()
+        self.query.take_arguments()
     }
 
     fn persistent(&self) -> bool {
-        false
+        self.may_be_named && self.query.persistent()
     }
 }

@@ -9,7 +9,7 @@ mod idempotency;
 mod isolation;
 mod keys;
 mod list;
-/// The file of `tollgate-tests`, which depends on this crate.
+/// As `wait`, a file of `tollgate-tests`, which depends on this crate.
 #[path = "../../../../tests/src/pgbouncer.rs"]
 #[expect(dead_code, unreachable_pub, clippy::expect_used, reason = "it is part of another crate's public harness")]
 mod pgbouncer;
@@ -21,3 +21,6 @@ mod schedules;
 mod tokens;
 mod usage;
 mod violations;
+#[path = "../../../../tests/src/wait.rs"]
+#[expect(dead_code, unreachable_pub, clippy::expect_used, reason = "it is part of another crate's public harness")]
+mod wait;
