@@ -75,7 +75,6 @@ struct Known {
 #[derive(Default)]
 struct Shard {
     known: HashMap<Lookup, Known>,
-    bytes: usize,
     unknown: HashMap<Lookup, i64>,
     flights: HashMap<Lookup, Flight>,
 }
@@ -92,6 +91,7 @@ pub struct KeyCache {
     /// Moves with every invalidation: what was read before one is served once but not kept.
     generation: AtomicU64,
     len: AtomicUsize,
+    bytes: AtomicUsize,
     /// When every entry that is still held was last known to be what the database has.
     confirmed_at: AtomicI64,
 }
@@ -106,6 +106,7 @@ impl KeyCache {
             bounds,
             generation: AtomicU64::new(0),
             len: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             confirmed_at: AtomicI64::new(i64::MIN),
         }
     }
@@ -193,11 +194,11 @@ impl KeyCache {
         }
         drop(index);
         shard.unknown.remove(&lookup);
-        shard.bytes += bytes;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         match shard.known.insert(lookup, Known { entry, loaded_at: now, refreshing: false }) {
-            Some(former) => shard.bytes -= former.entry.size() + OVERHEAD,
-            None => drop(self.len.fetch_add(1, Ordering::Relaxed)),
-        }
+            Some(former) => self.bytes.fetch_sub(former.entry.size() + OVERHEAD, Ordering::Relaxed),
+            None => self.len.fetch_add(1, Ordering::Relaxed),
+        };
     }
 
     fn keep_unknown(&self, shard: &mut Shard, lookup: Lookup, now: i64, generation: u64) {
@@ -211,20 +212,34 @@ impl KeyCache {
         }
     }
 
-    /// Drops the oldest of a few entries until there is room for one more: no scan of the whole shard.
+    /// Drops the oldest of a few entries until there is room for one more: no scan of the whole shard. The bounds are those of
+    /// all shards together: bounds of each would drop keys from the fuller ones while there is room in the others.
     fn make_room(&self, shard: &mut Shard, lookup: &Lookup, bytes: usize) {
-        let (max_keys, max_bytes) = ((self.bounds.max_keys / SHARDS).max(1), self.bounds.max_bytes / SHARDS);
-        while !shard.known.contains_key(lookup)
-            && (shard.known.len() >= max_keys || shard.bytes.saturating_add(bytes) > max_bytes)
-        {
-            let Some(oldest) = oldest(&shard.known, |known| known.loaded_at) else { return };
-            self.remove(shard, &oldest);
+        while !shard.known.contains_key(lookup) && self.is_full(bytes) {
+            if !self.remove_oldest(shard) && !self.remove_oldest_elsewhere() {
+                return;
+            }
         }
+    }
+
+    fn is_full(&self, bytes: usize) -> bool {
+        self.len() >= self.bounds.max_keys
+            || self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > self.bounds.max_bytes
+    }
+
+    fn remove_oldest(&self, shard: &mut Shard) -> bool {
+        let oldest = oldest(&shard.known, |known| known.loaded_at);
+        oldest.inspect(|oldest| self.remove(shard, oldest)).is_some()
+    }
+
+    /// From the first shard that has any and that nobody uses: the caller holds one, and may not wait for a second.
+    fn remove_oldest_elsewhere(&self) -> bool {
+        self.shards.iter().filter_map(|shard| shard.try_lock().ok()).any(|mut shard| self.remove_oldest(&mut shard))
     }
 
     fn remove(&self, shard: &mut Shard, lookup: &Lookup) {
         let Some(known) = shard.known.remove(lookup) else { return };
-        shard.bytes -= known.entry.size() + OVERHEAD;
+        self.bytes.fetch_sub(known.entry.size() + OVERHEAD, Ordering::Relaxed);
         self.len.fetch_sub(1, Ordering::Relaxed);
         let mut index = self.index(known.entry.key.id);
         if let Some(lookups) = index.get_mut(&known.entry.key.id) {
@@ -440,7 +455,38 @@ mod tests {
         for n in 0..10_000 {
             cache.load(lookup(n), 0, async { Ok(Some(entry(u128::from(n)))) }).await.unwrap();
         }
-        assert!(cache.len() <= BOUNDS.max_keys, "{}", cache.len());
+        assert_eq!(cache.len(), BOUNDS.max_keys);
+    }
+
+    #[tokio::test]
+    async fn as_many_keys_as_may_be_held_are_held_however_they_are_spread() {
+        let cache = KeyCache::new(BOUNDS);
+        let all_in_one_shard = |n: u64| {
+            let mut hash = [0; 32];
+            hash[1..9].copy_from_slice(&n.to_le_bytes());
+            Lookup::Secret(SecretHash(hash))
+        };
+        for n in 0..BOUNDS.max_keys as u64 {
+            cache.load(all_in_one_shard(n), 0, async { Ok(Some(entry(u128::from(n)))) }).await.unwrap();
+        }
+        let held = (0..BOUNDS.max_keys as u64).all(|n| matches!(cache.get(&all_in_one_shard(n), 0), Cached::Fresh(_)));
+        assert!(held);
+        // One in an empty shard is held too, and another one is not.
+        cache.load(lookup(255), 0, async { Ok(Some(entry(1 << 70))) }).await.unwrap();
+        assert!(matches!(cache.get(&lookup(255), 0), Cached::Fresh(_)));
+        assert_eq!(cache.len(), BOUNDS.max_keys);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_and_given_back() {
+        let cache = KeyCache::new(Bounds { max_bytes: 40 << 10, ..BOUNDS });
+        for n in 0..1_000 {
+            cache.load(lookup(n), 0, async { Ok(Some(entry(u128::from(n)))) }).await.unwrap();
+        }
+        let held = cache.bytes.load(Ordering::Relaxed);
+        assert!((20 << 10..=40 << 10).contains(&held), "{held}");
+        cache.forget_all();
+        assert_eq!((cache.len(), cache.bytes.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[tokio::test]

@@ -61,16 +61,21 @@ async fn copy_in_sqlite(database: &str, id: Uuid, secrets: &[KeySecret]) -> Resu
     let columns: Vec<String> =
         sqlx::query_scalar("select name from pragma_table_info('api_keys')").fetch_all(&mut database).await?;
     let copied = columns.iter().map(|name| if name == "id" { "$1" } else { name }).collect::<Vec<_>>().join(", ");
-    let key = format!("insert into api_keys ({}) select {copied} from api_keys where id = $2", columns.join(", "));
+    // By the whole primary key: by its id alone, each copy would read all that were made before it.
+    let key = format!(
+        "insert into api_keys ({}) select {copied} from api_keys where tenant_id = $2 and id = $3",
+        columns.join(", ")
+    );
     let key: &'static str = key.leak();
-    let hash = "insert into api_key_secrets (hash, tenant_id, api_key_id)
-        select $1, tenant_id, $2 from api_keys where id = $3";
+    let hash = "insert into api_key_secrets (hash, tenant_id, api_key_id) values ($1, $2, $3)";
+    let tenant: Uuid =
+        sqlx::query_scalar("select tenant_id from api_keys where id = $1").bind(id).fetch_one(&mut database).await?;
     for batch in secrets.chunks(BATCH) {
         let mut tx = database.begin_with("begin immediate").await?;
         for secret in batch {
             let new = Clock::System.new_id();
-            sqlx::query(key).bind(new).bind(id).execute(&mut *tx).await?;
-            sqlx::query(hash).bind(secret.hash().0.to_vec()).bind(new).bind(id).execute(&mut *tx).await?;
+            sqlx::query(key).bind(new).bind(tenant).bind(id).execute(&mut *tx).await?;
+            sqlx::query(hash).bind(secret.hash().0.to_vec()).bind(tenant).bind(new).execute(&mut *tx).await?;
         }
         tx.commit().await?;
     }
