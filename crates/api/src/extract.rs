@@ -7,8 +7,7 @@ use axum::{
     http::request::Parts,
 };
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
-use tollgate_domain::{ApiKeyId, PlanId, TokenId, text};
-use tollgate_service::Page;
+use tollgate_domain::{ApiKeyId, Page, PlanId, TokenId, text};
 use utoipa::{
     IntoParams,
     openapi::{

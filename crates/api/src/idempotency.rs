@@ -18,8 +18,8 @@ use ring::{
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use tollgate_domain::text::IDEMPOTENCY_KEY;
-use tollgate_service::{Caller, Idempotency, StoredResponse, idempotency::fingerprint};
+use tollgate_domain::{Idempotency, StoredResponse, text::IDEMPOTENCY_KEY};
+use tollgate_service::{Caller, idempotency::fingerprint};
 
 use crate::{app::App, auth, edge::RequestId, json, problem::Problem};
 

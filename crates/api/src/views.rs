@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tollgate_domain::{
-    Algorithm, ApiKeyId, CalendarSpec, CalendarUnit, Environment, KeyStatus, LimitSpec, OnFailure, Per, QuotaSpec,
-    limit::MAX_LIMIT, plan::MAX_QUOTA,
+    Algorithm, ApiKeyId, CalendarSpec, CalendarUnit, Environment, KeyStatus, LimitSpec, OnFailure, Page, Paged, Per,
+    QuotaSpec, limit::MAX_LIMIT, plan::MAX_QUOTA,
 };
-use tollgate_service::{Page, Paged, api_keys::KeyDetail};
+use tollgate_service::api_keys::KeyDetail;
 use utoipa::{
     ToSchema,
     openapi::{

@@ -1,9 +1,11 @@
-//! Billing periods: calendar months in UTC, from the first moment to the first moment of the next.
+//! Billing periods (calendar months in UTC, from the first moment to the first moment of the next), and the starts of minutes,
+//! hours, days and months.
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use serde::Serialize;
 
 const SECONDS_PER_MINUTE: i64 = 60;
+const SECONDS_PER_HOUR: i64 = 3_600;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// A half-open span `[start, end)`.
@@ -45,6 +47,26 @@ pub fn start_of_day(number: i64) -> DateTime<Utc> {
     start(number, SECONDS_PER_DAY)
 }
 
+/// Start of the minute that holds `at`.
+pub fn minute_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    start_of_minute(minutes_since_epoch(at))
+}
+
+/// Start of the hour that holds `at`.
+pub fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    start(at.timestamp().div_euclid(SECONDS_PER_HOUR), SECONDS_PER_HOUR)
+}
+
+/// Start of the day that holds `at`, UTC.
+pub fn day_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    start_of_day(days_since_epoch(at))
+}
+
+/// Start of the calendar month that holds `at`, UTC.
+pub fn month_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    BillingPeriod::containing(at).start
+}
+
 fn start(number: i64, seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(number.saturating_mul(seconds), 0).unwrap_or_default()
 }
@@ -60,5 +82,14 @@ mod tests {
         assert_eq!(period.start.to_rfc3339(), "2026-12-01T00:00:00+00:00");
         assert_eq!(period.end.to_rfc3339(), "2027-01-01T00:00:00+00:00");
         assert_eq!(BillingPeriod::containing(period.end).start, period.end);
+    }
+
+    #[test]
+    fn starts_lie_at_or_before_the_moment_also_before_1970() {
+        let at: DateTime<Utc> = "1969-12-31T23:59:30.5Z".parse().unwrap();
+        assert_eq!(minute_of(at).to_rfc3339(), "1969-12-31T23:59:00+00:00");
+        assert_eq!(hour_of(at).to_rfc3339(), "1969-12-31T23:00:00+00:00");
+        assert_eq!(day_of(at).to_rfc3339(), "1969-12-31T00:00:00+00:00");
+        assert_eq!(month_of(at).to_rfc3339(), "1969-12-01T00:00:00+00:00");
     }
 }

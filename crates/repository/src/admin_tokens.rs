@@ -4,10 +4,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{AdminToken, ScopeSet, SecretHash, TenantId, TokenId};
+use tollgate_domain::{AdminToken, Page, Paged, ScopeSet, SecretHash, TenantId, TokenId};
 use uuid::Uuid;
 
-use crate::{Error, Page, Paged, Repository, calendar::micros, database::Tx, json};
+use crate::{Error, Repository, calendar::micros, database::Tx, json};
 
 /// A token and the secret it was found by.
 #[derive(Clone, Debug, PartialEq, Eq)]

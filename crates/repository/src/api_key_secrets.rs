@@ -1,13 +1,13 @@
 //! The hashes that lead to a key: its current secret, and older ones until their grace ends.
 
 use chrono::{DateTime, Utc};
-use tollgate_domain::{ApiKey, ApiKeyId, KeySecret, Plan, SecretHash, TenantId};
+use tollgate_domain::{ApiKey, ApiKeyId, KeySecret, Plan, SecretHash, TenantId, period::month_of};
 
 use crate::{
     Error, Repository,
     admin_tokens::same_hash,
     api_keys::{self, KeyRow, key_columns, search_text},
-    calendar::{micros, month_of},
+    calendar::micros,
     database::Tx,
     plans::{self, PlanRow, plan_columns},
     revisions,

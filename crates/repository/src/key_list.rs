@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{Encode, QueryBuilder, Type};
-use tollgate_domain::{ApiKey, KeyStatus, TenantId};
+use tollgate_domain::{ApiKey, KeyFilter, KeyOrder, Order, Page, Paged, TenantId};
 use uuid::Uuid;
 
 use crate::{
@@ -11,77 +11,6 @@ use crate::{
     calendar::micros,
     text::containing,
 };
-
-/// Which page of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// From 1; 0 is taken as 1.
-    pub page: u32,
-    /// Items per page.
-    pub limit: u32,
-}
-
-impl Page {
-    pub(crate) fn rows(self) -> i64 {
-        i64::from(self.limit)
-    }
-
-    pub(crate) fn offset(self) -> i64 {
-        i64::from(self.page.saturating_sub(1)).saturating_mul(self.rows())
-    }
-}
-
-/// One page, and how many items all pages have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paged<T> {
-    /// The page's items; none beyond the last page.
-    pub items: Vec<T>,
-    /// Over all pages.
-    pub total: i64,
-}
-
-/// What keys are listed by. Ties are broken by id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeyOrder {
-    /// When they were made.
-    #[default]
-    CreatedAt,
-    /// When they were last changed.
-    UpdatedAt,
-    /// By the name's bytes.
-    Name,
-    /// When they expire; those that never do come last in either direction.
-    ExpiresAt,
-}
-
-/// Direction of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Smallest, oldest first.
-    Asc,
-    /// Largest, newest first.
-    #[default]
-    Desc,
-}
-
-/// Which keys are listed: those that pass every filter that is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyFilter {
-    /// The status in force now.
-    pub status: Option<KeyStatus>,
-    /// The plan's slug.
-    pub tier: Option<String>,
-    /// The holder.
-    pub owner_id: Option<String>,
-    /// One of the key's tags.
-    pub tag: Option<String>,
-    /// Part of name, description or key prefix, in any case.
-    pub search: Option<String>,
-    /// By what.
-    pub order_by: KeyOrder,
-    /// Which way.
-    pub order: Order,
-}
 
 impl Repository {
     /// A page of the tenant's keys, deleted ones left out. May lag.

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{Money, Plan, PlanId, Prices, TenantId};
+use tollgate_domain::{Money, Page, Paged, Plan, PlanId, Prices, TenantId};
 use uuid::Uuid;
 
-use crate::{Error, Page, Paged, Repository, calendar::micros, database::Tx, json, revisions};
+use crate::{Error, Repository, calendar::micros, database::Tx, json, revisions};
 
 /// The columns of [`PlanRow`], of a table called `p`; prefixed, because keys are read together with their plan.
 macro_rules! plan_columns {

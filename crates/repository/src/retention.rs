@@ -1,11 +1,9 @@
 //! Deletes what is older than its retention, of all tenants, in transactions of bounded size.
 
 use chrono::{DateTime, Utc};
+use tollgate_domain::period::day_of;
 
-use crate::{
-    Error, Repository,
-    calendar::{day_of, micros},
-};
+use crate::{Error, Repository, calendar::micros};
 
 /// Before when each kind of row may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

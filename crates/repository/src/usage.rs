@@ -5,17 +5,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{
-    ApiKeyId, TenantId,
+    ApiKeyId, Granularity, TenantId, UsageStats,
+    period::{day_of, month_of},
     usage::{Counts, KeyUsage, MinuteUsage},
 };
 use uuid::Uuid;
 
-use crate::{
-    Error, Repository,
-    calendar::{day_of, hour_of, micros, month_of},
-    text::storable,
-    usage_pending,
-};
+use crate::{Error, Repository, calendar::micros, text::storable, usage_pending};
 
 /// The text of a series.
 macro_rules! series {
@@ -33,30 +29,6 @@ macro_rules! series {
             $time
         )
     };
-}
-
-/// The length of a series' buckets, which start on whole hours, days or months in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Granularity {
-    /// 60 minutes.
-    Hourly,
-    /// 24 hours.
-    Daily,
-    /// A calendar month.
-    Monthly,
-}
-
-/// A key's units, admitted and refused for whatever reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UsageStats {
-    /// Ever.
-    pub total_requests: i64,
-    /// In the calendar month, UTC.
-    pub requests_this_month: i64,
-    /// Since midnight, UTC.
-    pub requests_today: i64,
-    /// The last decision.
-    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -91,17 +63,6 @@ struct StatsRow {
     this_month: i64,
     today: i64,
     last_at: Option<DateTime<Utc>>,
-}
-
-impl Granularity {
-    /// The bucket that holds `at`, by its start.
-    fn bucket_of(self, at: DateTime<Utc>) -> DateTime<Utc> {
-        match self {
-            Self::Hourly => hour_of(at),
-            Self::Daily => day_of(at),
-            Self::Monthly => month_of(at),
-        }
-    }
 }
 
 impl Repository {

@@ -1,41 +1,14 @@
 //! Usage metered elsewhere. Each event has an id of its sender's, so that one sent twice is counted once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
 
-use chrono::{DateTime, Utc};
 use sqlx::QueryBuilder;
-use tollgate_domain::{
-    ApiKeyId, TenantId,
-    usage::{Counts, EndpointUsage, KeyUsage, MinuteUsage},
-};
+use tollgate_domain::{ApiKeyId, TenantId, UsageEvent, period::{day_of, minute_of}, usage::{Counts, EndpointUsage, KeyUsage, MinuteUsage}};
 
-use crate::{
-    Error, Repository,
-    calendar::{day_of, micros, minute_of},
-    database::Tx,
-    usage_upsert::Additions,
-};
+use crate::{Error, Repository, calendar::micros, database::Tx, usage_upsert::Additions};
 
 /// Rows per statement: six binds each, far below SQLite's 32,766.
 const CHUNK: usize = 500;
-
-/// Units that a key used somewhere else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageEvent {
-    /// Unique within the tenant.
-    pub id: String,
-    /// Which key.
-    pub api_key_id: ApiKeyId,
-    /// When it happened; decides minute, day and billing period.
-    pub at: DateTime<Utc>,
-    /// How much, not negative.
-    pub units: i64,
-    /// As the sender names it.
-    pub endpoint: Option<String>,
-}
 
 impl Repository {
     /// Counts the events whose ids are new, in one transaction. For each event in order: true, it was counted now; false, its

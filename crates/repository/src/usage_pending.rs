@@ -7,12 +7,12 @@
 use chrono::{DateTime, Utc};
 use tollgate_domain::{
     ApiKeyId, JournalStream, TenantId,
+    period::month_of,
     usage::{ALL_BUCKETS, KeyUsage, PackedUsage, UsageBatch, bucket_of},
 };
 
 use crate::{
     Applied, Error, PeriodTotal, Repository,
-    calendar::month_of,
     database::Tx,
     journal_cursors,
     rows::{Rows, parts},

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use tollgate_domain::{
     ApiKeyId, TenantId,
+    period::{day_of, hour_of, minute_of, month_of},
     usage::{Counts, KeyUsage},
 };
 use uuid::Uuid;
 
 use crate::{
     Error,
-    calendar::{day_of, hour_of, micros, minute_of, month_of},
+    calendar::micros,
     database::Tx,
     rows::{Rows, parts},
     text::storable,

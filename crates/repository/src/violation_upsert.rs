@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tollgate_domain::{ApiKeyId, TenantId, usage::ViolationRow};
+use tollgate_domain::{
+    ApiKeyId, TenantId,
+    period::{day_of, hour_of, minute_of},
+    usage::ViolationRow,
+};
 use uuid::Uuid;
 
 use crate::{
     Error,
-    calendar::{day_of, hour_of, micros, minute_of},
+    calendar::micros,
     database::Tx,
     rows::{Rows, parts},
     text::storable,

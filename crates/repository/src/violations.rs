@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use sqlx::QueryBuilder;
 use tollgate_domain::{
-    ApiKeyId, JournalStream, TenantId,
+    ApiKeyId, JournalStream, TenantId, ViolationCursor,
     usage::{ViolationBatch, ViolationRow},
 };
 use uuid::Uuid;
 
-use crate::{Applied, Error, Repository, ViolationCursor, calendar::micros, journal_cursors, violation_upsert};
+use crate::{Applied, Error, Repository, calendar::micros, journal_cursors, violation_upsert};
 
 #[derive(sqlx::FromRow)]
 struct StoredRow {

@@ -5,12 +5,15 @@ use std::{collections::HashMap, fmt::Display, str::FromStr};
 use chrono::{DateTime, Months, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use tollgate_domain::{
-    ApiKey, ApiKeyId, Country, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Network, Plan, Suspension,
-    TenantId, limit::MAX_LIMITS, text, usage::Counts,
+    ApiKey, ApiKeyId, Country, Environment, Granularity, Invalid, KeyFilter, KeySecret, KeyStatus, LimitSpec, Network,
+    Page, Paged, Plan, Suspension, TenantId, UsageStats,
+    limit::MAX_LIMITS,
+    period::{day_of, hour_of},
+    text,
+    usage::Counts,
 };
-use tollgate_repository::{Granularity, KeyFilter, Page, Paged, UsageStats};
 
-use crate::{Error, Service, sums::floor};
+use crate::{Error, Service};
 
 const KEY: &str = "API key";
 const NO_SUCH_PLAN: &str = "no such plan";
@@ -292,12 +295,12 @@ impl Service {
         let UsedKey { deleted_at, .. } = self.used_key(tenant_id, id).await?;
         let now = self.clock().now();
         let hour = TimeDelta::hours(1);
-        let (from, to) = (floor(now, hour) - hour * 23, floor(now, hour) + hour);
+        let (from, to) = (hour_of(now) - hour * 23, hour_of(now) + hour);
         let series = self.repository().usage_series(tenant_id, id, Granularity::Hourly, from, to).await?;
         let hours = crate::usage::fill(&series, Granularity::Hourly, from, to);
         let mut last_24_hours = Counts::default();
         hours.iter().for_each(|(_, counts)| last_24_hours.add(counts));
-        let month = floor(now, TimeDelta::days(1)) - TimeDelta::days(29);
+        let month = day_of(now) - TimeDelta::days(29);
         Ok(KeyStats {
             deleted_at,
             totals: self.repository().usage_stats(tenant_id, id, now).await?,

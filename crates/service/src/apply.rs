@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
     ApiKeyId, BillingPeriod, TenantId,
+    period::day_of,
     usage::{UsageBatch, ViolationBatch},
 };
 use tollgate_limiter::Timestamp;
 use tollgate_repository::{Applied, FoldPart, Retention};
 
-use crate::{Entry, Error, Service, entry, sums::floor};
+use crate::{Entry, Error, Service, entry};
 
 /// Keys used within this time have their quota's counter raised.
 const RECENTLY: TimeDelta = TimeDelta::minutes(1);
@@ -54,7 +55,7 @@ impl Service {
     pub async fn clean_up(&self) -> Result<u64, Error> {
         let now = self.clock().now();
         let kept = &self.config().retention;
-        let days = |days: u32| floor(now, TimeDelta::days(1)) - TimeDelta::days(i64::from(days));
+        let days = |days: u32| day_of(now) - TimeDelta::days(i64::from(days));
         let cutoffs = Retention {
             minutes: days(kept.usage_minutes_days),
             violations: days(kept.violations_days),

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
-use tollgate_repository::{Idempotency, StoredResponse};
+use tollgate_domain::{Idempotency, StoredResponse};
 
 use crate::{Caller, Error, Service};
 

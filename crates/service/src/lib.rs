@@ -49,7 +49,4 @@ pub use tollgate_limiter::{
     Algorithm as LimitAlgorithm, Decision, Limit, LimitStatus, Retry, Source, Timestamp, Window,
     fields::{self, FieldText},
 };
-pub use tollgate_repository::{
-    FoldPart, Granularity, Idempotency, KeyFilter, KeyOrder, Order, Page, Paged, StoredResponse, UsageEvent,
-    UsageStats, ViolationCursor,
-};
+pub use tollgate_repository::FoldPart;

@@ -1,7 +1,6 @@
 //! Plans: what a tier of keys may do and what it costs.
 
-use tollgate_domain::{LimitSpec, Plan, PlanId, Prices, QuotaSpec, TenantId};
-use tollgate_repository::{Page, Paged};
+use tollgate_domain::{LimitSpec, Page, Paged, Plan, PlanId, Prices, QuotaSpec, TenantId};
 
 use crate::{Error, Service, api_keys::require_version};
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, LimitSpec, TenantId, usage::ViolationRow};
-use tollgate_repository::ViolationCursor;
+use tollgate_domain::{ApiKeyId, BillingPeriod, Invalid, LimitSpec, TenantId, ViolationCursor, usage::ViolationRow};
 
 use crate::{CheckRequest, Checked, Entry, Error, Service, api_keys::KeyDetail};
 

@@ -4,17 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
 use tollgate_domain::{
-    ApiKey, ApiKeyId, BootId, Environment, KeyStatus, TenantId,
+    ApiKey, ApiKeyId, BootId, Environment, KeyFilter, KeyStatus, Page, TenantId,
+    period::day_of,
     usage::{
         Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch, ViolationRow, pack,
     },
 };
-use tollgate_repository::{KeyFilter, Page};
 
 use crate::{
     Error, Service,
     api_keys::{ApiKeyChange, NewApiKey},
-    sums::floor,
 };
 
 /// Marks what this made, so that it is made once.
@@ -106,7 +105,7 @@ async fn make_history(
     let boot = BootId(service.clock().new_id());
     let (mut position, mut rows) = (0, 0);
     for back in (0..DAYS).rev() {
-        let day = floor(now, TimeDelta::days(1)) - TimeDelta::days(back);
+        let day = day_of(now) - TimeDelta::days(back);
         let (mut usage, mut violations) = (Vec::new(), Vec::new());
         for (id, busiest) in keys {
             let (mut minutes, mut endpoints) = (Vec::new(), BTreeMap::new());

@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tollgate_domain::{
     ApiKeyId, TenantId,
-    period::{days_since_epoch, minutes_since_epoch, start_of_day, start_of_minute},
+    period::{days_since_epoch, minute_of, minutes_since_epoch, start_of_day, start_of_minute},
     usage::{
         Counts, EndpointUsage, JournalSpan, JournalStream, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch,
         ViolationRow, pack,
@@ -115,7 +115,7 @@ impl Sums {
         if *refusal == Refusal::Rejected {
             return;
         }
-        let minute = floor(*first_at, TimeDelta::minutes(1));
+        let minute = minute_of(*first_at);
         let key = (*tenant_id, *api_key_id, (*limit_name).to_owned(), (*endpoint).to_owned(), minute);
         let row = self.violations.entry(key).or_insert_with(|| ViolationRow {
             tenant_id: *tenant_id,
@@ -211,9 +211,4 @@ fn refused(refusal: Refusal, units: u64) -> Counts {
         Refusal::QuotaExceeded => Counts { quota_exceeded: units, ..Counts::default() },
         Refusal::Rejected => Counts { rejected: units, ..Counts::default() },
     }
-}
-
-/// Start of the minute or day; a time outside the calendar's range stays as it is.
-pub(crate) fn floor(at: DateTime<Utc>, span: TimeDelta) -> DateTime<Utc> {
-    at.duration_trunc(span).unwrap_or(at)
 }

@@ -5,9 +5,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
-    AdminToken, Clock, Invalid, Lasts, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret, text,
+    AdminToken, Clock, Invalid, Lasts, Page, Paged, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret, text,
 };
-use tollgate_repository::{Page, Paged, TokenWrite};
+use tollgate_repository::TokenWrite;
 
 use crate::{
     Config, Error, Service, StartError,

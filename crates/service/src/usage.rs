@@ -1,14 +1,14 @@
 //! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
 
 use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
-use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Invalid, Money, TenantId, text, usage::Counts};
-use tollgate_repository::{Granularity, UsageEvent};
+use tollgate_domain::{
+    ApiKeyId, BillingPeriod, Currency, Granularity, Invalid, Money, TenantId, UsageEvent, text, usage::Counts,
+};
 
 use crate::{
     Error, Service,
     api_keys::{KeyDetail, UsedKey},
     check::MAX_REQUESTS,
-    sums::floor,
 };
 
 /// Most buckets one history may have: two years of hours would be 17,520.
@@ -93,8 +93,8 @@ impl Service {
         if start.is_some_and(|start| start >= end) {
             return Err(Error::BadRequest("start_date must lie before end_date".into()));
         }
-        let last = bucket_start(end - TimeDelta::microseconds(1), granularity);
-        let start = start.map_or_else(|| back(last, granularity), |at| bucket_start(at, granularity));
+        let last = granularity.bucket_of(end - TimeDelta::microseconds(1));
+        let start = start.map_or_else(|| back(last, granularity), |at| granularity.bucket_of(at));
         let end = next(last, granularity);
         if !within(start, end, granularity) {
             return Err(Error::BadRequest(format!(
@@ -158,14 +158,6 @@ pub(crate) fn fill(found: &[Bucket], granularity: Granularity, from: DateTime<Ut
         at = next(at, granularity);
     }
     buckets
-}
-
-fn bucket_start(at: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
-    match granularity {
-        Granularity::Hourly => floor(at, TimeDelta::hours(1)),
-        Granularity::Daily => floor(at, TimeDelta::days(1)),
-        Granularity::Monthly => BillingPeriod::containing(at).start,
-    }
 }
 
 fn next(at: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {

@@ -9,11 +9,10 @@ use axum::{
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
-use tollgate_domain::{ApiKeyId, Environment, FieldError, KeyStatus, Rfc3339, usage::Counts};
-use tollgate_service::{
-    KeyFilter, KeyOrder, Order,
-    api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey},
+use tollgate_domain::{
+    ApiKeyId, Environment, FieldError, KeyFilter, KeyOrder, KeyStatus, Order, Rfc3339, usage::Counts,
 };
+use tollgate_service::api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey};
 use utoipa::{
     IntoParams, ToSchema,
     openapi::{
@@ -160,28 +159,10 @@ pub(crate) struct ListApiKeys {
     search: Option<String>,
     #[serde(default)]
     #[param(schema_with = order_by)]
-    order_by: OrderBy,
+    order_by: KeyOrder,
     #[serde(default)]
     #[param(schema_with = order)]
-    order: Direction,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OrderBy {
-    #[default]
-    CreatedAt,
-    UpdatedAt,
-    Name,
-    ExpiresAt,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Direction {
-    Asc,
-    #[default]
-    Desc,
+    order: Order,
 }
 
 /// A key with its secret, which is shown this once.
@@ -445,22 +426,14 @@ impl From<ListApiKeys> for KeyFilter {
             owner_id: query.owner_id,
             tag: query.tag,
             search: query.search,
-            order_by: match query.order_by {
-                OrderBy::CreatedAt => KeyOrder::CreatedAt,
-                OrderBy::UpdatedAt => KeyOrder::UpdatedAt,
-                OrderBy::Name => KeyOrder::Name,
-                OrderBy::ExpiresAt => KeyOrder::ExpiresAt,
-            },
-            order: match query.order {
-                Direction::Asc => Order::Asc,
-                Direction::Desc => Order::Desc,
-            },
+            order_by: query.order_by,
+            order: query.order,
         }
     }
 }
 
-impl From<tollgate_service::UsageStats> for UsageStats {
-    fn from(stats: tollgate_service::UsageStats) -> Self {
+impl From<tollgate_domain::UsageStats> for UsageStats {
+    fn from(stats: tollgate_domain::UsageStats) -> Self {
         Self {
             total_requests: stats.total_requests,
             requests_this_month: stats.requests_this_month,

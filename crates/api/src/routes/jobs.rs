@@ -5,8 +5,8 @@ use axum::{Json as Answer, extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use tollgate_service::{DeadJob, Paged};
+use tollgate_domain::Paged;
+use tollgate_service::DeadJob;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{

@@ -8,8 +8,8 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
-use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, usage::ViolationRow};
-use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, ViolationCursor, rate_limit::NewSize};
+use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, ViolationCursor, usage::ViolationRow};
+use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, rate_limit::NewSize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{

@@ -5,11 +5,11 @@ use axum::{Json as Answer, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    ApiKeyId, Currency, Money, Overage, Rfc3339, Scope,
+    ApiKeyId, Currency, Granularity, Money, Overage, Rfc3339, Scope, UsageEvent,
     rfc3339::{parse_end, parse_start},
     usage::Counts,
 };
-use tollgate_service::{Granularity, UsageEvent, api_keys::UsedKey, usage::History};
+use tollgate_service::{api_keys::UsedKey, usage::History};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -67,16 +67,7 @@ pub(crate) struct HistoryQuery {
     end_date: Option<String>,
     #[serde(default)]
     #[param(schema_with = granularity)]
-    granularity: Steps,
-}
-
-#[derive(Clone, Copy, Default, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Steps {
-    Hourly,
-    #[default]
-    Daily,
-    Monthly,
+    granularity: Granularity,
 }
 
 /// A history without gaps.
@@ -84,7 +75,7 @@ enum Steps {
 pub(crate) struct HistoryView {
     period: Period,
     #[schema(schema_with = granularity)]
-    granularity: Steps,
+    granularity: Granularity,
     usage: Vec<Bucket>,
     summary: Sums,
     /// When the key was deleted; null for one that was not. What it used stays readable.
@@ -218,16 +209,12 @@ pub(crate) async fn history(
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
     let start = moment("start_date", query.start_date.as_deref(), parse_start)?;
     let end = moment("end_date", query.end_date.as_deref(), parse_end)?;
-    let granularity = match query.granularity {
-        Steps::Hourly => Granularity::Hourly,
-        Steps::Daily => Granularity::Daily,
-        Steps::Monthly => Granularity::Monthly,
-    };
+    let granularity = query.granularity;
     let History { start, end, deleted_at, buckets, summary } =
         app.service.usage_history(tenant_id, id, granularity, start, end).await?;
     Ok(Data::json(HistoryView {
         period: Period { start, end },
-        granularity: query.granularity,
+        granularity,
         usage: buckets.into_iter().map(|(date, counts)| Bucket { date, sums: Sums::from(counts) }).collect(),
         summary: Sums::from(summary),
         deleted_at,

@@ -4,6 +4,7 @@
 //! it changes nothing the second time.
 
 mod packed;
+mod read;
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{ApiKeyId, BootId, TenantId};
+
+pub use read::{Granularity, UsageEvent, UsageStats};
 
 pub use packed::{ALL_BUCKETS, BUCKETS, PackedUsage, Unreadable, UsageChunk, bucket_of, pack};
 

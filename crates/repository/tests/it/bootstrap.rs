@@ -1,8 +1,8 @@
 //! The first start: any number of nodes at once migrate and make one token.
 
 use tempfile::TempDir;
-use tollgate_domain::{AdminToken, Clock, Plan, PlanId};
-use tollgate_repository::{Error, Options, Page, Repository};
+use tollgate_domain::{AdminToken, Clock, Page, Plan, PlanId};
+use tollgate_repository::{Error, Options, Repository};
 
 use crate::harness::{Server, Stack, TENANT, at, file_of, options};
 

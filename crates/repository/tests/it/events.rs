@@ -1,7 +1,7 @@
 //! Usage metered elsewhere: an event counts once, together with its call or not at all.
 
-use tollgate_domain::{ApiKey, ApiKeyId};
-use tollgate_repository::{Error, Granularity, UsageEvent};
+use tollgate_domain::{ApiKey, ApiKeyId, Granularity, UsageEvent};
+use tollgate_repository::Error;
 
 use crate::harness::{Stack, TENANT, allowed, at};
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection, SqliteConnection};
-use tollgate_repository::{Error, KeyFilter, Options, Page, Repository};
+use tollgate_domain::{KeyFilter, Page};
+use tollgate_repository::{Error, Options, Repository};
 
 use crate::harness::{Server, Stack, TENANT, at, options};
 

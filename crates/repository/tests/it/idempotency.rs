@@ -1,8 +1,8 @@
 //! Idempotency keys: one request runs, its repeats get its answer.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tollgate_domain::TenantId;
-use tollgate_repository::{Idempotency, Repository, StoredResponse};
+use tollgate_domain::{Idempotency, StoredResponse, TenantId};
+use tollgate_repository::Repository;
 
 use crate::harness::{Stack, TENANT};
 

@@ -1,9 +1,10 @@
 //! Another tenant's thing is as good as none: for every read and write that takes a tenant.
 
-use tollgate_domain::{AdminToken, ApiKey, ApiKeyId, Environment, KeySecret, Plan, TokenSecret, usage::Counts};
-use tollgate_repository::{
-    Error, Granularity, Idempotency, KeyFilter, Page, StoredResponse, TokenWrite, UsageEvent, UsageStats,
+use tollgate_domain::{
+    AdminToken, ApiKey, ApiKeyId, Environment, Granularity, Idempotency, KeyFilter, KeySecret, Page, Plan,
+    StoredResponse, TokenSecret, UsageEvent, UsageStats, usage::Counts,
 };
+use tollgate_repository::{Error, TokenWrite};
 
 use crate::{
     harness::{FromVersion, Stack, TENANT, agreed, allowed, at, batch, endpoint, fold, usage},

@@ -1,8 +1,7 @@
 //! Lists of keys: every filter, every order, pages without gaps or repeats.
 
 use chrono::TimeDelta;
-use tollgate_domain::{ApiKey, KeyStatus, Suspension};
-use tollgate_repository::{KeyFilter, KeyOrder, Order, Page};
+use tollgate_domain::{ApiKey, KeyFilter, KeyOrder, KeyStatus, Order, Page, Suspension};
 
 use crate::harness::{FromVersion, Stack, TENANT};
 

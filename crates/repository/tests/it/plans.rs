@@ -1,6 +1,7 @@
 //! Plans: stored whole, changed only from the version that was read, not deleted under their keys.
 
-use tollgate_repository::{Error, Page};
+use tollgate_domain::Page;
+use tollgate_repository::Error;
 
 use crate::harness::{FromVersion, Stack, TENANT, agreed};
 

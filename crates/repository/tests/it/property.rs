@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use tollgate_domain::{
-    ApiKey, BillingPeriod, JournalStream,
+    ApiKey, BillingPeriod, Granularity, JournalStream,
     usage::{Counts, KeyUsage, MinuteUsage, UsageBatch},
 };
-use tollgate_repository::{Granularity, Retention};
+use tollgate_repository::Retention;
 
 use crate::harness::{Stack, TENANT, at, batch, fold};
 

@@ -1,8 +1,8 @@
 //! Series and retention: what is shown is the same before and after the minutes are gone.
 
 use chrono::{DateTime, Utc};
-use tollgate_domain::{ApiKey, Environment, KeySecret, usage::Counts};
-use tollgate_repository::{Granularity, Idempotency, Retention, UsageEvent};
+use tollgate_domain::{ApiKey, Environment, Granularity, Idempotency, KeySecret, UsageEvent, usage::Counts};
+use tollgate_repository::Retention;
 
 use crate::harness::{FromVersion, Stack, TENANT, allowed, at, batch, endpoint, fold, usage};
 

@@ -8,8 +8,8 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 use tempfile::TempDir;
-use tollgate_domain::{AdminToken, Scope, ScopeSet, SecretHash, TenantId, TokenSecret};
-use tollgate_repository::{Changes, Error, MAX_PROBED, Page, Repository, TokenWrite};
+use tollgate_domain::{AdminToken, Page, Scope, ScopeSet, SecretHash, TenantId, TokenSecret};
+use tollgate_repository::{Changes, Error, MAX_PROBED, Repository, TokenWrite};
 
 use crate::harness::{Server, Stack, TENANT, at, options};
 

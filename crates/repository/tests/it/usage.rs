@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tollgate_domain::{ApiKey, ApiKeyId, JournalStream, TenantId, usage::Counts};
-use tollgate_repository::{Applied, Granularity, UsageStats};
+use tollgate_domain::{ApiKey, ApiKeyId, Granularity, JournalStream, TenantId, UsageStats, usage::Counts};
+use tollgate_repository::Applied;
 
 use crate::harness::{Stack, TENANT, allowed, at, batch, endpoint, fold, usage};
 

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
-    ApiKey, BootId, JournalStream,
+    ApiKey, BootId, JournalStream, ViolationCursor,
     usage::{JournalSpan, ViolationBatch, ViolationRow},
 };
-use tollgate_repository::{Applied, ViolationCursor};
+use tollgate_repository::Applied;
 
 use crate::harness::{Stack, TENANT, at};
 

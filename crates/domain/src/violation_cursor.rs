@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Datelike, Utc};
-use tollgate_domain::{
+
+use crate::{
     rfc3339::YEARS,
     text::{CURSOR, is_plain},
     usage::ViolationRow,
@@ -12,10 +13,14 @@ use tollgate_domain::{
 /// The last row of a page. Its text is hexadecimal and has no promised content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViolationCursor {
-    pub(crate) last_at: DateTime<Utc>,
-    pub(crate) minute: DateTime<Utc>,
-    pub(crate) limit_name: String,
-    pub(crate) endpoint: String,
+    /// When the last row was last added to.
+    pub last_at: DateTime<Utc>,
+    /// Its minute.
+    pub minute: DateTime<Utc>,
+    /// Its limit.
+    pub limit_name: String,
+    /// Its endpoint.
+    pub endpoint: String,
 }
 
 /// The text is none that we gave out.
