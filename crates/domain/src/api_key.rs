@@ -4,7 +4,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ApiKeyId, Country, LimitSpec, Network, TenantId};
+use crate::{ApiKeyId, Country, Invalid, LimitSpec, Network, Plan, TenantId, limit::MAX_LIMITS, text};
+
+/// What is said of a plan's name that no plan has.
+pub const NO_SUCH_PLAN: &str = "no such plan";
+/// Enough to group keys by; more would make a list of keys slow.
+const MAX_TAGS: usize = 20;
+/// Members of a key's metadata, and bytes of all of it as JSON: it is stored, listed and sent with the key.
+const MAX_METADATA: usize = 50;
+const MAX_METADATA_BYTES: usize = 8_192;
 
 /// What a key is for; part of its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,6 +105,11 @@ impl Validity {
     }
 }
 
+/// A revoked key was to be something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a revoked key stays revoked; make a new one")]
+pub struct StaysRevoked;
+
 /// A key's record; of its secrets only hashes are stored, in a table of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
@@ -158,5 +171,40 @@ impl ApiKey {
         let from_plan = plan.iter().map(|limit| named(&limit.name).unwrap_or(limit));
         let own = self.limits.iter().filter(|l| !plan.iter().any(|p| p.name == l.name));
         from_plan.chain(own).cloned().collect()
+    }
+
+    /// Changes the status; a suspension without more is one until the key is resumed.
+    pub fn set_status(&mut self, status: KeyStatus, suspension: Option<Suspension>) -> Result<(), StaysRevoked> {
+        if self.status == KeyStatus::Revoked && status != KeyStatus::Revoked {
+            return Err(StaysRevoked);
+        }
+        let open_end = || Suspension { until: None, reason: None };
+        self.suspension = (status == KeyStatus::Suspended).then(|| suspension.unwrap_or_else(open_end));
+        self.status = status;
+        Ok(())
+    }
+
+    /// Names every wrong member, and what `invalid` has already, of a key that is to be on `plan`; None: there is no such plan.
+    pub fn validate(&self, plan: Option<&Plan>, mut invalid: Invalid) -> Result<(), Invalid> {
+        invalid.require(text::is_name(&self.name), "/name", text::NAMED);
+        invalid.require(text::DESCRIPTION.fit_any(self.description.as_deref()), "/description", text::DESCRIPTION);
+        invalid.require(text::OWNER_ID.fit_any(self.owner_id.as_deref()), "/owner_id", text::OWNER_ID);
+        invalid.require(self.tags.len() <= MAX_TAGS, "/tags", format_args!("at most {MAX_TAGS}"));
+        for (index, tag) in self.tags.iter().enumerate() {
+            let is_new = !self.tags.iter().take(index).any(|earlier| earlier == tag);
+            let detail = format_args!("{}, each tag once", text::TAG);
+            invalid.require(text::TAG.fit(tag) && is_new, &format!("/tags/{index}"), detail);
+        }
+        let is_small = |json: String| json.len() <= MAX_METADATA_BYTES;
+        let fits = self.metadata.len() <= MAX_METADATA && serde_json::to_string(&self.metadata).is_ok_and(is_small);
+        let detail = format_args!("at most {MAX_METADATA} members and {MAX_METADATA_BYTES} bytes of JSON");
+        invalid.require(fits, "/metadata", detail);
+        let is_plain = text::is_plain_object(&self.metadata);
+        invalid.require(is_plain, "/metadata", "no control characters in names or values");
+        LimitSpec::validate_all(&self.limits, "/limits", &mut invalid);
+        invalid.require(plan.is_some(), "/tier", NO_SUCH_PLAN);
+        let limits = plan.map_or(0, |plan| self.effective_limits(&plan.limits).len());
+        invalid.require(limits <= MAX_LIMITS, "/limits", format_args!("at most {MAX_LIMITS} together with the plan's"));
+        invalid.finish()
     }
 }

@@ -4,6 +4,11 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::{Invalid, invalid::read_each};
+
+/// Most countries of a key: ISO 3166-1 has 249.
+const MAX_COUNTRIES: usize = 250;
+
 /// Two letters, read in any case and kept in capitals. Whether the code is assigned is not asked: the list changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Country([u8; 2]);
@@ -60,6 +65,11 @@ impl<'de> Deserialize<'de> for Country {
 
         deserializer.deserialize_str(Visitor)
     }
+}
+
+/// Reads a list of texts; what cannot be read is named below `/allowed_countries`.
+pub fn read_list(texts: &[String], invalid: &mut Invalid) -> Vec<Country> {
+    read_each(texts, MAX_COUNTRIES, "/allowed_countries", invalid)
 }
 
 #[cfg(test)]

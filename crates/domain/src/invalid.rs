@@ -1,6 +1,6 @@
 //! Bad input, named: every wrong field with what it may be, not the first one only.
 
-use std::fmt::Display;
+use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,4 +50,22 @@ impl Invalid {
     pub fn finish(self) -> Result<(), Self> {
         if self.errors.is_empty() { Ok(()) } else { Err(self) }
     }
+}
+
+/// Every text read, or named where it cannot be; none of a list of more than `most`.
+pub(crate) fn read_each<T: FromStr<Err: Display>>(
+    texts: &[String],
+    most: usize,
+    pointer: &str,
+    invalid: &mut Invalid,
+) -> Vec<T> {
+    invalid.require(texts.len() <= most, pointer, format_args!("at most {most}"));
+    let mut read = Vec::new();
+    for (index, text) in texts.iter().take(most).enumerate() {
+        match text.parse::<T>() {
+            Ok(item) => read.push(item),
+            Err(wrong) => invalid.push(format!("{pointer}/{index}"), wrong.to_string()),
+        }
+    }
+    read
 }

@@ -7,6 +7,7 @@
 pub mod api_key;
 pub mod clock;
 pub mod country;
+pub mod expiry;
 pub mod id;
 pub mod idempotency;
 pub mod invalid;

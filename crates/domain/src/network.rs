@@ -9,8 +9,13 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::{Invalid, invalid::read_each};
+
 /// How many leading bits of an IPv6 address say that it is an IPv4 address (`::ffff:0:0/96`).
 const MAPPED_BITS: u8 = 96;
+
+/// Most networks of a key or token: each check compares them one by one.
+const MAX_NETWORKS: usize = 100;
 
 /// A network; one address is a network of its own. IPv4 mapped into IPv6 is IPv4, so that it matches the address as it is
 /// seen, and the bits of the host are zero.
@@ -103,6 +108,11 @@ pub fn client_of(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 => v4,
     }
+}
+
+/// Reads a list of texts; what cannot be read is named below `/allowed_ips`.
+pub fn read_list(texts: &[String], invalid: &mut Invalid) -> Vec<Network> {
+    read_each(texts, MAX_NETWORKS, "/allowed_ips", invalid)
 }
 
 #[cfg(test)]

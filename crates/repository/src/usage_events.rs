@@ -1,9 +1,16 @@
 //! Usage metered elsewhere. Each event has an id of its sender's, so that one sent twice is counted once.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sqlx::QueryBuilder;
-use tollgate_domain::{ApiKeyId, TenantId, UsageEvent, period::{day_of, minute_of}, usage::{Counts, EndpointUsage, KeyUsage, MinuteUsage}};
+use tollgate_domain::{
+    ApiKeyId, TenantId, UsageEvent,
+    period::{day_of, minute_of},
+    usage::{Counts, EndpointUsage, KeyUsage, MinuteUsage},
+};
 
 use crate::{Error, Repository, calendar::micros, database::Tx, usage_upsert::Additions};
 

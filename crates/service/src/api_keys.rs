@@ -1,13 +1,14 @@
 //! Keys: created, listed, changed, rotated, suspended, deleted.
 
-use std::{collections::HashMap, fmt::Display, str::FromStr};
+use std::collections::HashMap;
 
-use chrono::{DateTime, Months, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use tollgate_domain::{
-    ApiKey, ApiKeyId, Country, Environment, Granularity, Invalid, KeyFilter, KeySecret, KeyStatus, LimitSpec, Network,
-    Page, Paged, Plan, Suspension, TenantId, UsageStats,
-    limit::MAX_LIMITS,
+    ApiKey, ApiKeyId, Environment, Granularity, Invalid, KeyFilter, KeySecret, KeyStatus, LimitSpec, Page, Paged, Plan,
+    Suspension, TenantId, UsageStats,
+    api_key::{NO_SUCH_PLAN, StaysRevoked},
+    country, expiry, network,
     period::{day_of, hour_of},
     text,
     usage::Counts,
@@ -16,19 +17,9 @@ use tollgate_domain::{
 use crate::{Error, Service};
 
 const KEY: &str = "API key";
-const NO_SUCH_PLAN: &str = "no such plan";
-/// Most entries of a key's lists.
-const MOST_NETWORKS: usize = 100;
-const MOST_COUNTRIES: usize = 250;
-const MOST_TAGS: usize = 20;
-/// Members of a key's metadata, and bytes of all of it.
-const MOST_METADATA: usize = 50;
-const MOST_METADATA_BYTES: usize = 8_192;
 /// Longest grace of a rotated secret and longest suspension with an end.
-const MOST_GRACE: TimeDelta = TimeDelta::days(30);
-const MOST_SUSPENSION: TimeDelta = TimeDelta::days(3_660);
-/// How far a key's end may lie from now.
-const CENTURY: Months = Months::new(1_200);
+const MAX_GRACE: TimeDelta = TimeDelta::days(30);
+const MAX_SUSPENSION: TimeDelta = TimeDelta::days(3_660);
 
 /// A key to be made. Members as in `POST /api/v1/api-keys`.
 #[derive(Clone, Debug, Default)]
@@ -125,17 +116,17 @@ impl Service {
             owner_id: new.owner_id,
             tags: new.tags,
             metadata: new.metadata,
-            allowed_ips: networks(&new.allowed_ips, &mut invalid),
-            allowed_countries: countries(&new.allowed_countries, &mut invalid),
+            allowed_ips: network::read_list(&new.allowed_ips, &mut invalid),
+            allowed_countries: country::read_list(&new.allowed_countries, &mut invalid),
             expires_at: new.expires_at,
             limits: new.limits,
             created_at: now,
             updated_at: now,
             version: 1,
         };
-        require_future(key.expires_at, now, &mut invalid);
+        expiry::require_future(key.expires_at, now, &mut invalid);
         let plan = self.repository().plan_named(tenant_id, &key.tier).await?;
-        if let Err(invalid) = validate(&key, plan.as_ref(), invalid) {
+        if let Err(invalid) = key.validate(plan.as_ref(), invalid) {
             return Err(self.with_plan_names(tenant_id, invalid.into()).await);
         }
         let key = self.repository().insert_api_key(tenant_id, &key, &secret.hash()).await?;
@@ -204,11 +195,11 @@ impl Service {
         let now = self.clock().now();
         let changed = self.change_key(tenant_id, id, expected, change.tier.as_deref(), |key, _, invalid| {
             if let Some(status) = change.status {
-                set_status(key, status, None)?;
+                key.set_status(status, None).map_err(conflict)?;
             }
             apply(key, change, invalid);
             // One that is past ends the key now.
-            let is_near = change.expires_at.flatten().is_none_or(|at| is_within_a_century(at, now));
+            let is_near = change.expires_at.flatten().is_none_or(|at| expiry::is_within_a_century(at, now));
             invalid.require(is_near, "/expires_at", "must lie within 100 years of now");
             Ok(())
         });
@@ -225,7 +216,7 @@ impl Service {
         expected: Option<i64>,
     ) -> Result<KeyDetail, Error> {
         let mut invalid = Invalid::none();
-        let most = MOST_SUSPENSION.num_seconds().unsigned_abs();
+        let most = MAX_SUSPENSION.num_seconds().unsigned_abs();
         invalid.require(
             seconds.is_none_or(|s| (1..=most).contains(&s)),
             "/seconds",
@@ -235,7 +226,7 @@ impl Service {
         invalid.finish()?;
         let until = seconds.map(|s| self.clock().now() + TimeDelta::seconds(i64::try_from(s).unwrap_or(0)));
         let changed = self.change_key(tenant_id, id, expected, None, |key, _, _| {
-            set_status(key, KeyStatus::Suspended, Some(Suspension { until, reason: reason.clone() }))
+            key.set_status(KeyStatus::Suspended, Some(Suspension { until, reason: reason.clone() })).map_err(conflict)
         });
         changed.await
     }
@@ -247,8 +238,9 @@ impl Service {
         id: ApiKeyId,
         expected: Option<i64>,
     ) -> Result<KeyDetail, Error> {
-        let changed =
-            self.change_key(tenant_id, id, expected, None, |key, _, _| set_status(key, KeyStatus::Active, None));
+        let changed = self.change_key(tenant_id, id, expected, None, |key, _, _| {
+            key.set_status(KeyStatus::Active, None).map_err(conflict)
+        });
         changed.await
     }
 
@@ -261,7 +253,7 @@ impl Service {
         grace_seconds: u64,
         expected: Option<i64>,
     ) -> Result<(KeyDetail, KeySecret), Error> {
-        let most = MOST_GRACE.num_seconds().unsigned_abs();
+        let most = MAX_GRACE.num_seconds().unsigned_abs();
         let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
         let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
         let now = self.clock().now();
@@ -325,7 +317,7 @@ impl Service {
             require_version(expected, key.version)?;
             let mut invalid = Invalid::none();
             change(key, plan, &mut invalid)?;
-            validate(key, plan, invalid)?;
+            key.validate(plan, invalid)?;
             key.updated_at = now;
             Ok(())
         });
@@ -365,53 +357,15 @@ fn apply(key: &mut ApiKey, change: &ApiKeyChange, invalid: &mut Invalid) {
     }
     set!(name, description, tier, owner_id, tags, metadata, expires_at, limits);
     if let Some(allowed) = &change.allowed_ips {
-        key.allowed_ips = networks(allowed, invalid);
+        key.allowed_ips = network::read_list(allowed, invalid);
     }
     if let Some(allowed) = &change.allowed_countries {
-        key.allowed_countries = countries(allowed, invalid);
+        key.allowed_countries = country::read_list(allowed, invalid);
     }
 }
 
-fn set_status(key: &mut ApiKey, status: KeyStatus, suspension: Option<Suspension>) -> Result<(), Error> {
-    if key.status == KeyStatus::Revoked && status != KeyStatus::Revoked {
-        return Err(Error::Conflict("a revoked key stays revoked; make a new one".into()));
-    }
-    let open_end = || Suspension { until: None, reason: None };
-    key.suspension = (status == KeyStatus::Suspended).then(|| suspension.unwrap_or_else(open_end));
-    key.status = status;
-    Ok(())
-}
-
-pub(crate) fn networks(texts: &[String], invalid: &mut Invalid) -> Vec<Network> {
-    each(texts, MOST_NETWORKS, "/allowed_ips", invalid)
-}
-
-fn countries(texts: &[String], invalid: &mut Invalid) -> Vec<Country> {
-    each(texts, MOST_COUNTRIES, "/allowed_countries", invalid)
-}
-
-/// Every text read, or named where it cannot be; none of a list of more than `most`.
-fn each<T: FromStr<Err: Display>>(texts: &[String], most: usize, pointer: &str, invalid: &mut Invalid) -> Vec<T> {
-    invalid.require(texts.len() <= most, pointer, format_args!("at most {most}"));
-    let mut read = Vec::new();
-    for (index, text) in texts.iter().take(most).enumerate() {
-        match text.parse::<T>() {
-            Ok(item) => read.push(item),
-            Err(wrong) => invalid.push(format!("{pointer}/{index}"), wrong.to_string()),
-        }
-    }
-    read
-}
-
-/// The end of a key or token that is to be good from now on.
-pub(crate) fn require_future(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>, invalid: &mut Invalid) {
-    let is_ahead = expires_at.is_none_or(|at| at > now && is_within_a_century(at, now));
-    invalid.require(is_ahead, "/expires_at", "must lie in the future, at most 100 years from now");
-}
-
-fn is_within_a_century(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    let (first, last) = (now.checked_sub_months(CENTURY), now.checked_add_months(CENTURY));
-    first.is_none_or(|first| first <= at) && last.is_none_or(|last| at <= last)
+fn conflict(revoked: StaysRevoked) -> Error {
+    Error::Conflict(revoked.to_string())
 }
 
 /// `If-Match`: the version must be the expected one, if one is.
@@ -420,28 +374,4 @@ pub(crate) fn require_version(expected: Option<i64>, current: i64) -> Result<(),
         Some(expected) if expected != current => Err(Error::VersionMismatch { current }),
         _ => Ok(()),
     }
-}
-
-/// Names every wrong field of a key that is to be on `plan`.
-fn validate(key: &ApiKey, plan: Option<&Plan>, mut invalid: Invalid) -> Result<(), Invalid> {
-    invalid.require(text::is_name(&key.name), "/name", text::NAMED);
-    invalid.require(text::DESCRIPTION.fit_any(key.description.as_deref()), "/description", text::DESCRIPTION);
-    invalid.require(text::OWNER_ID.fit_any(key.owner_id.as_deref()), "/owner_id", text::OWNER_ID);
-    invalid.require(key.tags.len() <= MOST_TAGS, "/tags", format_args!("at most {MOST_TAGS}"));
-    for (index, tag) in key.tags.iter().enumerate() {
-        let is_new = !key.tags.iter().take(index).any(|earlier| earlier == tag);
-        let detail = format_args!("{}, each tag once", text::TAG);
-        invalid.require(text::TAG.fit(tag) && is_new, &format!("/tags/{index}"), detail);
-    }
-    let is_small = |json: String| json.len() <= MOST_METADATA_BYTES;
-    let fits = key.metadata.len() <= MOST_METADATA && serde_json::to_string(&key.metadata).is_ok_and(is_small);
-    let detail = format_args!("at most {MOST_METADATA} members and {MOST_METADATA_BYTES} bytes of JSON");
-    invalid.require(fits, "/metadata", detail);
-    let is_plain = text::is_plain_object(&key.metadata);
-    invalid.require(is_plain, "/metadata", "no control characters in names or values");
-    LimitSpec::validate_all(&key.limits, "/limits", &mut invalid);
-    invalid.require(plan.is_some(), "/tier", NO_SUCH_PLAN);
-    let limits = plan.map_or(0, |plan| key.effective_limits(&plan.limits).len());
-    invalid.require(limits <= MAX_LIMITS, "/limits", format_args!("at most {MAX_LIMITS} together with the plan's"));
-    invalid.finish()
 }

@@ -5,15 +5,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
-    AdminToken, Clock, Invalid, Lasts, Page, Paged, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret, text,
+    AdminToken, Clock, Invalid, Lasts, Page, Paged, Plan, PlanId, Scope, ScopeSet, TenantId, TokenId, TokenSecret,
+    expiry, network, text,
 };
 use tollgate_repository::TokenWrite;
 
-use crate::{
-    Config, Error, Service, StartError,
-    api_keys::{networks, require_future, require_version},
-    service::open_repository,
-};
+use crate::{Config, Error, Service, StartError, api_keys::require_version, service::open_repository};
 
 const TOKEN: &str = "token";
 /// Most tokens of a tenant: every write to one reads all.
@@ -57,10 +54,10 @@ impl Service {
         let mut token = AdminToken::unlimited(id, maker.tenant_id, &new.name, secret.prefix(), self.clock().now());
         let mut invalid = Invalid::none();
         token.scopes = scopes(&new.scopes, &mut invalid);
-        token.allowed_ips = networks(&new.allowed_ips, &mut invalid);
+        token.allowed_ips = network::read_list(&new.allowed_ips, &mut invalid);
         token.expires_at = new.expires_at;
         invalid.require(text::is_name(&token.name), "/name", text::NAMED);
-        require_future(token.expires_at, token.created_at, &mut invalid);
+        expiry::require_future(token.expires_at, token.created_at, &mut invalid);
         invalid.finish()?;
         let insert = |tokens: Tokens<'_>| {
             if tokens.all.len() >= MAX_TOKENS {
@@ -92,9 +89,9 @@ impl Service {
     ) -> Result<AdminToken, Error> {
         let mut invalid = Invalid::none();
         let new_scopes = change.scopes.as_ref().map(|texts| scopes(texts, &mut invalid));
-        let new_networks = change.allowed_ips.as_ref().map(|texts| networks(texts, &mut invalid));
+        let new_networks = change.allowed_ips.as_ref().map(|texts| network::read_list(texts, &mut invalid));
         invalid.require(change.name.as_deref().is_none_or(text::is_name), "/name", text::NAMED);
-        require_future(change.expires_at.flatten(), self.clock().now(), &mut invalid);
+        expiry::require_future(change.expires_at.flatten(), self.clock().now(), &mut invalid);
         invalid.finish()?;
         self.write_token(maker, |tokens| {
             let before = tokens.named(id, expected)?;
