@@ -241,8 +241,8 @@ impl App {
             scopes: ScopeSet(scopes.to_vec()),
             ..AdminToken::unlimited(id, tenant_id, "story", secret.prefix(), self.clock.now())
         };
-        repository.insert_tenant(tenant_id, self.clock.now()).await.expect("a tenant");
-        repository.insert_admin_token(tenant_id, &token, &secret.hash()).await.expect("a token");
+        repository.tenants().insert(tenant_id, self.clock.now()).await.expect("a tenant");
+        repository.tokens().insert(tenant_id, &token, &secret.hash()).await.expect("a token");
         repository.close().await;
         self.admin.with_credential(secret.expose())
     }

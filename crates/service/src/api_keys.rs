@@ -125,24 +125,24 @@ impl Service {
             version: 1,
         };
         expiry::require_future(key.expires_at, now, &mut invalid);
-        let plan = self.repository().plan_named(tenant_id, &key.tier).await?;
+        let plan = self.repository().plans().by_name(tenant_id, &key.tier).await?;
         if let Err(invalid) = key.validate(plan.as_ref(), invalid) {
             return Err(self.with_plan_names(tenant_id, invalid.into()).await);
         }
-        let key = self.repository().insert_api_key(tenant_id, &key, &secret.hash()).await?;
+        let key = self.repository().keys().insert(tenant_id, &key, &secret.hash()).await?;
         let plan = plan.ok_or_else(|| Error::Internal("a key was made on no plan".into()))?;
         Ok((KeyDetail { key, plan }, secret))
     }
 
     /// One key.
     pub async fn key(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<KeyDetail, Error> {
-        let found = self.repository().key_and_plan(tenant_id, id, self.clock().now()).await?;
+        let found = self.repository().keys().with_plan(tenant_id, id, self.clock().now()).await?;
         found.map(|found| KeyDetail { key: found.key, plan: found.plan }).ok_or(Error::NotFound(KEY))
     }
 
     /// One key, also a deleted one: what it used stays readable by its id.
     pub async fn used_key(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<UsedKey, Error> {
-        let found = self.repository().key_even_deleted(tenant_id, id).await?;
+        let found = self.repository().keys().with_plan_even_deleted(tenant_id, id).await?;
         let (key, plan, deleted_at) = found.ok_or(Error::NotFound(KEY))?;
         Ok(UsedKey { detail: KeyDetail { key, plan }, deleted_at })
     }
@@ -154,7 +154,7 @@ impl Service {
         if let Some((name, _)) = texts.into_iter().find(|(_, text)| !text::FILTER.fit_any(text.as_deref())) {
             return Err(Error::BadRequest(format!("{name} must be {}", text::FILTER)));
         }
-        let Paged { items, total } = self.repository().api_keys(tenant_id, filter, page, self.clock().now()).await?;
+        let Paged { items, total } = self.repository().keys().list(tenant_id, filter, page, self.clock().now()).await?;
         let mut plans: HashMap<String, Plan> = HashMap::new();
         let mut details = Vec::with_capacity(items.len());
         for key in items {
@@ -174,7 +174,7 @@ impl Service {
     /// The record of the key whose text is `secret`.
     pub async fn lookup_key(&self, tenant_id: TenantId, secret: &str) -> Result<KeyDetail, Error> {
         let hash = KeySecret::hash_of(secret).ok_or(Error::NotFound(KEY))?;
-        let found = self.repository().find_by_secret(&hash, self.clock().now()).await?;
+        let found = self.repository().keys().by_secret(&hash, self.clock().now()).await?;
         let own = found.filter(|found| found.key.tenant_id == tenant_id);
         own.map(|found| KeyDetail { key: found.key, plan: found.plan }).ok_or(Error::NotFound(KEY))
     }
@@ -257,7 +257,7 @@ impl Service {
         let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
         let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
         let now = self.clock().now();
-        let rotated = self.repository().rotate_api_key(tenant_id, id, now, now + TimeDelta::seconds(grace), |key| {
+        let rotated = self.repository().keys().rotate(tenant_id, id, now, now + TimeDelta::seconds(grace), |key| {
             require_version(expected, key.version)?;
             if key.status == KeyStatus::Revoked {
                 return Err(Error::Conflict("a revoked key cannot be rotated".into()));
@@ -272,14 +272,14 @@ impl Service {
     /// Revokes a key at once and hides it; with `expected`, only if that is its version. Its usage stays.
     pub async fn delete_key(&self, tenant_id: TenantId, id: ApiKeyId, expected: Option<i64>) -> Result<(), Error> {
         let check = |key: &ApiKey| require_version(expected, key.version);
-        let deleted = self.repository().delete_api_key(tenant_id, id, self.clock().now(), check).await?;
+        let deleted = self.repository().keys().delete(tenant_id, id, self.clock().now(), check).await?;
         self.cache().forget([id]);
         deleted.then_some(()).ok_or(Error::NotFound(KEY))
     }
 
     /// Totals for the record of one key.
     pub async fn key_usage(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<UsageStats, Error> {
-        Ok(self.repository().usage_stats(tenant_id, id, self.clock().now()).await?)
+        Ok(self.repository().usage().stats(tenant_id, id, self.clock().now()).await?)
     }
 
     /// What a key did: totals, the last day by hour, its busiest endpoints, its violations.
@@ -288,18 +288,18 @@ impl Service {
         let now = self.clock().now();
         let hour = TimeDelta::hours(1);
         let (from, to) = (hour_of(now) - hour * 23, hour_of(now) + hour);
-        let series = self.repository().usage_series(tenant_id, id, Granularity::Hourly, from, to).await?;
+        let series = self.repository().usage().series(tenant_id, id, Granularity::Hourly, from, to).await?;
         let hours = crate::usage::fill(&series, Granularity::Hourly, from, to);
         let mut last_24_hours = Counts::default();
         hours.iter().for_each(|(_, counts)| last_24_hours.add(counts));
         let month = day_of(now) - TimeDelta::days(29);
         Ok(KeyStats {
             deleted_at,
-            totals: self.repository().usage_stats(tenant_id, id, now).await?,
+            totals: self.repository().usage().stats(tenant_id, id, now).await?,
             last_24_hours,
             hours,
-            top_endpoints: self.repository().top_endpoints(tenant_id, id, month, 10).await?,
-            violations: self.repository().violation_count(tenant_id, id, now - TimeDelta::days(1)).await?,
+            top_endpoints: self.repository().usage().top_endpoints(tenant_id, id, month, 10).await?,
+            violations: self.repository().violations().count(tenant_id, id, now - TimeDelta::days(1)).await?,
         })
     }
 
@@ -313,7 +313,7 @@ impl Service {
         change: impl Fn(&mut ApiKey, Option<&Plan>, &mut Invalid) -> Result<(), Error>,
     ) -> Result<KeyDetail, Error> {
         let now = self.clock().now();
-        let changed = self.repository().change_api_key(tenant_id, id, tier, |key, plan| {
+        let changed = self.repository().keys().change(tenant_id, id, tier, |key, plan| {
             require_version(expected, key.version)?;
             let mut invalid = Invalid::none();
             change(key, plan, &mut invalid)?;
@@ -334,7 +334,7 @@ impl Service {
     async fn with_plan_names(&self, tenant_id: TenantId, error: Error) -> Error {
         let Error::Invalid(mut invalid) = error else { return error };
         if let Some(of_tier) = invalid.errors.iter_mut().find(|wrong| wrong.detail == NO_SUCH_PLAN) {
-            match self.repository().plans(tenant_id, Page { page: 1, limit: 100 }).await {
+            match self.repository().plans().list(tenant_id, Page { page: 1, limit: 100 }).await {
                 Ok(known) => {
                     let names: Vec<_> = known.items.iter().map(|plan| plan.name.as_str()).collect();
                     of_tier.detail = format!("{NO_SUCH_PLAN}; there are {}", names.join(", "));
@@ -346,7 +346,7 @@ impl Service {
     }
 
     async fn plan_of(&self, key: &ApiKey) -> Result<Plan, Error> {
-        let plan = self.repository().plan_named(key.tenant_id, &key.tier).await?;
+        let plan = self.repository().plans().by_name(key.tenant_id, &key.tier).await?;
         plan.ok_or_else(|| Error::Internal(format!("the key {} is on a plan that does not exist", key.id)))
     }
 }

@@ -23,23 +23,23 @@ const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::hours(24);
 impl Service {
     /// Brings a batch of usage to the database, once.
     pub async fn apply_usage(&self, batch: &UsageBatch) -> Result<Applied, Error> {
-        Ok(self.repository().apply_usage(batch).await?)
+        Ok(self.repository().usage().apply(batch).await?)
     }
 
     /// Adds a batch of violations to the database, once.
     pub async fn record_violations(&self, batch: &ViolationBatch) -> Result<Applied, Error> {
-        Ok(self.repository().record_violations(batch).await?)
+        Ok(self.repository().violations().record(batch).await?)
     }
 
     /// Parts of the keys whose usage waits to be added to the tables.
     pub async fn waiting_parts(&self) -> Result<Vec<FoldPart>, Error> {
-        Ok(self.repository().waiting_parts().await?)
+        Ok(self.repository().usage().waiting_parts().await?)
     }
 
     /// Adds what waits of a part of the keys to the tables, and raises their quotas' counters to what they come to.
     /// Returns how many keys that were.
     pub async fn fold_usage(&self, part: FoldPart) -> Result<usize, Error> {
-        let totals = self.repository().fold_usage(part).await?;
+        let totals = self.repository().usage().fold(part).await?;
         self.metrics().usage_folded.inc_by(u64::try_from(totals.len()).unwrap_or(u64::MAX));
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
@@ -72,7 +72,7 @@ impl Service {
     pub async fn sync_quotas(&self) -> Result<usize, Error> {
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
-        let totals = self.repository().period_totals(now - RECENTLY, period.start, MAX_SYNCED).await?;
+        let totals = self.repository().usage().period_totals(now - RECENTLY, period.start, MAX_SYNCED).await?;
         let used: Vec<_> = totals.into_iter().map(|(tenant_id, id, used)| ((tenant_id, id), used)).collect();
         self.raise_quotas(&used, period, now).await?;
         Ok(used.len())
@@ -95,6 +95,6 @@ impl Service {
 
     /// True for exactly one of all workers that claim this tick of a schedule.
     pub async fn claim_tick(&self, schedule: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
-        Ok(self.repository().claim_tick(schedule, tick).await?)
+        Ok(self.repository().schedules().claim_tick(schedule, tick).await?)
     }
 }

@@ -285,7 +285,7 @@ impl Service {
             }
         }
         let (now, generation) = (self.clock().now(), self.cache().generation());
-        for found in self.repository().keys_and_plans(&missing, now).await? {
+        for found in self.repository().keys().many_with_plans(&missing, now).await? {
             let entry = Arc::new(self.entry_of(found, now)?);
             self.cache().insert(entry.clone(), now.timestamp_micros(), generation);
             entries.push(entry);
@@ -345,8 +345,8 @@ impl Service {
                 return Ok(None);
             }
             let found = match &lookup {
-                Lookup::Secret(hash) => self.repository().find_by_secret(hash, now).await?,
-                Lookup::Id(tenant_id, id) => self.repository().key_and_plan(*tenant_id, *id, now).await?,
+                Lookup::Secret(hash) => self.repository().keys().by_secret(hash, now).await?,
+                Lookup::Id(tenant_id, id) => self.repository().keys().with_plan(*tenant_id, *id, now).await?,
             };
             found.map(|found| self.entry_of(found, now)).transpose()
         };

@@ -79,7 +79,7 @@ impl Service {
                     metrics.queue_age.with_label_values(&[priority]).set(age);
                 }
             }
-            if let Ok(counts) = self.repository().key_counts().await {
+            if let Ok(counts) = self.repository().keys().counts().await {
                 metrics.keys.reset();
                 for count in counts {
                     metrics.keys.with_label_values(&[&count.tier, count.status.as_str()]).set(count.count);

@@ -32,17 +32,17 @@ impl Service {
         let now = self.clock().now();
         let (actor, stale, expired) = (caller.actor(), now - ABANDONED_AFTER, now - KEPT);
         let begun =
-            self.repository().begin_idempotent(caller.tenant_id(), &actor, key, fingerprint, now, stale, expired);
+            self.repository().idempotency().begin(caller.tenant_id(), &actor, key, fingerprint, now, stale, expired);
         Ok(begun.await?)
     }
 
     /// Keeps the answer for repeats.
     pub async fn finish_idempotent(&self, caller: &Caller, key: &str, response: &StoredResponse) -> Result<(), Error> {
-        Ok(self.repository().finish_idempotent(caller.tenant_id(), &caller.actor(), key, response).await?)
+        Ok(self.repository().idempotency().finish(caller.tenant_id(), &caller.actor(), key, response).await?)
     }
 
     /// The request failed through no fault of the client's: a repeat does the work.
     pub async fn forget_idempotent(&self, caller: &Caller, key: &str) -> Result<(), Error> {
-        Ok(self.repository().forget_idempotent(caller.tenant_id(), &caller.actor(), key).await?)
+        Ok(self.repository().idempotency().forget(caller.tenant_id(), &caller.actor(), key).await?)
     }
 }

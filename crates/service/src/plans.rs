@@ -35,7 +35,7 @@ impl Service {
             version: 1,
         };
         plan.validate()?;
-        match self.repository().insert_plan(tenant_id, &plan).await {
+        match self.repository().plans().insert(tenant_id, &plan).await {
             Err(tollgate_repository::Error::Conflict) => {
                 Err(Error::Conflict("there is a plan of this name already".into()))
             }
@@ -45,12 +45,12 @@ impl Service {
 
     /// One plan.
     pub async fn plan(&self, tenant_id: TenantId, id: PlanId) -> Result<Plan, Error> {
-        self.repository().plan(tenant_id, id).await?.ok_or(Error::NotFound(PLAN))
+        self.repository().plans().get(tenant_id, id).await?.ok_or(Error::NotFound(PLAN))
     }
 
     /// All plans.
     pub async fn plans(&self, tenant_id: TenantId, page: Page) -> Result<Paged<Plan>, Error> {
-        Ok(self.repository().plans(tenant_id, page).await?)
+        Ok(self.repository().plans().list(tenant_id, page).await?)
     }
 
     /// Replaces a plan's terms; with `expected`, only if that is its version. In force for its keys within a second.
@@ -62,7 +62,7 @@ impl Service {
         expected: Option<i64>,
     ) -> Result<Plan, Error> {
         let now = self.clock().now();
-        let changed = self.repository().change_plan(tenant_id, id, |plan| {
+        let changed = self.repository().plans().change(tenant_id, id, |plan| {
             require_version(expected, plan.version)?;
             let PlanTerms { description, limits, quota, prices, features } = terms.clone();
             *plan = Plan { description, limits, quota, prices, features, updated_at: now, ..plan.clone() };
@@ -76,7 +76,7 @@ impl Service {
     /// Deletes a plan that no key is on; with `expected`, only if that is its version.
     pub async fn delete_plan(&self, tenant_id: TenantId, id: PlanId, expected: Option<i64>) -> Result<(), Error> {
         let check = |plan: &Plan| require_version(expected, plan.version);
-        match self.repository().delete_plan(tenant_id, id, check).await {
+        match self.repository().plans().delete(tenant_id, id, check).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::NotFound(PLAN)),
             Err(Error::Conflict(_)) => Err(Error::Conflict("keys are on this plan".into())),

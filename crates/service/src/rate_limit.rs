@@ -88,7 +88,7 @@ impl Service {
     /// What a key's limits would answer to one unit, and its violations of the last 24 hours.
     pub async fn limit_info(&self, entry: Arc<Entry>) -> Result<(Checked, i64), Error> {
         let since = self.clock().now() - TimeDelta::days(1);
-        let violations = self.repository().violation_count(entry.key.tenant_id, entry.key.id, since).await?;
+        let violations = self.repository().violations().count(entry.key.tenant_id, entry.key.id, since).await?;
         Ok((self.peek(entry, 1).await?, violations))
     }
 
@@ -115,7 +115,7 @@ impl Service {
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
         if entry.terms.quota_index().is_some() {
-            let used = self.repository().period_usage(tenant_id, id, period.start).await?.allowed;
+            let used = self.repository().usage().of_period(tenant_id, id, period.start).await?.allowed;
             let raise = entry.raise(crate::entry::timestamp(period.start), used);
             self.limiter().raise(raise.as_slice(), crate::entry::timestamp(now)).await?;
         }
@@ -161,7 +161,7 @@ impl Service {
     ) -> Result<Violations, Error> {
         self.used_key(tenant_id, id).await?;
         let since: DateTime<Utc> = self.clock().now() - TimeDelta::hours(hours);
-        let rows = self.repository().violations(tenant_id, id, since, before, limit).await?;
+        let rows = self.repository().violations().list(tenant_id, id, since, before, limit).await?;
         let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= limit;
         let next = rows.last().filter(|_| full).map(ViolationCursor::from);
         Ok(Violations { rows, next })

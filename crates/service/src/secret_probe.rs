@@ -100,7 +100,7 @@ impl Service {
         let count = |result| self.metrics().secret_lookups.with_label_values(&[result]);
         while let Some(question) = self.secret_probe().next() {
             let hashes: Vec<_> = question.iter().map(|asked| asked.hash).collect();
-            match self.repository().existing_secrets(&hashes).await.map_err(Error::from) {
+            match self.repository().keys().existing_secrets(&hashes).await.map_err(Error::from) {
                 Ok(existing) => {
                     for Asked { hash, answer } in question {
                         let exists = existing.contains(&hash);

@@ -72,7 +72,7 @@ impl Shipper {
         let mut step = Step::Idle;
         let mut confirmed = u64::MAX;
         for stream in STREAMS {
-            let cursor = self.service.repository().journal_cursor(self.boot, stream).await?;
+            let cursor = self.service.repository().usage().journal_cursor(self.boot, stream).await?;
             confirmed = confirmed.min(cursor);
             let began = self.service.uptime();
             let lag = i64::try_from(self.stream.end().get().saturating_sub(cursor)).unwrap_or(i64::MAX);
@@ -141,7 +141,7 @@ impl Shipper {
     async fn moved(&self, stream: JournalStream, from: u64) -> Result<bool, Error> {
         let deadline = tokio::time::Instant::now() + self.resend_after;
         loop {
-            if self.service.repository().journal_cursor(self.boot, stream).await? > from {
+            if self.service.repository().usage().journal_cursor(self.boot, stream).await? > from {
                 return Ok(true);
             }
             if tokio::time::Instant::now() >= deadline {

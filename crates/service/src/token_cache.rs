@@ -199,7 +199,7 @@ impl Service {
 
     async fn read_token(&self, hash: SecretHash) -> Result<Option<Arc<KnownToken>>, Error> {
         let (generation, now) = (self.token_cache().generation(), self.clock().now());
-        let found = self.repository().find_admin_token(&hash, now).await?;
+        let found = self.repository().tokens().by_secret(&hash, now).await?;
         let found = found.map(|found| Arc::new(KnownToken::from(found)));
         self.token_cache().keep(hash, found.as_ref(), now.timestamp_micros(), generation);
         Ok(found)
@@ -215,7 +215,7 @@ impl Service {
         let (service, known) = (self.clone(), Arc::clone(known));
         self.spawn(async move {
             let AdminToken { tenant_id, id, .. } = *known.token;
-            if let Err(error) = service.repository().touch_admin_token(tenant_id, id, now).await {
+            if let Err(error) = service.repository().tokens().touch(tenant_id, id, now).await {
                 tracing::debug!(%error, "a token's last use waits to be written down");
                 known.noted.store(noted, Ordering::Relaxed);
             }
@@ -224,7 +224,7 @@ impl Service {
 
     /// Reads which secrets exist that may lack a checksum.
     pub(crate) async fn read_chosen_tokens(&self) -> Result<(), tollgate_repository::Error> {
-        self.token_cache().set_chosen(self.repository().chosen_token_secrets().await?);
+        self.token_cache().set_chosen(self.repository().tokens().chosen_secrets().await?);
         Ok(())
     }
 }

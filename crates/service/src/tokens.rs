@@ -71,12 +71,12 @@ impl Service {
 
     /// A tenant's tokens, the newest first.
     pub async fn tokens(&self, tenant_id: TenantId, page: Page) -> Result<Paged<AdminToken>, Error> {
-        Ok(self.repository().admin_tokens(tenant_id, page).await?)
+        Ok(self.repository().tokens().list(tenant_id, page).await?)
     }
 
     /// One token.
     pub async fn token(&self, tenant_id: TenantId, id: TokenId) -> Result<AdminToken, Error> {
-        self.repository().admin_token(tenant_id, id).await?.ok_or(Error::NotFound(TOKEN))
+        self.repository().tokens().get(tenant_id, id).await?.ok_or(Error::NotFound(TOKEN))
     }
 
     /// Changes a token; with `expected`, only if that is its version. It gains nothing that `maker` lacks.
@@ -155,7 +155,7 @@ impl Service {
             }
             decide(Tokens { all, maker, now })
         };
-        let written = self.repository().change_tokens(maker.tenant_id, now, decide).await?;
+        let written = self.repository().tokens().change(maker.tenant_id, now, decide).await?;
         self.token_cache().forget(&[written.id]);
         Ok(written)
     }
@@ -217,7 +217,7 @@ pub async fn new_token(config: &Config, clock: &Clock, name: &str) -> Result<Tok
     let token = AdminToken::unlimited(id, TenantId::DEFAULT, name, secret.prefix(), now);
     let plans = Plan::defaults(TenantId::DEFAULT, now, || PlanId(clock.new_id()));
     if !repository.bootstrap(TenantId::DEFAULT, &plans, &token, &secret.hash()).await? {
-        repository.insert_admin_token(TenantId::DEFAULT, &token, &secret.hash()).await?;
+        repository.tokens().insert(TenantId::DEFAULT, &token, &secret.hash()).await?;
     }
     repository.close().await;
     Ok(secret)

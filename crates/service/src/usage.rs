@@ -63,7 +63,7 @@ impl Service {
         let UsedKey { detail: KeyDetail { plan, .. }, deleted_at } = self.used_key(tenant_id, id).await?;
         let now = self.clock().now();
         let period = BillingPeriod::containing(now);
-        let counts = self.repository().period_usage(tenant_id, id, period.start).await?;
+        let counts = self.repository().usage().of_period(tenant_id, id, period.start).await?;
         let used = u64::try_from(counts.allowed).unwrap_or(0);
         Ok(CurrentUsage {
             api_key_id: id,
@@ -101,7 +101,7 @@ impl Service {
                 "at most {MOST_BUCKETS} buckets: shorten the period or coarsen granularity"
             )));
         }
-        let found = self.repository().usage_series(tenant_id, id, granularity, start, end).await?;
+        let found = self.repository().usage().series(tenant_id, id, granularity, start, end).await?;
         let buckets = fill(&found, granularity, start, end);
         let mut summary = Counts::default();
         buckets.iter().for_each(|(_, counts)| summary.add(counts));
@@ -121,7 +121,7 @@ impl Service {
                 other => other,
             })?;
         }
-        Ok(self.repository().insert_usage_events(tenant_id, events).await?)
+        Ok(self.repository().usage().insert_events(tenant_id, events).await?)
     }
 
     fn validate_events(&self, events: &[UsageEvent]) -> Result<(), Invalid> {

@@ -16,9 +16,9 @@ async fn a_second_bootstrap_changes_nothing() {
         assert!(stack.repository.bootstrap(TENANT, &plans, &token, &hash).await.unwrap());
         let (second, second_hash) = stack.token(TENANT);
         assert!(!stack.repository.bootstrap(TENANT, &plans, &second, &second_hash).await.unwrap());
-        assert_eq!(stack.repository.find_admin_token(&hash, now).await.unwrap().unwrap().token, token);
-        assert_eq!(stack.repository.find_admin_token(&second_hash, now).await.unwrap(), None);
-        let names: Vec<_> = stack.repository.plans(TENANT, Page { page: 1, limit: 10 }).await.unwrap().items;
+        assert_eq!(stack.repository.tokens().by_secret(&hash, now).await.unwrap().unwrap().token, token);
+        assert_eq!(stack.repository.tokens().by_secret(&second_hash, now).await.unwrap(), None);
+        let names: Vec<_> = stack.repository.plans().list(TENANT, Page { page: 1, limit: 10 }).await.unwrap().items;
         assert_eq!(
             names.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
             ["enterprise", "free", "pro", "standard"]
@@ -67,7 +67,7 @@ async fn what_is_stored_survives_a_restart() {
         stack.repository.close().await;
         let restarted = stack.another().await;
         restarted.migrate().await.unwrap();
-        assert_eq!(restarted.find_by_secret(&hash, stack.clock.now()).await.unwrap().unwrap().key, key);
+        assert_eq!(restarted.keys().by_secret(&hash, stack.clock.now()).await.unwrap().unwrap().key, key);
         assert_eq!(restarted.engine(), stack.repository.engine());
         assert_eq!(restarted.pool().max, options().max_connections);
         assert!(restarted.pool().size >= 1);

@@ -18,19 +18,20 @@ async fn an_event_counts_once_in_one_call_or_several_and_says_which() {
         let repository = &stack.repository;
         let (key, _) = stack.key(TENANT, "metered").await;
         let call = [event(&key, "b", 1), event(&key, "a", 2), event(&key, "b", 4)];
-        assert_eq!(repository.insert_usage_events(TENANT, &call).await.unwrap(), [true, true, false]);
+        assert_eq!(repository.usage().insert_events(TENANT, &call).await.unwrap(), [true, true, false]);
         let again = [event(&key, "c", 8), event(&key, "a", 16)];
-        assert_eq!(repository.insert_usage_events(TENANT, &again).await.unwrap(), [true, false]);
-        assert_eq!(repository.insert_usage_events(TENANT, &[]).await.unwrap(), [false; 0]);
-        assert_eq!(repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(11));
+        assert_eq!(repository.usage().insert_events(TENANT, &again).await.unwrap(), [true, false]);
+        assert_eq!(repository.usage().insert_events(TENANT, &[]).await.unwrap(), [false; 0]);
+        assert_eq!(repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(11));
         let hours = repository
-            .usage_series(TENANT, key.id, Granularity::Hourly, at(MAY), at("2026-06-01T00:00:00Z"))
+            .usage()
+            .series(TENANT, key.id, Granularity::Hourly, at(MAY), at("2026-06-01T00:00:00Z"))
             .await
             .unwrap();
         assert_eq!(hours, [(at("2026-05-15T10:00:00Z"), allowed(11))]);
-        let top = repository.top_endpoints(TENANT, key.id, at(MAY), 10).await.unwrap();
+        let top = repository.usage().top_endpoints(TENANT, key.id, at(MAY), 10).await.unwrap();
         assert_eq!(top, [("/metered".to_owned(), 11)]);
-        let stats = repository.usage_stats(TENANT, key.id, stack.clock.now()).await.unwrap();
+        let stats = repository.usage().stats(TENANT, key.id, stack.clock.now()).await.unwrap();
         assert_eq!(stats.last_used_at, Some(at("2026-05-15T10:00:59.999999Z")));
     }
 }
@@ -41,9 +42,9 @@ async fn an_event_of_a_key_that_does_not_exist_leaves_the_whole_call_uncounted()
         let (key, _) = stack.key(TENANT, "metered").await;
         let unknown = ApiKey { id: ApiKeyId(stack.clock.new_id()), ..key.clone() };
         let call = [event(&key, "a", 1), event(&unknown, "b", 1)];
-        assert!(matches!(stack.repository.insert_usage_events(TENANT, &call).await, Err(Error::Conflict)));
-        assert_eq!(stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(0));
-        assert_eq!(stack.repository.insert_usage_events(TENANT, &call[..1]).await.unwrap(), [true]);
+        assert!(matches!(stack.repository.usage().insert_events(TENANT, &call).await, Err(Error::Conflict)));
+        assert_eq!(stack.repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(0));
+        assert_eq!(stack.repository.usage().insert_events(TENANT, &call[..1]).await.unwrap(), [true]);
     }
 }
 
@@ -61,7 +62,7 @@ async fn calls_with_the_same_events_in_other_orders_count_each_once() {
                     events.reverse();
                 }
                 let node = if n % 2 == 0 { stack.repository.clone() } else { other.clone() };
-                tokio::spawn(async move { node.insert_usage_events(TENANT, &events).await.unwrap() })
+                tokio::spawn(async move { node.usage().insert_events(TENANT, &events).await.unwrap() })
             })
             .collect();
         let mut counted = 0;
@@ -69,6 +70,6 @@ async fn calls_with_the_same_events_in_other_orders_count_each_once() {
             counted += call.await.unwrap().into_iter().filter(|now| *now).count();
         }
         assert_eq!(counted, 40);
-        assert_eq!(stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(40));
+        assert_eq!(stack.repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(40));
     }
 }

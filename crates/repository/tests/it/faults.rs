@@ -16,7 +16,7 @@ async fn a_postgres_that_is_down_is_no_error_at_start_and_unavailable_at_use() {
     let asked = Instant::now();
     assert!(matches!(down.ping().await, Err(Error::Unavailable(_))));
     assert!(matches!(down.migrate().await, Err(Error::Unavailable(_))));
-    assert!(matches!(down.claim_tick("t", at("2026-05-15T00:00:00Z")).await, Err(Error::Unavailable(_))));
+    assert!(matches!(down.schedules().claim_tick("t", at("2026-05-15T00:00:00Z")).await, Err(Error::Unavailable(_))));
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
@@ -46,7 +46,7 @@ async fn a_terminated_connection_is_not_noticed_by_a_read() {
         let text = "select pg_terminate_backend(pid) from pg_stat_activity
             where datname = current_database() and application_name = 'tollgate'";
         stack.sql(text).await;
-        assert!(stack.repository.api_key(TENANT, key.id).await.unwrap().is_some());
+        assert!(stack.repository.keys().get(TENANT, key.id).await.unwrap().is_some());
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_read_whose_connection_dies_under_it_is_made_again() {
     let mut holder = PgConnection::connect(&stack.url).await.unwrap();
     sqlx::raw_sql("begin; lock table api_keys in access exclusive mode").execute(&mut holder).await.unwrap();
     let node = stack.repository.clone();
-    let read = tokio::spawn(async move { node.api_key(TENANT, key.id).await });
+    let read = tokio::spawn(async move { node.keys().get(TENANT, key.id).await });
     // The read waits for the lock; its connection is ended as soon as it does.
     let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
         where datname = current_database() and application_name = 'tollgate' and wait_event_type = 'Lock'";
@@ -78,8 +78,8 @@ async fn a_read_only_postgres_says_so_and_still_reads() {
         .sql("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$")
         .await;
     let node = stack.another().await;
-    assert!(matches!(node.insert_plan(TENANT, &stack.plan_of(TENANT, "new")).await, Err(Error::ReadOnly)));
-    assert!(node.plan_named(TENANT, "pro").await.unwrap().is_some());
+    assert!(matches!(node.plans().insert(TENANT, &stack.plan_of(TENANT, "new")).await, Err(Error::ReadOnly)));
+    assert!(node.plans().by_name(TENANT, "pro").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn what_postgres_says_is_sorted_and_contention_is_tried_again() {
              create trigger fail before insert on schedules for each row execute function fail();",
         )
         .await;
-    let attempt = async |name: &str| stack.repository.claim_tick(name, stack.clock.now()).await;
+    let attempt = async |name: &str| stack.repository.schedules().claim_tick(name, stack.clock.now()).await;
     let inject = async |text| {
         stack.sql("truncate failures; alter sequence attempts restart").await;
         stack.sql(text).await;
@@ -131,7 +131,7 @@ async fn writers_that_wait_for_sqlites_lock_leave_connections_for_readers() {
     let writers: Vec<_> = (0..2 * options().max_connections)
         .map(|n| {
             let node = node.clone();
-            tokio::spawn(async move { node.claim_tick(&n.to_string(), now).await })
+            tokio::spawn(async move { node.schedules().claim_tick(&n.to_string(), now).await })
         })
         .collect();
     // Longer than a reader would wait for a connection.
@@ -154,10 +154,10 @@ async fn a_stored_value_we_cannot_read_is_named_by_table_and_column() {
             Error::Corrupt(text) => assert!(text.contains(column), "{text}"),
             other => panic!("{other:?}"),
         };
-        named(stack.repository.api_key(TENANT, key.id).await.unwrap_err(), "api_keys.allowed_ips");
-        named(stack.repository.find_by_secret(&hash, stack.clock.now()).await.unwrap_err(), "api_keys.allowed_ips");
+        named(stack.repository.keys().get(TENANT, key.id).await.unwrap_err(), "api_keys.allowed_ips");
+        named(stack.repository.keys().by_secret(&hash, stack.clock.now()).await.unwrap_err(), "api_keys.allowed_ips");
         stack.sql("update plans set currency = 'dollars'").await;
-        named(stack.repository.plans(TENANT, PAGE).await.unwrap_err(), "plans.currency");
+        named(stack.repository.plans().list(TENANT, PAGE).await.unwrap_err(), "plans.currency");
     }
 }
 
@@ -171,15 +171,15 @@ async fn a_list_may_come_from_the_replica_and_what_is_counted_may_not() {
     let with_replica = |url: String| Options { replica_url: Some(url), ..options() };
     let node = Repository::connect(&stack.url, with_replica(behind)).await.unwrap();
     let now = stack.clock.now();
-    assert_eq!(node.api_keys(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total, 0);
-    assert!(node.find_by_secret(&hash, now).await.unwrap().is_some());
-    assert!(node.api_key(TENANT, key.id).await.unwrap().is_some());
+    assert_eq!(node.keys().list(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total, 0);
+    assert!(node.keys().by_secret(&hash, now).await.unwrap().is_some());
+    assert!(node.keys().get(TENANT, key.id).await.unwrap().is_some());
     assert!(!node.changes_since(0).await.unwrap().api_keys.is_empty());
 
     let away = with_replica("postgres://nobody@127.0.0.1:1/none".to_owned());
     let node = Repository::connect(&stack.url, away).await.unwrap();
     assert_eq!(
-        node.api_keys(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total,
+        node.keys().list(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total,
         1,
         "the primary stands in"
     );

@@ -66,7 +66,7 @@ impl Stack {
         let repository = connect(&url, pooler.as_ref()).await;
         repository.migrate().await.unwrap();
         let clock = Clock::manual(at("2026-05-15T10:30:00Z"));
-        repository.insert_tenant(TENANT, clock.now()).await.unwrap();
+        repository.tenants().insert(TENANT, clock.now()).await.unwrap();
         Self { repository, clock, url, _files: files, server, pooler }
     }
 
@@ -103,7 +103,7 @@ impl Stack {
 
     pub(crate) async fn tenant(&self) -> TenantId {
         let tenant_id = TenantId(self.clock.new_id());
-        self.repository.insert_tenant(tenant_id, self.clock.now()).await.unwrap();
+        self.repository.tenants().insert(tenant_id, self.clock.now()).await.unwrap();
         tenant_id
     }
 
@@ -124,7 +124,7 @@ impl Stack {
     }
 
     pub(crate) async fn plan(&self, name: &str) -> Plan {
-        self.repository.insert_plan(TENANT, &self.plan_of(TENANT, name)).await.unwrap()
+        self.repository.plans().insert(TENANT, &self.plan_of(TENANT, name)).await.unwrap()
     }
 
     pub(crate) fn key_of(&self, tenant_id: TenantId, tier: &str, name: &str) -> (ApiKey, SecretHash) {
@@ -155,11 +155,11 @@ impl Stack {
 
     /// A stored key of the plan `pro`, which is made when it is missing.
     pub(crate) async fn key(&self, tenant_id: TenantId, name: &str) -> (ApiKey, SecretHash) {
-        if self.repository.plan_named(tenant_id, "pro").await.unwrap().is_none() {
-            self.repository.insert_plan(tenant_id, &self.plan_of(tenant_id, "pro")).await.unwrap();
+        if self.repository.plans().by_name(tenant_id, "pro").await.unwrap().is_none() {
+            self.repository.plans().insert(tenant_id, &self.plan_of(tenant_id, "pro")).await.unwrap();
         }
         let (key, hash) = self.key_of(tenant_id, "pro", name);
-        (self.repository.insert_api_key(tenant_id, &key, &hash).await.unwrap(), hash)
+        (self.repository.keys().insert(tenant_id, &key, &hash).await.unwrap(), hash)
     }
 
     pub(crate) fn token(&self, tenant_id: TenantId) -> (AdminToken, SecretHash) {
@@ -215,7 +215,7 @@ impl Refused {
 
 impl FromVersion for Repository {
     async fn update_api_key(&self, tenant_id: TenantId, key: &ApiKey) -> Result<Option<ApiKey>, Error> {
-        let changed = self.change_api_key(tenant_id, key.id, Some(&key.tier), |stored, _| {
+        let changed = self.keys().change(tenant_id, key.id, Some(&key.tier), |stored, _| {
             Refused::of(key.version, stored.version)?;
             *stored = key.clone();
             Ok(())
@@ -234,12 +234,12 @@ impl FromVersion for Repository {
             Refused::of(key.version, stored.version)?;
             Ok(KeySecret::parse(secret.expose()).unwrap())
         };
-        let rotated = self.rotate_api_key(tenant_id, key.id, key.updated_at, old_expires_at, make);
+        let rotated = self.keys().rotate(tenant_id, key.id, key.updated_at, old_expires_at, make);
         Ok(Refused::or_none(rotated.await)?.map(|(key, ..)| key))
     }
 
     async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error> {
-        let changed = self.change_plan(tenant_id, plan.id, |stored| {
+        let changed = self.plans().change(tenant_id, plan.id, |stored| {
             Refused::of(plan.version, stored.version)?;
             *stored = plan.clone();
             Ok(())
@@ -288,8 +288,8 @@ pub(crate) fn batch(boot: BootId, from: u64, to: u64, usage: Vec<KeyUsage>, endp
 /// Adds all that waits to the tables.
 pub(crate) async fn fold(repository: &Repository) -> Vec<PeriodTotal> {
     let mut totals = Vec::new();
-    for part in repository.waiting_parts().await.unwrap() {
-        totals.extend(repository.fold_usage(part).await.unwrap());
+    for part in repository.usage().waiting_parts().await.unwrap() {
+        totals.extend(repository.usage().fold(part).await.unwrap());
     }
     totals
 }

@@ -18,7 +18,7 @@ async fn begin(
     now: DateTime<Utc>,
 ) -> Idempotency {
     let (stale, expired) = (now - TimeDelta::minutes(1), now - TimeDelta::days(1));
-    node.begin_idempotent(tenant, "token", key, fingerprint, now, stale, expired).await.unwrap()
+    node.idempotency().begin(tenant, "token", key, fingerprint, now, stale, expired).await.unwrap()
 }
 
 fn response() -> StoredResponse {
@@ -39,12 +39,12 @@ async fn a_repeat_gets_the_first_answer_and_another_request_none() {
         assert_eq!(begin(node, TENANT, "k", &ONE, now).await, Idempotency::InProgress);
         assert_eq!(begin(node, TENANT, "k", &TWO, now).await, Idempotency::Mismatch);
         assert_eq!(begin(node, TENANT, "other", &TWO, now).await, Idempotency::Started);
-        node.finish_idempotent(TENANT, "token", "k", &response()).await.unwrap();
+        node.idempotency().finish(TENANT, "token", "k", &response()).await.unwrap();
         assert_eq!(begin(node, TENANT, "k", &ONE, now).await, Idempotency::Replay(response()));
         assert_eq!(begin(node, TENANT, "k", &TWO, now).await, Idempotency::Mismatch);
-        node.forget_idempotent(TENANT, "token", "k").await.unwrap();
+        node.idempotency().forget(TENANT, "token", "k").await.unwrap();
         let late = StoredResponse { status: 500, ..response() };
-        node.finish_idempotent(TENANT, "token", "k", &late).await.unwrap();
+        node.idempotency().finish(TENANT, "token", "k", &late).await.unwrap();
         let tomorrow = now + TimeDelta::hours(24);
         assert_eq!(
             begin(node, TENANT, "k", &ONE, tomorrow).await,
@@ -63,7 +63,7 @@ async fn a_forgotten_or_stale_attempt_may_be_made_again() {
         let node = &stack.repository;
         let now = stack.clock.now();
         assert_eq!(begin(node, TENANT, "k", &ONE, now).await, Idempotency::Started);
-        node.forget_idempotent(TENANT, "token", "k").await.unwrap();
+        node.idempotency().forget(TENANT, "token", "k").await.unwrap();
         assert_eq!(begin(node, TENANT, "k", &TWO, now).await, Idempotency::Started);
         let minute = now + TimeDelta::minutes(1);
         assert_eq!(begin(node, TENANT, "k", &TWO, minute).await, Idempotency::InProgress);

@@ -20,26 +20,26 @@ async fn another_tenants_keys_and_plans_are_neither_seen_nor_changed() {
         let now = stack.clock.now();
         let stranger = stack.tenant().await;
         let (key, hash) = stack.key(TENANT, "mine").await;
-        let plan = repository.plan_named(TENANT, "pro").await.unwrap().unwrap();
+        let plan = repository.plans().by_name(TENANT, "pro").await.unwrap().unwrap();
         stack.key(stranger, "theirs").await;
 
-        assert_eq!(repository.plan(stranger, plan.id).await.unwrap(), None);
-        assert_ne!(repository.plan_named(stranger, "pro").await.unwrap().unwrap().id, plan.id);
-        assert_eq!(repository.plans(stranger, PAGE).await.unwrap().total, 1);
+        assert_eq!(repository.plans().get(stranger, plan.id).await.unwrap(), None);
+        assert_ne!(repository.plans().by_name(stranger, "pro").await.unwrap().unwrap().id, plan.id);
+        assert_eq!(repository.plans().list(stranger, PAGE).await.unwrap().total, 1);
         assert_eq!(repository.update_plan(stranger, &Plan { features: vec![], ..plan.clone() }).await.unwrap(), None);
-        assert!(!repository.delete_plan(stranger, plan.id, agreed).await.unwrap());
+        assert!(!repository.plans().delete(stranger, plan.id, agreed).await.unwrap());
 
-        assert_eq!(repository.api_key(stranger, key.id).await.unwrap(), None);
-        assert_eq!(repository.key_and_plan(stranger, key.id, now).await.unwrap(), None);
-        let listed = repository.api_keys(stranger, &KeyFilter::default(), PAGE, now).await.unwrap();
+        assert_eq!(repository.keys().get(stranger, key.id).await.unwrap(), None);
+        assert_eq!(repository.keys().with_plan(stranger, key.id, now).await.unwrap(), None);
+        let listed = repository.keys().list(stranger, &KeyFilter::default(), PAGE, now).await.unwrap();
         assert_eq!((listed.total, listed.items[0].name.as_str()), (1, "theirs"));
         let renamed = ApiKey { name: "stolen".to_owned(), ..key.clone() };
         assert_eq!(repository.update_api_key(stranger, &renamed).await.unwrap(), None);
         let secret = KeySecret::generate(Environment::Live).unwrap();
         assert_eq!(repository.rotate_api_key_to(stranger, &key, &secret, now).await.unwrap(), None);
-        assert!(!repository.delete_api_key(stranger, key.id, now, agreed).await.unwrap());
+        assert!(!repository.keys().delete(stranger, key.id, now, agreed).await.unwrap());
 
-        let found = repository.find_by_secret(&hash, now).await.unwrap().unwrap();
+        let found = repository.keys().by_secret(&hash, now).await.unwrap().unwrap();
         assert_eq!((found.key, found.plan), (key, plan));
     }
 }
@@ -50,11 +50,11 @@ async fn another_tenants_tokens_are_neither_seen_nor_changed() {
         let (repository, now) = (&stack.repository, stack.clock.now());
         let stranger = stack.tenant().await;
         let (token, hash) = stack.token(TENANT);
-        repository.insert_admin_token(TENANT, &token, &hash).await.unwrap();
-        assert_eq!(repository.admin_token(stranger, token.id).await.unwrap(), None);
-        assert_eq!(repository.admin_tokens(stranger, PAGE).await.unwrap().total, 0);
+        repository.tokens().insert(TENANT, &token, &hash).await.unwrap();
+        assert_eq!(repository.tokens().get(stranger, token.id).await.unwrap(), None);
+        assert_eq!(repository.tokens().list(stranger, PAGE).await.unwrap().total, 0);
         for write in [TokenWrite::Update(token.clone()), TokenWrite::Delete(token.clone())] {
-            let stolen = repository.change_tokens(stranger, now, |tokens| {
+            let stolen = repository.tokens().change(stranger, now, |tokens| {
                 assert_eq!(tokens, []);
                 Ok::<_, Error>(write.clone())
             });
@@ -62,8 +62,8 @@ async fn another_tenants_tokens_are_neither_seen_nor_changed() {
         }
         let secret = TokenSecret::generate().unwrap().hash();
         let rotate = |_: &[AdminToken]| Ok::<_, Error>(TokenWrite::Rotate(token.clone(), secret, now));
-        assert!(repository.change_tokens(stranger, now, rotate).await.is_err());
-        assert_eq!(repository.find_admin_token(&hash, now).await.unwrap().unwrap().token, token);
+        assert!(repository.tokens().change(stranger, now, rotate).await.is_err());
+        assert_eq!(repository.tokens().by_secret(&hash, now).await.unwrap().unwrap().token, token);
     }
 }
 
@@ -71,14 +71,14 @@ async fn another_tenants_tokens_are_neither_seen_nor_changed() {
 async fn a_write_stores_under_the_credentials_tenant_whatever_the_record_says() {
     for stack in Stack::every().await {
         let stranger = stack.tenant().await;
-        let plan = stack.repository.insert_plan(stranger, &stack.plan_of(TENANT, "pro")).await.unwrap();
+        let plan = stack.repository.plans().insert(stranger, &stack.plan_of(TENANT, "pro")).await.unwrap();
         assert_eq!(plan.tenant_id, stranger);
         let (key, hash) = stack.key_of(TENANT, "pro", "forged");
-        let key = stack.repository.insert_api_key(stranger, &key, &hash).await.unwrap();
+        let key = stack.repository.keys().insert(stranger, &key, &hash).await.unwrap();
         assert_eq!(key.tenant_id, stranger);
         let (token, token_hash) = stack.token(TENANT);
-        stack.repository.insert_admin_token(stranger, &token, &token_hash).await.unwrap();
-        let found = stack.repository.find_admin_token(&token_hash, stack.clock.now()).await.unwrap().unwrap();
+        stack.repository.tokens().insert(stranger, &token, &token_hash).await.unwrap();
+        let found = stack.repository.tokens().by_secret(&token_hash, stack.clock.now()).await.unwrap().unwrap();
         assert_eq!(found.token.tenant_id, stranger);
     }
 }
@@ -92,26 +92,26 @@ async fn another_tenants_usage_and_violations_are_not_seen() {
         let (from, to) = (at("2026-05-01T00:00:00Z"), at("2026-06-01T00:00:00Z"));
         let rows = vec![usage(&key, "2026-05-15T10:00:00Z", allowed(1))];
         let ends = vec![endpoint(&key, "2026-05-15T00:00:00Z", "/a", 1)];
-        repository.apply_usage(&batch(stack.boot(), 0, 1, rows, ends)).await.unwrap();
+        repository.usage().apply(&batch(stack.boot(), 0, 1, rows, ends)).await.unwrap();
         let refusals = vec![violations::row(&key, at("2026-05-15T10:00:00Z"), "per-hour", "/a", 1)];
-        repository.record_violations(&violations::batch(stack.boot(), 0, 1, refusals)).await.unwrap();
+        repository.violations().record(&violations::batch(stack.boot(), 0, 1, refusals)).await.unwrap();
         for folded in [false, true] {
             if folded {
                 fold(repository).await;
             }
             for granularity in [Granularity::Hourly, Granularity::Daily, Granularity::Monthly] {
-                let of = async |tenant| repository.usage_series(tenant, key.id, granularity, from, to).await.unwrap();
+                let of = async |tenant| repository.usage().series(tenant, key.id, granularity, from, to).await.unwrap();
                 assert_eq!(of(stranger).await, []);
                 assert_eq!(of(TENANT).await.len(), 1);
             }
-            assert_eq!(repository.period_usage(stranger, key.id, from).await.unwrap(), Counts::default());
-            let stats = repository.usage_stats(stranger, key.id, stack.clock.now()).await.unwrap();
+            assert_eq!(repository.usage().of_period(stranger, key.id, from).await.unwrap(), Counts::default());
+            let stats = repository.usage().stats(stranger, key.id, stack.clock.now()).await.unwrap();
             assert_eq!(stats, UsageStats::default());
-            assert_eq!(repository.top_endpoints(stranger, key.id, from, 10).await.unwrap(), []);
+            assert_eq!(repository.usage().top_endpoints(stranger, key.id, from, 10).await.unwrap(), []);
         }
-        assert_eq!(repository.violations(stranger, key.id, from, None, 10).await.unwrap(), []);
-        assert_eq!(repository.violation_count(stranger, key.id, from).await.unwrap(), 0);
-        assert_eq!(repository.violations(TENANT, key.id, from, None, 10).await.unwrap().len(), 1);
+        assert_eq!(repository.violations().list(stranger, key.id, from, None, 10).await.unwrap(), []);
+        assert_eq!(repository.violations().count(stranger, key.id, from).await.unwrap(), 0);
+        assert_eq!(repository.violations().list(TENANT, key.id, from, None, 10).await.unwrap().len(), 1);
     }
 }
 
@@ -125,20 +125,20 @@ async fn event_ids_and_idempotency_keys_of_another_tenant_are_other_ones() {
             |api_key_id: ApiKeyId| [UsageEvent { id: "1".to_owned(), api_key_id, at: now, units: 1, endpoint: None }];
         let (mine, _) = stack.key(TENANT, "mine").await;
         let (theirs, _) = stack.key(stranger, "theirs").await;
-        let foreign = repository.insert_usage_events(stranger, &event(mine.id)).await;
+        let foreign = repository.usage().insert_events(stranger, &event(mine.id)).await;
         assert!(matches!(foreign, Err(Error::Conflict)), "a key of another tenant does not exist");
-        assert_eq!(repository.insert_usage_events(TENANT, &event(mine.id)).await.unwrap(), [true]);
-        assert_eq!(repository.insert_usage_events(stranger, &event(theirs.id)).await.unwrap(), [true]);
+        assert_eq!(repository.usage().insert_events(TENANT, &event(mine.id)).await.unwrap(), [true]);
+        assert_eq!(repository.usage().insert_events(stranger, &event(theirs.id)).await.unwrap(), [true]);
 
         let begin = async |tenant, actor| {
-            repository.begin_idempotent(tenant, actor, "k", &[0; 32], now, now, now).await.unwrap()
+            repository.idempotency().begin(tenant, actor, "k", &[0; 32], now, now, now).await.unwrap()
         };
         assert_eq!(begin(TENANT, "a").await, Idempotency::Started);
         assert_eq!(begin(stranger, "a").await, Idempotency::Started);
         assert_eq!(begin(TENANT, "b").await, Idempotency::Started);
-        repository.forget_idempotent(stranger, "a", "k").await.unwrap();
+        repository.idempotency().forget(stranger, "a", "k").await.unwrap();
         let response = StoredResponse { status: 200, content_type: None, headers: vec![], body: vec![] };
-        repository.finish_idempotent(stranger, "a", "k", &response).await.unwrap();
+        repository.idempotency().finish(stranger, "a", "k", &response).await.unwrap();
         assert_eq!(begin(TENANT, "a").await, Idempotency::InProgress);
     }
 }

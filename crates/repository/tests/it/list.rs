@@ -8,7 +8,7 @@ use crate::harness::{FromVersion, Stack, TENANT};
 const ALL: Page = Page { page: 1, limit: 100 };
 
 async fn names(stack: &Stack, filter: KeyFilter) -> Vec<String> {
-    let paged = stack.repository.api_keys(TENANT, &filter, ALL, stack.clock.now()).await.unwrap();
+    let paged = stack.repository.keys().list(TENANT, &filter, ALL, stack.clock.now()).await.unwrap();
     assert_eq!(paged.total, i64::try_from(paged.items.len()).unwrap());
     let mut names: Vec<_> = paged.items.into_iter().map(|key| key.name).collect();
     names.sort();
@@ -18,7 +18,7 @@ async fn names(stack: &Stack, filter: KeyFilter) -> Vec<String> {
 async fn insert(stack: &Stack, name: &str, change: impl FnOnce(&mut ApiKey)) -> ApiKey {
     let (mut key, hash) = stack.key_of(TENANT, "pro", name);
     change(&mut key);
-    stack.repository.insert_api_key(TENANT, &key, &hash).await.unwrap()
+    stack.repository.keys().insert(TENANT, &key, &hash).await.unwrap()
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn the_status_filter_agrees_with_the_status_in_force() {
                 }
             }
         }
-        let all = stack.repository.api_keys(TENANT, &KeyFilter::default(), ALL, now).await.unwrap().items;
+        let all = stack.repository.keys().list(TENANT, &KeyFilter::default(), ALL, now).await.unwrap().items;
         assert_eq!(all.len(), 48);
         for status in [KeyStatus::Active, KeyStatus::Suspended, KeyStatus::Revoked, KeyStatus::Expired] {
             let mut expected: Vec<_> =
@@ -134,7 +134,7 @@ async fn every_order_pages_through_all_keys_once() {
                 let mut listed = Vec::new();
                 for page in 1..=4 {
                     let page = Page { page, limit: 3 };
-                    let paged = stack.repository.api_keys(TENANT, &filter, page, start).await.unwrap();
+                    let paged = stack.repository.keys().list(TENANT, &filter, page, start).await.unwrap();
                     assert_eq!(paged.total, 11);
                     listed.extend(paged.items);
                 }

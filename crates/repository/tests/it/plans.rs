@@ -9,10 +9,10 @@ use crate::harness::{FromVersion, Stack, TENANT, agreed};
 async fn a_plan_reads_back_as_it_was_stored() {
     for stack in Stack::every().await {
         let plan = stack.plan_of(TENANT, "pro");
-        assert_eq!(stack.repository.insert_plan(TENANT, &plan).await.unwrap(), plan);
-        assert_eq!(stack.repository.plan(TENANT, plan.id).await.unwrap().as_ref(), Some(&plan));
-        assert_eq!(stack.repository.plan_named(TENANT, "pro").await.unwrap().as_ref(), Some(&plan));
-        assert_eq!(stack.repository.plan_named(TENANT, "Pro").await.unwrap(), None);
+        assert_eq!(stack.repository.plans().insert(TENANT, &plan).await.unwrap(), plan);
+        assert_eq!(stack.repository.plans().get(TENANT, plan.id).await.unwrap().as_ref(), Some(&plan));
+        assert_eq!(stack.repository.plans().by_name(TENANT, "pro").await.unwrap().as_ref(), Some(&plan));
+        assert_eq!(stack.repository.plans().by_name(TENANT, "Pro").await.unwrap(), None);
     }
 }
 
@@ -21,7 +21,7 @@ async fn a_name_is_used_once() {
     for stack in Stack::every().await {
         stack.plan("pro").await;
         let same_name = stack.plan_of(TENANT, "pro");
-        assert!(matches!(stack.repository.insert_plan(TENANT, &same_name).await, Err(Error::Conflict)));
+        assert!(matches!(stack.repository.plans().insert(TENANT, &same_name).await, Err(Error::Conflict)));
     }
 }
 
@@ -38,7 +38,7 @@ async fn an_update_counts_the_version_up_and_an_older_version_changes_nothing() 
         plan.version = 1;
         plan.features.push("lost".to_owned());
         assert_eq!(stack.repository.update_plan(TENANT, &plan).await.unwrap(), None);
-        assert_eq!(stack.repository.plan(TENANT, plan.id).await.unwrap(), Some(updated));
+        assert_eq!(stack.repository.plans().get(TENANT, plan.id).await.unwrap(), Some(updated));
     }
 }
 
@@ -47,14 +47,14 @@ async fn a_plan_in_use_is_not_deleted_and_a_deleted_one_frees_its_name() {
     for stack in Stack::every().await {
         let plan = stack.plan("pro").await;
         let (key, _) = stack.key(TENANT, "user").await;
-        assert!(matches!(stack.repository.delete_plan(TENANT, plan.id, agreed).await, Err(Error::Conflict)));
-        stack.repository.delete_api_key(TENANT, key.id, stack.clock.now(), agreed).await.unwrap();
-        assert!(stack.repository.delete_plan(TENANT, plan.id, agreed).await.unwrap());
-        assert!(!stack.repository.delete_plan(TENANT, plan.id, agreed).await.unwrap());
-        assert_eq!(stack.repository.plan(TENANT, plan.id).await.unwrap(), None);
+        assert!(matches!(stack.repository.plans().delete(TENANT, plan.id, agreed).await, Err(Error::Conflict)));
+        stack.repository.keys().delete(TENANT, key.id, stack.clock.now(), agreed).await.unwrap();
+        assert!(stack.repository.plans().delete(TENANT, plan.id, agreed).await.unwrap());
+        assert!(!stack.repository.plans().delete(TENANT, plan.id, agreed).await.unwrap());
+        assert_eq!(stack.repository.plans().get(TENANT, plan.id).await.unwrap(), None);
         assert_eq!(stack.repository.update_plan(TENANT, &plan).await.unwrap(), None);
         let (orphan, hash) = stack.key_of(TENANT, "pro", "late");
-        assert!(matches!(stack.repository.insert_api_key(TENANT, &orphan, &hash).await, Err(Error::Conflict)));
+        assert!(matches!(stack.repository.keys().insert(TENANT, &orphan, &hash).await, Err(Error::Conflict)));
         stack.plan("pro").await;
     }
 }
@@ -67,7 +67,7 @@ async fn pages_list_each_plan_once_by_name() {
         }
         let mut names = Vec::new();
         for page in 1..=4 {
-            let paged = stack.repository.plans(TENANT, Page { page, limit: 2 }).await.unwrap();
+            let paged = stack.repository.plans().list(TENANT, Page { page, limit: 2 }).await.unwrap();
             assert_eq!(paged.total, 5);
             names.extend(paged.items.into_iter().map(|plan| plan.name));
         }

@@ -94,7 +94,7 @@ async fn tell(stack: &Stack, journal: &[Vec<Record>], steps: &[Step]) {
     for step in steps {
         match step {
             Step::Deliver(_) if batches.is_empty() => (),
-            Step::Deliver(n) => drop(repository.apply_usage(n.get(&batches)).await.unwrap()),
+            Step::Deliver(n) => drop(repository.usage().apply(n.get(&batches)).await.unwrap()),
             Step::Fold => drop(fold(repository).await),
             Step::CleanUp(before) => {
                 let never = at("2000-01-01T00:00:00Z");
@@ -112,21 +112,21 @@ async fn tell(stack: &Stack, journal: &[Vec<Record>], steps: &[Step]) {
     }
     // The shipper goes on from the cursor until the journal is in.
     for batch in &batches {
-        let cursor = repository.journal_cursor(batch.span.boot, JournalStream::Usage).await.unwrap();
+        let cursor = repository.usage().journal_cursor(batch.span.boot, JournalStream::Usage).await.unwrap();
         if cursor <= batch.span.from {
-            repository.apply_usage(batch).await.unwrap();
+            repository.usage().apply(batch).await.unwrap();
         }
     }
     check(stack, &keys, journal).await;
     fold(repository).await;
-    assert_eq!(repository.waiting_parts().await.unwrap(), []);
+    assert_eq!(repository.usage().waiting_parts().await.unwrap(), []);
     check(stack, &keys, journal).await;
 }
 
 async fn check(stack: &Stack, keys: &[ApiKey], journal: &[Vec<Record>]) {
     let (from, to) = (at("2026-04-01T00:00:00Z"), minute(MINUTES + 1_440));
     for (n, key) in keys.iter().enumerate() {
-        let series = async |g| stack.repository.usage_series(TENANT, key.id, g, from, to).await.unwrap();
+        let series = async |g| stack.repository.usage().series(TENANT, key.id, g, from, to).await.unwrap();
         assert_eq!(series(Granularity::Hourly).await, expected(journal, n, |at| floor(at, 3_600)));
         assert_eq!(series(Granularity::Daily).await, expected(journal, n, |at| floor(at, 86_400)));
         let months = expected(journal, n, |at| BillingPeriod::containing(at).start);

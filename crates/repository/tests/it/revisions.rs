@@ -28,13 +28,13 @@ async fn every_write_is_told_once_it_is_committed_and_nothing_else_is() {
         assert_eq!(rotated.api_keys, [key.id]);
         seen = rotated.revision;
 
-        repository.delete_api_key(TENANT, key.id, now, agreed).await.unwrap();
+        repository.keys().delete(TENANT, key.id, now, agreed).await.unwrap();
         repository.update_plan(TENANT, &plan).await.unwrap().unwrap();
         let both = repository.changes_since(seen).await.unwrap();
         assert_eq!((both.api_keys, both.plans), (vec![key.id], vec![(TENANT, "pro".to_owned())]));
         seen = both.revision;
 
-        assert!(repository.delete_plan(TENANT, plan.id, agreed).await.unwrap());
+        assert!(repository.plans().delete(TENANT, plan.id, agreed).await.unwrap());
         assert_eq!(repository.changes_since(seen).await.unwrap().plans, [(TENANT, "pro".to_owned())]);
     }
 }
@@ -51,7 +51,7 @@ async fn a_poller_misses_no_key_of_eight_concurrent_writers() {
                 tokio::spawn(async move {
                     let mut made = BTreeSet::new();
                     for (key, hash) in keys {
-                        made.insert(repository.insert_api_key(TENANT, &key, &hash).await.unwrap().id);
+                        made.insert(repository.keys().insert(TENANT, &key, &hash).await.unwrap().id);
                     }
                     made
                 })

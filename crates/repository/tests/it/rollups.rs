@@ -10,7 +10,7 @@ const FROM: &str = "2026-05-01T00:00:00Z";
 const TO: &str = "2026-06-01T00:00:00Z";
 
 async fn series(stack: &Stack, key: &ApiKey, granularity: Granularity) -> Vec<(DateTime<Utc>, Counts)> {
-    stack.repository.usage_series(key.tenant_id, key.id, granularity, at(FROM), at(TO)).await.unwrap()
+    stack.repository.usage().series(key.tenant_id, key.id, granularity, at(FROM), at(TO)).await.unwrap()
 }
 
 fn cutoffs(all: &str) -> Retention {
@@ -19,7 +19,7 @@ fn cutoffs(all: &str) -> Retention {
 }
 
 async fn apply(stack: &Stack, rows: Vec<tollgate_domain::usage::KeyUsage>) {
-    stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
+    stack.repository.usage().apply(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
 }
 
 #[tokio::test]
@@ -86,9 +86,9 @@ async fn a_series_holds_the_buckets_that_start_within_it() {
                 fold(&stack.repository).await;
             }
             let (from, to) = (at("2026-05-14T10:30:00Z"), at("2026-05-14T12:00:00Z"));
-            let hours = stack.repository.usage_series(TENANT, key.id, Granularity::Hourly, from, to).await.unwrap();
+            let hours = stack.repository.usage().series(TENANT, key.id, Granularity::Hourly, from, to).await.unwrap();
             assert_eq!(hours, [(at("2026-05-14T11:00:00Z"), allowed(2))]);
-            let days = stack.repository.usage_series(TENANT, key.id, Granularity::Daily, from, to).await.unwrap();
+            let days = stack.repository.usage().series(TENANT, key.id, Granularity::Daily, from, to).await.unwrap();
             assert_eq!(days, []);
         }
     }
@@ -116,7 +116,7 @@ async fn late_rows_are_added_to_a_day_whose_minutes_are_there_or_gone() {
             }
         }
         assert_eq!(stack.number("select count(*) from usage_minutes").await, 0);
-        assert_eq!(stack.repository.period_usage(TENANT, key.id, at(FROM)).await.unwrap(), allowed(1_111));
+        assert_eq!(stack.repository.usage().of_period(TENANT, key.id, at(FROM)).await.unwrap(), allowed(1_111));
     }
 }
 
@@ -128,13 +128,13 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
         let (old, new) = (at("2026-05-10T00:00:00Z"), at("2026-05-12T00:00:00Z"));
         let ends =
             vec![endpoint(&key, "2026-05-10T00:00:00Z", "/a", 1), endpoint(&key, "2026-05-12T00:00:00Z", "/a", 1)];
-        repository.apply_usage(&batch(stack.boot(), 0, 1, vec![], ends)).await.unwrap();
+        repository.usage().apply(&batch(stack.boot(), 0, 1, vec![], ends)).await.unwrap();
         fold(repository).await;
         for (name, began) in [("old", old), ("new", new)] {
-            let begun = repository.begin_idempotent(TENANT, "a", name, &[0; 32], began, old, old).await.unwrap();
+            let begun = repository.idempotency().begin(TENANT, "a", name, &[0; 32], began, old, old).await.unwrap();
             assert_eq!(begun, Idempotency::Started);
             let event = UsageEvent { id: name.to_owned(), api_key_id: key.id, at: began, units: 1, endpoint: None };
-            repository.insert_usage_events(TENANT, &[event]).await.unwrap();
+            repository.usage().insert_events(TENANT, &[event]).await.unwrap();
         }
         let mut rotated = key;
         for end in [old, new] {
@@ -156,6 +156,6 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
 impl Stack {
     async fn rows_of_violations(&self, key: &ApiKey, minutes: [DateTime<Utc>; 2]) {
         let rows = minutes.map(|minute| crate::violations::row(key, minute, "per-hour", "/a", 1)).to_vec();
-        self.repository.record_violations(&crate::violations::batch(self.boot(), 0, 1, rows)).await.unwrap();
+        self.repository.violations().record(&crate::violations::batch(self.boot(), 0, 1, rows)).await.unwrap();
     }
 }

@@ -13,7 +13,7 @@ async fn one_of_eight_workers_takes_a_tick_and_none_takes_an_older_one() {
             let claims: Vec<_> = (0..8)
                 .map(|n| {
                     let node = if n % 2 == 0 { stack.repository.clone() } else { other.clone() };
-                    tokio::spawn(async move { node.claim_tick("rollup", tick).await.unwrap() })
+                    tokio::spawn(async move { node.schedules().claim_tick("rollup", tick).await.unwrap() })
                 })
                 .collect();
             let mut taken = 0;
@@ -22,7 +22,7 @@ async fn one_of_eight_workers_takes_a_tick_and_none_takes_an_older_one() {
             }
             assert_eq!(taken, 1);
         }
-        assert!(!stack.repository.claim_tick("rollup", first).await.unwrap());
-        assert!(stack.repository.claim_tick("clean-up", first).await.unwrap());
+        assert!(!stack.repository.schedules().claim_tick("rollup", first).await.unwrap());
+        assert!(stack.repository.schedules().claim_tick("clean-up", first).await.unwrap());
     }
 }

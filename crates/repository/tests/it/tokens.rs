@@ -17,17 +17,17 @@ const PAGE: Page = Page { page: 1, limit: 100 };
 
 async fn stored(stack: &Stack) -> (AdminToken, SecretHash) {
     let (token, hash) = stack.token(TENANT);
-    stack.repository.insert_admin_token(TENANT, &token, &hash).await.unwrap();
+    stack.repository.tokens().insert(TENANT, &token, &hash).await.unwrap();
     (token, hash)
 }
 
 async fn found(stack: &Stack, hash: &SecretHash) -> Option<AdminToken> {
-    stack.repository.find_admin_token(hash, stack.clock.now()).await.unwrap().map(|found| found.token)
+    stack.repository.tokens().by_secret(hash, stack.clock.now()).await.unwrap().map(|found| found.token)
 }
 
 /// One write that is refused by nothing.
 async fn write(stack: &Stack, write: TokenWrite) -> AdminToken {
-    let written = stack.repository.change_tokens(TENANT, stack.clock.now(), |_| Ok::<_, Error>(write.clone()));
+    let written = stack.repository.tokens().change(TENANT, stack.clock.now(), |_| Ok::<_, Error>(write.clone()));
     written.await.unwrap()
 }
 
@@ -38,12 +38,12 @@ async fn a_token_is_found_by_its_hash_and_stored_once() {
         token.scopes = ScopeSet(vec![Scope::KeysRead, Scope::UsageRead]);
         token.allowed_ips = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         token.expires_at = Some(stack.clock.now() + TimeDelta::hours(1));
-        stack.repository.insert_admin_token(TENANT, &token, &hash).await.unwrap();
+        stack.repository.tokens().insert(TENANT, &token, &hash).await.unwrap();
         assert_eq!(found(&stack, &hash).await.as_ref(), Some(&token));
-        assert_eq!(stack.repository.admin_token(TENANT, token.id).await.unwrap().as_ref(), Some(&token));
-        assert!(matches!(stack.repository.insert_admin_token(TENANT, &token, &hash).await, Err(Error::Conflict)));
+        assert_eq!(stack.repository.tokens().get(TENANT, token.id).await.unwrap().as_ref(), Some(&token));
+        assert!(matches!(stack.repository.tokens().insert(TENANT, &token, &hash).await, Err(Error::Conflict)));
         let (stray, stray_hash) = stack.token(TenantId(stack.clock.new_id()));
-        let unknown_tenant = stack.repository.insert_admin_token(stray.tenant_id, &stray, &stray_hash).await;
+        let unknown_tenant = stack.repository.tokens().insert(stray.tenant_id, &stray, &stray_hash).await;
         assert!(matches!(unknown_tenant, Err(Error::Conflict)));
     }
 }
@@ -64,9 +64,9 @@ async fn a_rotated_secret_leads_to_its_token_until_its_grace_ends() {
         assert_eq!((rotated.version, rotated.id), (2, token.id));
         let changes = stack.repository.changes_since(seen).await.unwrap();
         assert_eq!(changes, Changes { revision: seen + 1, admin_tokens: vec![token.id], ..Changes::default() });
-        let old = stack.repository.find_admin_token(&first, stack.clock.now()).await.unwrap().unwrap();
+        let old = stack.repository.tokens().by_secret(&first, stack.clock.now()).await.unwrap().unwrap();
         assert_eq!((&old.token, old.secret_expires_at), (&rotated, Some(end)));
-        let new = stack.repository.find_admin_token(&second, stack.clock.now()).await.unwrap().unwrap();
+        let new = stack.repository.tokens().by_secret(&second, stack.clock.now()).await.unwrap().unwrap();
         assert_eq!((&new.token, new.secret_expires_at), (&rotated, None));
 
         // A second rotation leaves no former secret more than its own grace.
@@ -95,8 +95,8 @@ async fn a_deleted_token_is_hidden_with_all_its_secrets_and_stays_in_the_table()
         for hash in [first, second_secret.hash()] {
             assert_eq!(found(&stack, &hash).await, None);
         }
-        assert_eq!(stack.repository.admin_token(TENANT, token.id).await.unwrap(), None);
-        assert_eq!(stack.repository.admin_tokens(TENANT, PAGE).await.unwrap().total, 0);
+        assert_eq!(stack.repository.tokens().get(TENANT, token.id).await.unwrap(), None);
+        assert_eq!(stack.repository.tokens().list(TENANT, PAGE).await.unwrap().total, 0);
         assert_eq!(stack.repository.changes_since(seen).await.unwrap().admin_tokens, [token.id]);
         assert_eq!(stack.number("select count(*) from admin_tokens where deleted_at is not null").await, 1);
     }
@@ -107,7 +107,7 @@ async fn a_refusal_writes_nothing_and_takes_no_revision() {
     for stack in Stack::every().await {
         let (token, hash) = stored(&stack).await;
         let seen = stack.repository.revision().await.unwrap();
-        let refused = stack.repository.change_tokens(TENANT, stack.clock.now(), |tokens| {
+        let refused = stack.repository.tokens().change(TENANT, stack.clock.now(), |tokens| {
             assert_eq!(tokens, std::slice::from_ref(&token));
             Err(Error::Full)
         });
@@ -129,11 +129,11 @@ async fn of_eight_deletions_at_once_the_one_that_would_take_the_last_token_is_re
                     1 => Err(Error::Full),
                     _ => Ok(TokenWrite::Delete(token.clone())),
                 };
-                repository.change_tokens(TENANT, now, delete).await.is_ok()
+                repository.tokens().change(TENANT, now, delete).await.is_ok()
             });
         }
         let deleted = deletions.join_all().await.into_iter().filter(|deleted| *deleted).count();
-        assert_eq!((deleted, stack.repository.admin_tokens(TENANT, PAGE).await.unwrap().total), (7, 1));
+        assert_eq!((deleted, stack.repository.tokens().list(TENANT, PAGE).await.unwrap().total), (7, 1));
     }
 }
 
@@ -142,9 +142,9 @@ async fn a_use_is_noted_never_back_in_time_and_is_no_change() {
     for stack in Stack::every().await {
         let (token, hash) = stored(&stack).await;
         let (seen, now) = (stack.repository.revision().await.unwrap(), stack.clock.now());
-        stack.repository.touch_admin_token(TENANT, token.id, now).await.unwrap();
-        stack.repository.touch_admin_token(TENANT, token.id, now - TimeDelta::seconds(1)).await.unwrap();
-        stack.repository.touch_admin_token(stack.tenant().await, token.id, now + TimeDelta::seconds(1)).await.unwrap();
+        stack.repository.tokens().touch(TENANT, token.id, now).await.unwrap();
+        stack.repository.tokens().touch(TENANT, token.id, now - TimeDelta::seconds(1)).await.unwrap();
+        stack.repository.tokens().touch(stack.tenant().await, token.id, now + TimeDelta::seconds(1)).await.unwrap();
         let used = AdminToken { last_used_at: Some(now), ..token };
         assert_eq!(found(&stack, &hash).await, Some(used));
         assert_eq!(stack.repository.revision().await.unwrap(), seen);
@@ -164,10 +164,10 @@ async fn of_many_secrets_those_that_exist_are_told() {
         for strangers in [0, 1, MAX_PROBED - there.len()] {
             let mut asked: Vec<_> = (0..strangers).map(|_| TokenSecret::generate().unwrap().hash()).collect();
             asked.extend(there);
-            let told = stack.repository.existing_secrets(&asked).await.unwrap();
+            let told = stack.repository.keys().existing_secrets(&asked).await.unwrap();
             assert!(told == HashSet::from(there), "{strangers} strangers");
         }
-        assert!(stack.repository.existing_secrets(&[]).await.unwrap().is_empty());
+        assert!(stack.repository.keys().existing_secrets(&[]).await.unwrap().is_empty());
     }
 }
 
@@ -219,8 +219,8 @@ async fn a_token_of_the_version_before_goes_on_after_the_upgrade() {
     upgrade!(PgConnection, &postgres, &token, secret.hash());
     for url in [sqlite, postgres] {
         let repository = Repository::connect(&url, options()).await.unwrap();
-        let found = repository.find_admin_token(&secret.hash(), now).await.unwrap().unwrap();
+        let found = repository.tokens().by_secret(&secret.hash(), now).await.unwrap().unwrap();
         assert_eq!(found.token, token);
-        assert!(repository.chosen_token_secrets().await.unwrap() == [secret.hash()], "it may lack a checksum");
+        assert!(repository.tokens().chosen_secrets().await.unwrap() == [secret.hash()], "it may lack a checksum");
     }
 }

@@ -20,8 +20,8 @@ async fn a_batch_counts_once_and_only_where_the_cursor_stands() {
         let boot = stack.boot();
         let rows = || vec![usage(&key, "2026-05-15T10:00:00Z", allowed(2))];
         let ends = || vec![endpoint(&key, "2026-05-15T00:00:00Z", "/a", 2)];
-        let deliver = async |from, to| repository.apply_usage(&batch(boot, from, to, rows(), ends())).await.unwrap();
-        assert_eq!(repository.journal_cursor(boot, JournalStream::Usage).await.unwrap(), 0);
+        let deliver = async |from, to| repository.usage().apply(&batch(boot, from, to, rows(), ends())).await.unwrap();
+        assert_eq!(repository.usage().journal_cursor(boot, JournalStream::Usage).await.unwrap(), 0);
         assert_eq!(deliver(100, 200).await, Applied::Gap, "its beginning never came");
         assert_eq!(deliver(0, 100).await, Applied::Moved);
         assert_eq!(deliver(0, 100).await, Applied::Already);
@@ -30,10 +30,10 @@ async fn a_batch_counts_once_and_only_where_the_cursor_stands() {
         assert_eq!(deliver(100, 200).await, Applied::Moved);
         assert_eq!(deliver(0, 100).await, Applied::Already);
         assert_eq!(deliver(200, 200).await, Applied::Already, "an empty span covers nothing");
-        assert_eq!(repository.journal_cursor(boot, JournalStream::Usage).await.unwrap(), 200);
-        assert_eq!(repository.journal_cursor(boot, JournalStream::Violations).await.unwrap(), 0);
-        assert_eq!(repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(4));
-        let top = repository.top_endpoints(TENANT, key.id, at(MAY), 10).await.unwrap();
+        assert_eq!(repository.usage().journal_cursor(boot, JournalStream::Usage).await.unwrap(), 200);
+        assert_eq!(repository.usage().journal_cursor(boot, JournalStream::Violations).await.unwrap(), 0);
+        assert_eq!(repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(4));
+        let top = repository.usage().top_endpoints(TENANT, key.id, at(MAY), 10).await.unwrap();
         assert_eq!(top, [("/a".to_owned(), 4)]);
     }
 }
@@ -50,7 +50,7 @@ async fn of_eight_deliveries_of_one_batch_one_counts() {
                     let node = if n % 2 == 0 { stack.repository.clone() } else { other.clone() };
                     let rows = vec![usage(&key, "2026-05-15T10:00:00Z", allowed(1))];
                     let batch = batch(boot, round * 10, round * 10 + 10, rows, vec![]);
-                    tokio::spawn(async move { node.apply_usage(&batch).await.unwrap() })
+                    tokio::spawn(async move { node.usage().apply(&batch).await.unwrap() })
                 })
                 .collect();
             let mut moved = 0;
@@ -59,7 +59,7 @@ async fn of_eight_deliveries_of_one_batch_one_counts() {
             }
             assert_eq!(moved, 1);
         }
-        assert_eq!(stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(5));
+        assert_eq!(stack.repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(5));
     }
 }
 
@@ -84,7 +84,7 @@ async fn eight_writers_on_the_same_keys_lose_nothing_whatever_order_their_rows_h
                         let rows = keys.iter().map(|key| usage(key, "2026-05-15T10:00:00Z", allowed(1))).collect();
                         let ends = keys.iter().map(|key| endpoint(key, "2026-05-15T00:00:00Z", "/a", 1)).collect();
                         let batch = batch(boot, step, step + 1, rows, ends);
-                        assert_eq!(node.apply_usage(&batch).await.unwrap(), Applied::Moved);
+                        assert_eq!(node.usage().apply(&batch).await.unwrap(), Applied::Moved);
                         if step % 4 == 0 {
                             fold(&node).await;
                         }
@@ -96,12 +96,13 @@ async fn eight_writers_on_the_same_keys_lose_nothing_whatever_order_their_rows_h
             writer.await.unwrap();
         }
         for key in &keys {
-            assert_eq!(stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(120));
-            let top = stack.repository.top_endpoints(TENANT, key.id, at(MAY), 10).await.unwrap();
+            assert_eq!(stack.repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(120));
+            let top = stack.repository.usage().top_endpoints(TENANT, key.id, at(MAY), 10).await.unwrap();
             assert_eq!(top, [("/a".to_owned(), 120)]);
             let days = stack
                 .repository
-                .usage_series(TENANT, key.id, Granularity::Daily, at(MAY), at("2026-06-01T00:00:00Z"))
+                .usage()
+                .series(TENANT, key.id, Granularity::Daily, at(MAY), at("2026-06-01T00:00:00Z"))
                 .await
                 .unwrap();
             assert_eq!(days, [(at("2026-05-15T00:00:00Z"), allowed(120))]);
@@ -118,11 +119,11 @@ async fn what_was_counted_is_kept_whatever_became_of_the_key() {
         let all = [&unknown, &key, &foreign];
         let rows = all.iter().map(|key| usage(key, "2026-05-15T10:00:00Z", allowed(1))).collect();
         let ends = all.iter().map(|key| endpoint(key, "2026-05-15T00:00:00Z", "/a", 1)).collect();
-        let applied = stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, ends)).await.unwrap();
+        let applied = stack.repository.usage().apply(&batch(stack.boot(), 0, 1, rows, ends)).await.unwrap();
         assert_eq!(applied, Applied::Moved);
         assert_eq!(fold(&stack.repository).await.len(), 3);
         for key in all {
-            let counts = stack.repository.period_usage(key.tenant_id, key.id, at(MAY)).await.unwrap();
+            let counts = stack.repository.usage().of_period(key.tenant_id, key.id, at(MAY)).await.unwrap();
             assert_eq!(counts, allowed(1));
         }
     }
@@ -141,19 +142,19 @@ async fn batches_of_many_keys_are_seen_at_once_and_written_once_per_key() {
             let ends = vec![endpoint(&first, "2026-05-15T00:00:00Z", "/a", 2)];
             let batch = batch(boot, step, step + 1, rows, ends);
             assert!(batch.chunks.len() > 100, "spread over buckets");
-            assert_eq!(stack.repository.apply_usage(&batch).await.unwrap(), Applied::Moved);
+            assert_eq!(stack.repository.usage().apply(&batch).await.unwrap(), Applied::Moved);
         }
         let figures = async || {
-            let counts = stack.repository.period_usage(TENANT, first.id, at(MAY)).await.unwrap();
-            let stats = stack.repository.usage_stats(TENANT, first.id, stack.clock.now()).await.unwrap();
-            let series = stack.repository.usage_series(
+            let counts = stack.repository.usage().of_period(TENANT, first.id, at(MAY)).await.unwrap();
+            let stats = stack.repository.usage().stats(TENANT, first.id, stack.clock.now()).await.unwrap();
+            let series = stack.repository.usage().series(
                 TENANT,
                 first.id,
                 Granularity::Hourly,
                 at(MAY),
                 at("2026-06-01T00:00:00Z"),
             );
-            let top = stack.repository.top_endpoints(TENANT, first.id, at(MAY), 10).await.unwrap();
+            let top = stack.repository.usage().top_endpoints(TENANT, first.id, at(MAY), 10).await.unwrap();
             (counts, stats, series.await.unwrap(), top)
         };
         let before = figures().await;
@@ -164,7 +165,7 @@ async fn batches_of_many_keys_are_seen_at_once_and_written_once_per_key() {
         assert!(totals.iter().all(|total| (total.allowed, total.period_start) == (6, at(MAY))));
         assert_eq!(figures().await, before);
         assert_eq!(stack.number("select count(*) from usage_minutes").await, 1_000);
-        assert_eq!(stack.repository.waiting_parts().await.unwrap(), []);
+        assert_eq!(stack.repository.usage().waiting_parts().await.unwrap(), []);
         assert_eq!(fold(&stack.repository).await, [], "nothing is added twice");
     }
 }
@@ -186,10 +187,10 @@ async fn whoever_reads_while_others_fold_sees_each_unit_once() {
         });
         for step in 0..30 {
             let rows = vec![usage(&key, "2026-05-15T10:00:00Z", allowed(1))];
-            writer.apply_usage(&batch(boot, step, step + 1, rows, vec![])).await.unwrap();
+            writer.usage().apply(&batch(boot, step, step + 1, rows, vec![])).await.unwrap();
             let units = i64::try_from(step).unwrap() + 1;
             for _ in 0..5 {
-                let counts = stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap();
+                let counts = stack.repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap();
                 assert_eq!(counts, allowed(units));
             }
         }
@@ -205,8 +206,8 @@ async fn a_batch_of_thousands_of_rows_is_one_transaction() {
         let start = at("2026-05-15T00:00:00Z");
         let minute = |n| (start + chrono::TimeDelta::minutes(n)).to_rfc3339();
         let rows: Vec<_> = (0..1_700).map(|n| usage(&key, &minute(n), allowed(1))).collect();
-        stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
-        assert_eq!(stack.repository.period_usage(TENANT, key.id, at(MAY)).await.unwrap(), allowed(1_700));
+        stack.repository.usage().apply(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
+        assert_eq!(stack.repository.usage().of_period(TENANT, key.id, at(MAY)).await.unwrap(), allowed(1_700));
         fold(&stack.repository).await;
         assert_eq!(stack.number("select count(*) from usage_minutes").await, 1_700);
     }
@@ -221,19 +222,19 @@ async fn hostile_endpoint_names_neither_stop_the_batch_nor_grow_the_table() {
         let names = ["nul\0byte", "", "(other)", "'; --", "\u{202e}rtl", &first, &second];
         let ends = names.iter().map(|name| endpoint(&key, day, name, 1)).collect();
         let boot = stack.boot();
-        assert_eq!(stack.repository.apply_usage(&batch(boot, 0, 1, vec![], ends)).await.unwrap(), Applied::Moved);
-        let top = stack.repository.top_endpoints(TENANT, key.id, at(day), 10).await.unwrap();
+        assert_eq!(stack.repository.usage().apply(&batch(boot, 0, 1, vec![], ends)).await.unwrap(), Applied::Moved);
+        let top = stack.repository.usage().top_endpoints(TENANT, key.id, at(day), 10).await.unwrap();
         assert_eq!(top.len(), 6, "the two long names are one after the cut");
         assert_eq!(top[0], ("x".repeat(1_024), 2));
         fold(&stack.repository).await;
-        assert_eq!(stack.repository.top_endpoints(TENANT, key.id, at(day), 10).await.unwrap(), top);
+        assert_eq!(stack.repository.usage().top_endpoints(TENANT, key.id, at(day), 10).await.unwrap(), top);
         // 80 names now and 80 later: 5 and 95 of them fit beside the 5 that are there, the rest is gathered.
         for (step, range) in [(1, 0..80), (2, 80..160)] {
             let ends = range.map(|n| endpoint(&key, day, &format!("/{n}"), 1)).collect();
-            stack.repository.apply_usage(&batch(boot, step, step + 1, vec![], ends)).await.unwrap();
+            stack.repository.usage().apply(&batch(boot, step, step + 1, vec![], ends)).await.unwrap();
             fold(&stack.repository).await;
         }
-        let top = stack.repository.top_endpoints(TENANT, key.id, at(day), 1_000).await.unwrap();
+        let top = stack.repository.usage().top_endpoints(TENANT, key.id, at(day), 1_000).await.unwrap();
         assert_eq!(top.len(), 101);
         assert_eq!(top[0], ("(other)".to_owned(), 1 + 65));
         assert_eq!(top.iter().map(|(_, units)| units).sum::<i64>(), 7 + 160);
@@ -245,24 +246,24 @@ async fn stats_count_admitted_and_refused_and_keep_the_last_moment() {
     for stack in Stack::every().await {
         let (key, _) = stack.key(TENANT, "stats").await;
         assert_eq!(
-            stack.repository.usage_stats(TENANT, key.id, stack.clock.now()).await.unwrap(),
+            stack.repository.usage().stats(TENANT, key.id, stack.clock.now()).await.unwrap(),
             UsageStats::default()
         );
         let each = Counts { allowed: 1, rate_limited: 10, quota_exceeded: 100, rejected: 1_000 };
         let minutes = ["2026-05-15T10:29:00Z", "2026-05-15T00:00:00Z", "2026-05-14T23:59:00Z", "2026-04-30T23:59:00Z"];
         let rows = minutes.map(|minute| usage(&key, minute, each)).to_vec();
-        stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
+        stack.repository.usage().apply(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
         let expected = UsageStats {
             total_requests: 4_444,
             requests_this_month: 3_333,
             requests_today: 2_222,
             last_used_at: Some(at("2026-05-15T10:29:30Z")),
         };
-        assert_eq!(stack.repository.usage_stats(TENANT, key.id, stack.clock.now()).await.unwrap(), expected);
+        assert_eq!(stack.repository.usage().stats(TENANT, key.id, stack.clock.now()).await.unwrap(), expected);
         // Late rows of another node do not turn the last moment back.
         let late = vec![usage(&key, "2026-05-02T00:00:00Z", allowed(1))];
-        stack.repository.apply_usage(&batch(stack.boot(), 0, 1, late, vec![])).await.unwrap();
-        let stats = stack.repository.usage_stats(TENANT, key.id, stack.clock.now()).await.unwrap();
+        stack.repository.usage().apply(&batch(stack.boot(), 0, 1, late, vec![])).await.unwrap();
+        let stats = stack.repository.usage().stats(TENANT, key.id, stack.clock.now()).await.unwrap();
         assert_eq!((stats.last_used_at, stats.total_requests), (expected.last_used_at, 4_445));
     }
 }
@@ -279,10 +280,11 @@ async fn totals_are_told_of_keys_used_since() {
             usage(&busy, "2026-04-15T10:00:00Z", allowed(9)),
             usage(&busiest, "2026-05-15T10:01:00Z", allowed(3)),
         ];
-        stack.repository.apply_usage(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
+        stack.repository.usage().apply(&batch(stack.boot(), 0, 1, rows, vec![])).await.unwrap();
         fold(&stack.repository).await;
         let totals = async |limit| {
-            let mut totals = stack.repository.period_totals(at("2026-05-15T10:00:00Z"), at(MAY), limit).await.unwrap();
+            let mut totals =
+                stack.repository.usage().period_totals(at("2026-05-15T10:00:00Z"), at(MAY), limit).await.unwrap();
             totals.sort_unstable();
             totals
         };

@@ -43,14 +43,14 @@ async fn refusals_of_a_minute_become_one_row_with_the_first_the_last_and_the_las
         later.ip_address = "2001:db8::\0".to_owned();
         let boot = stack.boot();
         assert_eq!(
-            repository.record_violations(&batch(boot, 0, 1, vec![first.clone()])).await.unwrap(),
+            repository.violations().record(&batch(boot, 0, 1, vec![first.clone()])).await.unwrap(),
             Applied::Moved
         );
-        assert_eq!(repository.record_violations(&batch(boot, 0, 1, vec![first])).await.unwrap(), Applied::Already);
+        assert_eq!(repository.violations().record(&batch(boot, 0, 1, vec![first])).await.unwrap(), Applied::Already);
         let both = vec![later.clone(), earlier.clone()];
-        assert_eq!(repository.record_violations(&batch(boot, 1, 2, both)).await.unwrap(), Applied::Moved);
-        assert_eq!(repository.record_violations(&batch(boot, 9, 10, vec![])).await.unwrap(), Applied::Gap);
-        let read = repository.violations(TENANT, key.id, minute, None, 10).await.unwrap();
+        assert_eq!(repository.violations().record(&batch(boot, 1, 2, both)).await.unwrap(), Applied::Moved);
+        assert_eq!(repository.violations().record(&batch(boot, 9, 10, vec![])).await.unwrap(), Applied::Gap);
+        let read = repository.violations().list(TENANT, key.id, minute, None, 10).await.unwrap();
         let expected = ViolationRow {
             count: 12,
             first_at: earlier.first_at,
@@ -58,10 +58,10 @@ async fn refusals_of_a_minute_become_one_row_with_the_first_the_last_and_the_las
             ..later
         };
         assert_eq!(read, [expected]);
-        assert_eq!(repository.violation_count(TENANT, key.id, minute).await.unwrap(), 12);
-        assert_eq!(repository.violation_count(TENANT, key.id, at("2026-05-15T10:01:00Z")).await.unwrap(), 0);
-        assert_eq!(repository.journal_cursor(boot, JournalStream::Violations).await.unwrap(), 2);
-        assert_eq!(repository.journal_cursor(boot, JournalStream::Usage).await.unwrap(), 0);
+        assert_eq!(repository.violations().count(TENANT, key.id, minute).await.unwrap(), 12);
+        assert_eq!(repository.violations().count(TENANT, key.id, at("2026-05-15T10:01:00Z")).await.unwrap(), 0);
+        assert_eq!(repository.usage().journal_cursor(boot, JournalStream::Violations).await.unwrap(), 2);
+        assert_eq!(repository.usage().journal_cursor(boot, JournalStream::Usage).await.unwrap(), 0);
     }
 }
 
@@ -81,7 +81,7 @@ async fn pages_by_cursor_have_no_gaps_and_no_repeats() {
                 rows.push(row);
             }
         }
-        stack.repository.record_violations(&batch(stack.boot(), 0, 1, rows.clone())).await.unwrap();
+        stack.repository.violations().record(&batch(stack.boot(), 0, 1, rows.clone())).await.unwrap();
         rows.sort_by(|a, b| {
             let order = |r: &ViolationRow| (r.last_at, r.minute, r.limit_name.clone(), r.endpoint.clone());
             order(b).cmp(&order(a))
@@ -90,7 +90,8 @@ async fn pages_by_cursor_have_no_gaps_and_no_repeats() {
             let mut read: Vec<ViolationRow> = Vec::new();
             loop {
                 let cursor = read.last().map(|last| ViolationCursor::from(last).to_string().parse().unwrap());
-                let page = stack.repository.violations(TENANT, key.id, start, cursor.as_ref(), limit).await.unwrap();
+                let page =
+                    stack.repository.violations().list(TENANT, key.id, start, cursor.as_ref(), limit).await.unwrap();
                 assert!(page.len() <= usize::try_from(limit).unwrap());
                 if page.is_empty() {
                     break;
@@ -100,7 +101,7 @@ async fn pages_by_cursor_have_no_gaps_and_no_repeats() {
             assert_eq!(read, rows, "{limit} a page on {}", stack.repository.engine());
         }
         let recent =
-            stack.repository.violations(TENANT, key.id, start + TimeDelta::minutes(6), None, 100).await.unwrap();
+            stack.repository.violations().list(TENANT, key.id, start + TimeDelta::minutes(6), None, 100).await.unwrap();
         assert_eq!(recent.len(), 10);
     }
 }
@@ -119,19 +120,19 @@ async fn a_flood_of_endpoints_fills_a_days_rows_and_then_one_row_per_hour() {
             rows.push(row(&flooded, now, "quota", "/quiet", 1));
             rows.push(row(&calm, now, "per-hour", "/a", 1));
             let at = u64::try_from(minute).unwrap();
-            stack.repository.record_violations(&batch(boot, at, at + 1, rows)).await.unwrap();
+            stack.repository.violations().record(&batch(boot, at, at + 1, rows)).await.unwrap();
         }
-        let count = async |key: &ApiKey| stack.repository.violation_count(TENANT, key.id, start).await.unwrap();
+        let count = async |key: &ApiKey| stack.repository.violations().count(TENANT, key.id, start).await.unwrap();
         assert_eq!(count(&flooded).await, 30 * 201, "every refusal is counted");
         assert_eq!(count(&calm).await, 30);
-        let read = stack.repository.violations(TENANT, flooded.id, start, None, 10_000).await.unwrap();
+        let read = stack.repository.violations().list(TENANT, flooded.id, start, None, 10_000).await.unwrap();
         let of = |limit: &str, endpoint: &str| {
             read.iter().filter(|row| row.limit_name == limit && row.endpoint.starts_with(endpoint)).count()
         };
         assert_eq!(of("per-hour", "/"), 1_000);
         assert_eq!(of("per-hour", "(other)"), 3, "10:50 to 12:25");
         assert_eq!(of("quota", "/quiet"), 30, "another limit has room of its own");
-        let calm = stack.repository.violations(TENANT, calm.id, start, None, 100).await.unwrap();
+        let calm = stack.repository.violations().list(TENANT, calm.id, start, None, 100).await.unwrap();
         assert!(calm.len() == 30 && calm.iter().all(|row| row.endpoint == "/a"));
     }
 }

@@ -1,0 +1,135 @@
+//! Deadlines, and what is tried again: a read once when its connection died, a write when another transaction was in its way.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Error, Repository,
+    core::database::{Database, Tx},
+};
+
+/// A read answers a person or fills a cache; whoever asked has given up by then.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// A write may be a batch of thousands of rows on a busy disk.
+const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a write runs again after it lost to another transaction.
+const WRITE_RETRIES: u32 = 3;
+/// The pause before a write's first retry lies between half of this and all of it; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+impl Repository {
+    /// Reads from the primary.
+    pub(crate) async fn read<T, F>(&self, work: impl Fn(Database) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let outcome = match attempt(work(self.primary.clone())).await {
+            Err(error) if error.is_lost_connection() => attempt(work(self.primary.clone())).await,
+            outcome => outcome,
+        };
+        self.outages.note(&outcome);
+        outcome
+    }
+
+    /// Reads what may lag behind: from the replica, and from the primary when there is none or it is away.
+    pub(crate) async fn read_lagging<T, F>(&self, work: impl Fn(Database) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let Some(replica) = &self.replica else { return self.read(work).await };
+        let outcome = attempt(work(replica.clone())).await;
+        self.outages.note_replica(&outcome);
+        match outcome {
+            Err(Error::Unavailable(_)) => self.read(work).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Several reads of the primary that see the same state. `work` drops the transaction when it has read.
+    pub(crate) async fn snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        self.read(|db| async { work(begin_read_only(db).await?).await }).await
+    }
+
+    /// The same of what may lag behind, as [`Repository::read_lagging`].
+    pub(crate) async fn lagging_snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        self.read_lagging(|db| async { work(begin_read_only(db).await?).await }).await
+    }
+
+    /// Runs a transaction: `work` begins and commits it, and may run up to four times.
+    /// SQLite has one writer, so writers of this process queue here: one of them at a time waits for the file's lock, and
+    /// the other connections stay free for readers.
+    pub(crate) async fn write<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let queue = matches!(self.primary, Database::Sqlite(_)).then_some(&*self.writer);
+        self.write_queued(queue, work).await
+    }
+
+    /// The same for a transaction that takes a revision. Those follow each other in the database whatever the engine, so they
+    /// queue here on either: a burst of them would wait there with all of the pool's connections.
+    pub(crate) async fn write_in_turn<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.write_queued(Some(&self.writer), work).await
+    }
+
+    async fn write_queued<T, F>(&self, queue: Option<&Mutex<()>>, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let in_turn = || async {
+            let _turn = match queue {
+                Some(queue) => Some(queue.lock().await),
+                None => None,
+            };
+            work().await
+        };
+        let mut retries = 0;
+        loop {
+            match timeout(WRITE_DEADLINE, in_turn()).await.unwrap_or_else(|_| Err(Error::deadline())) {
+                Err(error) if error.is_contention() && retries < WRITE_RETRIES => {
+                    sleep(pause(retries)).await;
+                    retries += 1;
+                }
+                outcome => {
+                    self.outages.note(&outcome);
+                    return outcome;
+                }
+            }
+        }
+    }
+}
+
+/// SQLite's transactions see what there was when they first read; PostgreSQL is asked to do the same.
+async fn begin_read_only(db: Database) -> Result<Tx, sqlx::Error> {
+    Ok(match db {
+        Database::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
+        Database::Postgres(db) => Tx::Postgres(db.begin_snapshot().await?),
+    })
+}
+
+async fn attempt<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match timeout(READ_DEADLINE, work).await {
+        Ok(outcome) => outcome.map_err(Error::from),
+        Err(_) => Err(Error::deadline()),
+    }
+}
+
+fn pause(retries: u32) -> Duration {
+    let longest = FIRST_PAUSE * 2_u32.pow(retries);
+    // Without randomness the pause is the longest: jitter only spreads writers that lost to each other.
+    let share = getrandom::u32().map_or(1.0, |n| f64::from(n) / f64::from(u32::MAX));
+    longest.mul_f64(0.5 + share / 2.0)
+}

@@ -1,0 +1,312 @@
+//! API keys: one by id, and every write to them but rotation. A deleted key stays hidden in its table.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::types::Json;
+use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeyStatus, Plan, SecretHash, Suspension, TenantId};
+use uuid::Uuid;
+
+use super::Keys;
+use crate::{
+    Error,
+    core::{database::Tx, json, revisions, time::micros},
+    keys::secrets,
+    plans,
+};
+
+/// The columns of [`KeyRow`], of a table `k` joined with its plan `p`.
+macro_rules! key_columns {
+    () => {
+        "k.tenant_id, k.id, k.key_prefix, k.name, k.description, p.name as tier, k.environment, k.status,
+         k.suspended_until, k.suspension_reason, k.owner_id, k.tags, k.metadata, k.allowed_ips, k.allowed_countries,
+         k.limits, k.expires_at, k.created_at, k.updated_at, k.version"
+    };
+}
+/// Keys that are not deleted, with their plans.
+macro_rules! from_keys {
+    () => {
+        " from api_keys k join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
+          where k.deleted_at is null and "
+    };
+}
+pub(crate) use {from_keys, key_columns};
+
+#[derive(sqlx::FromRow)]
+pub(crate) struct KeyRow {
+    tenant_id: Uuid,
+    id: Uuid,
+    key_prefix: String,
+    name: String,
+    description: Option<String>,
+    tier: String,
+    environment: String,
+    status: String,
+    suspended_until: Option<DateTime<Utc>>,
+    suspension_reason: Option<String>,
+    owner_id: Option<String>,
+    tags: Json<Value>,
+    metadata: Json<Value>,
+    allowed_ips: Json<Value>,
+    allowed_countries: Json<Value>,
+    limits: Json<Value>,
+    expires_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    version: i64,
+}
+
+impl TryFrom<KeyRow> for ApiKey {
+    type Error = Error;
+
+    fn try_from(row: KeyRow) -> Result<Self, Error> {
+        let status = status(&row.status)?;
+        let environment = Environment::ALL.into_iter().find(|e| e.as_str() == row.environment);
+        let suspension = Suspension { until: row.suspended_until, reason: row.suspension_reason };
+        Ok(Self {
+            id: ApiKeyId(row.id),
+            tenant_id: TenantId(row.tenant_id),
+            key_prefix: row.key_prefix,
+            name: row.name,
+            description: row.description,
+            tier: row.tier,
+            environment: environment
+                .ok_or_else(|| Error::Corrupt(format!("api_keys.environment: {:?}", row.environment)))?,
+            status,
+            suspension: (status == KeyStatus::Suspended).then_some(suspension),
+            owner_id: row.owner_id,
+            tags: json::read_items(row.tags, "api_keys.tags")?,
+            metadata: json::read_object(row.metadata, "api_keys.metadata")?,
+            allowed_ips: json::read_items(row.allowed_ips, "api_keys.allowed_ips")?,
+            allowed_countries: json::read_items(row.allowed_countries, "api_keys.allowed_countries")?,
+            expires_at: row.expires_at,
+            limits: json::read_items(row.limits, "api_keys.limits")?,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            version: row.version,
+        })
+    }
+}
+
+fn status(stored: &str) -> Result<KeyStatus, Error> {
+    [KeyStatus::Active, KeyStatus::Suspended, KeyStatus::Revoked]
+        .into_iter()
+        .find(|s| s.as_str() == stored)
+        .ok_or_else(|| Error::Corrupt(format!("api_keys.status: {stored:?}")))
+}
+
+/// How many keys there are of a plan and status, over all tenants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCount {
+    /// The plan's slug.
+    pub tier: String,
+    /// As stored: a key past its `expires_at` still counts under the status it had.
+    pub status: KeyStatus,
+    /// Keys that are not deleted.
+    pub count: i64,
+}
+
+impl Keys<'_> {
+    /// [`Error::Conflict`] when the id or the secret exists, or no plan has the name in `tier`.
+    pub async fn insert(self, tenant_id: TenantId, key: &ApiKey, hash: &SecretHash) -> Result<ApiKey, Error> {
+        let values = &Values::of(key)?;
+        self.0
+            .write_in_turn(|| async {
+                let mut tx = self.0.begin().await?;
+                let revision = revisions::next(&mut tx).await?;
+                let plan = plans::named(&mut tx, tenant_id, &key.tier).await?.ok_or(Error::Conflict)?;
+                insert(&mut tx, tenant_id, key, values, plan.id.0, revision).await?;
+                insert_tags(&mut tx, tenant_id, key).await?;
+                secrets::insert(&mut tx, tenant_id, key.id, hash).await?;
+                let stored = get(&mut tx, tenant_id, key.id).await?.ok_or(Error::Conflict)?;
+                tx.commit().await?;
+                Ok(stored)
+            })
+            .await
+    }
+
+    /// A key by its id. Read from the primary: who just wrote it sees it.
+    pub async fn get(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+        let row: Option<KeyRow> = self
+            .0
+            .read(|db| async move {
+                on!(&db, pool => sqlx::query_as(BY_ID).bind(tenant_id.0).bind(id.0).fetch_optional(pool).await)
+            })
+            .await?;
+        row.map(ApiKey::try_from).transpose()
+    }
+
+    /// Changes the key as it stands. `change` gets it with the plan that `tier` names, or the one it is on, inside the
+    /// transaction; no other write to a key or plan comes between, so none is lost and none is refused because of another.
+    /// What cannot be changed (environment, prefix, age) is not stored; the version is counted up.
+    ///
+    /// None when there is no such key, [`Error::Conflict`] when `change` accepts a plan that there is not.
+    pub async fn change<E: From<Error>>(
+        self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        tier: Option<&str>,
+        change: impl Fn(&mut ApiKey, Option<&Plan>) -> Result<(), E>,
+    ) -> Result<Option<(ApiKey, Plan)>, E> {
+        let changed = self.0.write_in_turn(|| async {
+            let mut tx = self.0.begin().await?;
+            let revision = revisions::next(&mut tx).await?;
+            let Some(mut key) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
+            let plan = plans::named(&mut tx, tenant_id, tier.unwrap_or(&key.tier)).await?;
+            if let Err(refused) = change(&mut key, plan.as_ref()) {
+                return Ok(Err(refused));
+            }
+            let plan = plan.ok_or(Error::Conflict)?;
+            update(&mut tx, tenant_id, &key, plan.id.0, revision).await?;
+            delete_tags(&mut tx, tenant_id, id).await?;
+            insert_tags(&mut tx, tenant_id, &key).await?;
+            let stored = get(&mut tx, tenant_id, id).await?;
+            tx.commit().await?;
+            Ok(Ok(stored.map(|key| (key, plan))))
+        });
+        changed.await?
+    }
+
+    /// Revokes and hides the key if `check` agrees to it as it stands; all its secrets end. Its usage stays. False when there
+    /// is none.
+    pub async fn delete<E: From<Error>>(
+        self,
+        tenant_id: TenantId,
+        id: ApiKeyId,
+        now: DateTime<Utc>,
+        check: impl Fn(&ApiKey) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let text = "
+            update api_keys set status = 'revoked', deleted_at = $3, updated_at = $3, version = version + 1, revision = $4
+            where tenant_id = $1 and id = $2 and deleted_at is null";
+        let deleted = self.0.write_in_turn(|| async {
+            let mut tx = self.0.begin().await?;
+            let revision = revisions::next(&mut tx).await?;
+            let Some(key) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(false)) };
+            if let Err(refused) = check(&key) {
+                return Ok(Err(refused));
+            }
+            on!(&mut tx, t => sqlx::query(text)
+                .bind(tenant_id.0).bind(id.0).bind(micros(now)).bind(revision)
+                .execute(&mut **t).await.map(|_| ()))?;
+            delete_tags(&mut tx, tenant_id, id).await?;
+            secrets::end_by(&mut tx, tenant_id, id, now).await?;
+            tx.commit().await?;
+            Ok(Ok(true))
+        });
+        deleted.await?
+    }
+
+    /// Keys by plan and stored status, of all tenants: for metrics. May lag; reads every key.
+    pub async fn counts(self) -> Result<Vec<KeyCount>, Error> {
+        let text = "
+            select p.name, k.status, count(*)
+            from api_keys k join plans p on p.tenant_id = k.tenant_id and p.id = k.plan_id
+            where k.deleted_at is null group by p.name, k.status order by p.name, k.status";
+        let rows: Vec<(String, String, i64)> = self
+            .0
+            .read_lagging(|db| async move { on!(&db, pool => sqlx::query_as(text).fetch_all(pool).await) })
+            .await?;
+        rows.into_iter().map(|(tier, stored, count)| Ok(KeyCount { tier, status: status(&stored)?, count })).collect()
+    }
+}
+
+const BY_ID: &str = concat!("select ", key_columns!(), from_keys!(), "k.tenant_id = $1 and k.id = $2");
+
+/// A key as this transaction sees it.
+pub(crate) async fn get(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+    let row: Option<KeyRow> = on!(tx, t =>
+        sqlx::query_as(BY_ID).bind(tenant_id.0).bind(id.0).fetch_optional(&mut **t).await)?;
+    row.map(ApiKey::try_from).transpose()
+}
+
+/// The columns that are derived from a key's fields.
+struct Values {
+    tags: Json<Value>,
+    metadata: Json<Value>,
+    allowed_ips: Json<Value>,
+    allowed_countries: Json<Value>,
+    limits: Json<Value>,
+    suspended_until: Option<DateTime<Utc>>,
+    suspension_reason: Option<String>,
+    search: String,
+}
+
+impl Values {
+    fn of(key: &ApiKey) -> Result<Self, Error> {
+        let suspension = key.suspension.as_ref().filter(|_| key.status == KeyStatus::Suspended);
+        Ok(Self {
+            tags: json::items(&key.tags)?,
+            metadata: Json(Value::Object(key.metadata.clone())),
+            allowed_ips: json::items(&key.allowed_ips)?,
+            allowed_countries: json::items(&key.allowed_countries)?,
+            limits: json::items(&key.limits)?,
+            suspended_until: suspension.and_then(|s| s.until).map(micros),
+            suspension_reason: suspension.and_then(|s| s.reason.clone()),
+            search: search_text(key, &key.key_prefix),
+        })
+    }
+}
+
+/// What a search looks through. Folded here, because the engines fold differently beyond ASCII.
+pub(crate) fn search_text(key: &ApiKey, key_prefix: &str) -> String {
+    [key.name.as_str(), key.description.as_deref().unwrap_or_default(), key_prefix].join("\n").to_lowercase()
+}
+
+async fn insert(
+    tx: &mut Tx,
+    tenant_id: TenantId,
+    key: &ApiKey,
+    values: &Values,
+    plan_id: Uuid,
+    revision: i64,
+) -> Result<(), Error> {
+    let text = "
+        insert into api_keys (tenant_id, id, plan_id, key_prefix, name, description, environment, status,
+            suspended_until, suspension_reason, owner_id, tags, metadata, allowed_ips, allowed_countries, limits,
+            search, expires_at, created_at, updated_at, deleted_at, version, revision)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, null, $21, $22)";
+    on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(key.id.0).bind(plan_id).bind(&key.key_prefix).bind(&key.name).bind(&key.description)
+        .bind(key.environment.as_str()).bind(key.status.as_str())
+        .bind(values.suspended_until).bind(&values.suspension_reason).bind(&key.owner_id)
+        .bind(&values.tags).bind(&values.metadata).bind(&values.allowed_ips).bind(&values.allowed_countries)
+        .bind(&values.limits).bind(&values.search).bind(key.expires_at.map(micros))
+        .bind(micros(key.created_at)).bind(micros(key.updated_at)).bind(key.version).bind(revision)
+        .execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
+}
+
+async fn update(tx: &mut Tx, tenant_id: TenantId, key: &ApiKey, plan_id: Uuid, revision: i64) -> Result<(), Error> {
+    let values = &Values::of(key)?;
+    let text = "
+        update api_keys set plan_id = $3, name = $4, description = $5, status = $6, suspended_until = $7,
+            suspension_reason = $8, owner_id = $9, tags = $10, metadata = $11, allowed_ips = $12,
+            allowed_countries = $13, limits = $14, search = $15, expires_at = $16, updated_at = $17,
+            version = version + 1, revision = $18
+        where tenant_id = $1 and id = $2";
+    on!(tx, t => sqlx::query(text)
+        .bind(tenant_id.0).bind(key.id.0).bind(plan_id).bind(&key.name).bind(&key.description)
+        .bind(key.status.as_str()).bind(values.suspended_until).bind(&values.suspension_reason).bind(&key.owner_id)
+        .bind(&values.tags).bind(&values.metadata).bind(&values.allowed_ips).bind(&values.allowed_countries)
+        .bind(&values.limits).bind(&values.search).bind(key.expires_at.map(micros)).bind(micros(key.updated_at))
+        .bind(revision)
+        .execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
+}
+
+async fn insert_tags(tx: &mut Tx, tenant_id: TenantId, key: &ApiKey) -> Result<(), Error> {
+    let text = "
+        insert into api_key_tags (tenant_id, api_key_id, tag) values ($1, $2, $3)
+        on conflict (tenant_id, tag, api_key_id) do nothing";
+    for tag in &key.tags {
+        on!(&mut *tx, t => sqlx::query(text)
+            .bind(tenant_id.0).bind(key.id.0).bind(tag).execute(&mut **t).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
+async fn delete_tags(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId) -> Result<(), Error> {
+    let text = "delete from api_key_tags where tenant_id = $1 and api_key_id = $2";
+    on!(tx, t => sqlx::query(text).bind(tenant_id.0).bind(id.0).execute(&mut **t).await.map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! API keys with their secrets and tags.
+
+use crate::Repository;
+
+pub(crate) mod change;
+mod list;
+mod probe;
+pub(crate) mod secrets;
+
+pub use change::KeyCount;
+pub use probe::MAX_PROBED;
+pub use secrets::KeyAndPlan;
+
+/// API keys.
+#[derive(Clone, Copy)]
+pub struct Keys<'a>(&'a Repository);
+
+impl Repository {
+    /// API keys.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys(self)
+    }
+}

@@ -1,0 +1,26 @@
+//! Which tick of a periodic job was taken last, so that each runs once however many workers there are.
+//! The installation's own: no tenant's data.
+
+use chrono::{DateTime, Utc};
+
+use super::Schedules;
+use crate::{Error, core::time::micros};
+
+impl Schedules<'_> {
+    /// True for exactly one caller per tick, and never for a tick before one already taken.
+    pub async fn claim_tick(self, name: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
+        let text = "
+            insert into schedules (name, last_tick) values ($1, $2)
+            on conflict (name) do update set last_tick = excluded.last_tick
+            where schedules.last_tick < excluded.last_tick";
+        self.0
+            .write(|| async {
+                let mut tx = self.0.begin().await?;
+                let taken = on!(&mut tx, t =>
+                sqlx::query(text).bind(name).bind(micros(tick)).execute(&mut **t).await?.rows_affected());
+                tx.commit().await?;
+                Ok(taken > 0)
+            })
+            .await
+    }
+}
