@@ -90,7 +90,7 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     if let Caller::Key(entry) = caller
-        && let Ok(checked) = app.service.peek(entry, 1).await
+        && let Ok(checked) = app.service.checks().peek(entry, 1).await
         && let Some(texts) = TermsTexts::of(&checked.entry.terms)
     {
         rate_limit_headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());
@@ -100,7 +100,7 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
 
 async fn identify(app: &App, headers: &HeaderMap, ip: Option<IpAddr>) -> Result<Caller, Problem> {
     let credential = credential(headers, None)?.ok_or(Error::InvalidCredential)?;
-    Ok(app.service.authenticate(credential, ip).await?)
+    Ok(app.service.access().authenticate(credential, ip).await?)
 }
 
 /// The one credential of a request, wherever it stands: `Authorization: Bearer`, `X-API-Key` or the body's. The same one

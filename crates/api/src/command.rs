@@ -3,7 +3,7 @@
 use std::{error::Error, io::Write};
 
 use tollgate_domain::Clock;
-use tollgate_service::{Config, StartError, tokens};
+use tollgate_service::{Config, StartError, access::tokens};
 
 const USAGE: &str = "\
 usage: tollgate-api                          serve (settings: configs/default.toml)

@@ -19,7 +19,7 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 use tollgate_domain::{Idempotency, StoredResponse, text::IDEMPOTENCY_KEY};
-use tollgate_service::{Caller, idempotency::fingerprint};
+use tollgate_service::{Caller, access::idempotency::fingerprint};
 
 use crate::{app::App, auth, edge::RequestId, json, problem::Problem};
 
@@ -63,7 +63,7 @@ async fn attempt(
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let if_match: Vec<_> = parts.headers.get_all(IF_MATCH).into_iter().map(HeaderValue::as_bytes).collect();
     let fingerprint = fingerprint(parts.method.as_str(), path, &if_match.join(&b", "[..]), &body);
-    match app.service.begin_idempotent(&caller, key, &fingerprint).await? {
+    match app.service.idempotency().begin(&caller, key, &fingerprint).await? {
         Idempotency::Started => {
             let key = key.to_owned();
             let request = Request::from_parts(parts, Body::from(body));
@@ -89,8 +89,8 @@ async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: 
     let response = crate::edge::caught(app, next.run(request)).await.unwrap_or_else(IntoResponse::into_response);
     let (response, kept) = copied(response, &instance, seal).await;
     let written = match kept {
-        Some(stored) => app.service.finish_idempotent(caller, key, &stored).await,
-        None => app.service.forget_idempotent(caller, key).await,
+        Some(stored) => app.service.idempotency().finish(caller, key, &stored).await,
+        None => app.service.idempotency().forget(caller, key).await,
     };
     if let Err(error) = written {
         // The work is done and answered; a repeat within two minutes is told that it still runs.

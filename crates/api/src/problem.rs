@@ -13,7 +13,7 @@ use hyper::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tollgate_domain::FieldError;
-use tollgate_service::{Error, checked::whole_seconds};
+use tollgate_service::{Error, check::outcome::whole_seconds};
 use utoipa::ToSchema;
 
 /// RFC 9457, section 6.1.

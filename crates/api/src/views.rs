@@ -11,7 +11,7 @@ use tollgate_domain::{
     Algorithm, ApiKeyId, CalendarSpec, CalendarUnit, Environment, KeyStatus, LimitSpec, OnFailure, Page, Paged, Per,
     QuotaSpec, limit::MAX_LIMIT, plan::MAX_QUOTA,
 };
-use tollgate_service::api_keys::KeyDetail;
+use tollgate_service::keys::KeyDetail;
 use utoipa::{
     ToSchema,
     openapi::{

@@ -1,7 +1,7 @@
 //! `make seed`: fills the configured database with a demonstration, through the same settings as the service.
 
 use tollgate_domain::{Clock, TenantId};
-use tollgate_service::{Config, Role, Service, seed};
+use tollgate_service::{Config, Role, Service, ops::seed};
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a command's output")]

@@ -71,14 +71,14 @@ fn cpu_time() -> Duration {
 
 /// Goes on after the part that was folded last.
 async fn round(service: &Service, pace: &mut Pace) -> Result<(), Error> {
-    let mut waiting = service.waiting_parts().await?;
+    let mut waiting = service.metering().waiting_parts().await?;
     let (began, max_time, mut keys) = (Instant::now(), pace.time(), 0);
     match waiting.iter().position(|part| pace.last.is_some_and(|last| *part > last)) {
         Some(next) => waiting.rotate_left(next),
         None => pace.lap = began,
     }
     for part in waiting {
-        keys += service.fold_usage(part).await?;
+        keys += service.metering().fold(part).await?;
         pace.last = Some(part);
         if keys >= MAX_KEYS || began.elapsed() >= max_time {
             break;

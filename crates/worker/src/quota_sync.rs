@@ -5,7 +5,7 @@ use tollgate_jobs::Outcome;
 use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service) -> Outcome {
-    if let Err(error) = service.sync_quotas().await {
+    if let Err(error) = service.metering().sync_quotas().await {
         tracing::debug!(%error, "quota counters are not synchronised this time");
     }
     Outcome::Done

@@ -4,7 +4,7 @@ use tollgate_jobs::Outcome;
 use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service) -> Outcome {
-    let result = service.clean_up().await;
+    let result = service.ops().clean_up().await;
     if let Ok(rows) = result {
         tracing::info!(rows, "deleted what was past its retention");
     }

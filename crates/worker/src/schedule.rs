@@ -50,7 +50,7 @@ async fn run_one(service: Service, schedule: &'static Schedule) {
         if seen == Some(tick) || !service.is_prepared() {
             continue;
         }
-        match service.claim_tick(schedule.name, tick).await {
+        match service.ops().claim_tick(schedule.name, tick).await {
             Ok(won) => {
                 seen = Some(tick);
                 if won {

@@ -39,7 +39,7 @@ async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(service): State<Service>) -> impl IntoResponse {
-    service.refresh_gauges().await;
+    service.ops().refresh_gauges().await;
     let text = TextEncoder::new().encode_to_string(&service.metrics().registry().gather());
     text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

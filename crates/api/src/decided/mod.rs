@@ -14,16 +14,15 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use text::Texts;
 use tollgate_domain::{Algorithm, ApiKeyId, KeyStatus, LimitSpec};
-use tollgate_service::{Checked, LimitStatus, config::HeaderStyle, entry::HeldKey};
+use tollgate_service::{Checked, LimitStatus, check::known_key::HeldKey, config::HeaderStyle};
 use utoipa::ToSchema;
 
 use crate::{
     problem::{CONTENT_TYPE_PROBLEM, Problem},
     rate_limit_headers, views,
 };
-
-use text::Texts;
 pub(crate) use text::{TermsTexts, header, number};
 
 /// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".

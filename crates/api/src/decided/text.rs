@@ -9,7 +9,10 @@ use bytes::BytesMut;
 use hyper::header::HeaderValue;
 use serde::Serialize;
 use tollgate_domain::LimitSpec;
-use tollgate_service::{Checked, Entry, FieldText, Limit, LimitStatus, entry::HeldKey, terms::Terms};
+use tollgate_service::{
+    Checked, Entry, FieldText, Limit, LimitStatus,
+    check::{effective_limits::Terms, known_key::HeldKey},
+};
 
 use super::{KeySummary, TITLE, TYPE, why};
 

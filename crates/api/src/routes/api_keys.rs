@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{
     ApiKeyId, Environment, FieldError, KeyFilter, KeyOrder, KeyStatus, Order, Rfc3339, usage::Counts,
 };
-use tollgate_service::api_keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey};
+use tollgate_service::keys::{ApiKeyChange, KeyDetail, KeyStats, NewApiKey};
 use utoipa::{
     IntoParams, ToSchema,
     openapi::{
@@ -235,7 +235,7 @@ pub(crate) async fn create(
     Can(tenant_id, ..): Can<KeysWrite>,
     Json(body): Json<CreateApiKey>,
 ) -> Result<Response, Problem> {
-    let (detail, secret) = app.service.create_key(tenant_id, body.try_into()?).await?;
+    let (detail, secret) = app.service.keys().create(tenant_id, body.try_into()?).await?;
     let location = location("/api/v1/api-keys", &detail.key.id);
     Ok((location, with_secret(StatusCode::CREATED, &app, detail, secret.expose())).into_response())
 }
@@ -249,7 +249,7 @@ pub(crate) async fn list(
     Params(query): Params<ListApiKeys>,
 ) -> Result<Response, Problem> {
     let page = page(query.page, query.limit)?;
-    let found = app.service.keys(tenant_id, &query.into(), page).await?;
+    let found = app.service.keys().list(tenant_id, &query.into(), page).await?;
     let now = app.service.clock().now();
     Ok(List::of(page, found, |detail| ApiKeyView::new(detail, now)))
 }
@@ -262,8 +262,8 @@ pub(crate) async fn show(
     Can(tenant_id, ..): Can<KeysRead>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<Response, Problem> {
-    let detail = app.service.key(tenant_id, id).await?;
-    let usage_stats = app.service.key_usage(tenant_id, id).await?.into();
+    let detail = app.service.keys().get(tenant_id, id).await?;
+    let usage_stats = app.service.keys().usage(tenant_id, id).await?.into();
     let record = ApiKeyView::new(detail, app.service.clock().now());
     Ok((etag(record.version), Data::json(ApiKeyWithUsage { record, usage_stats })).into_response())
 }
@@ -276,7 +276,7 @@ pub(crate) async fn lookup(
     Can(tenant_id, ..): Can<KeysRead>,
     Json(body): Json<LookupApiKey>,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.lookup_key(tenant_id, &body.key).await?))
+    Ok(shown(&app, app.service.keys().by_secret(tenant_id, &body.key).await?))
 }
 
 /// Change a key; in force on every node within a second.
@@ -290,7 +290,7 @@ pub(crate) async fn update(
     IfMatch(version): IfMatch,
     Json(body): Json<UpdateApiKey>,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.update_key(tenant_id, id, &body.into(), version).await?))
+    Ok(shown(&app, app.service.keys().update(tenant_id, id, &body.into(), version).await?))
 }
 
 /// Revoke a key at once and hide it. Its usage and billing history stay.
@@ -303,7 +303,7 @@ pub(crate) async fn delete(
     Id(id): Id<ApiKeyId>,
     IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete_key(tenant_id, id, version).await?;
+    app.service.keys().delete(tenant_id, id, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -319,7 +319,7 @@ pub(crate) async fn rotate(
     Json(body): Json<Option<RotateApiKey>>,
 ) -> Result<Response, Problem> {
     let grace = body.unwrap_or_default().grace_seconds;
-    let (detail, secret) = app.service.rotate_key(tenant_id, id, grace, version).await?;
+    let (detail, secret) = app.service.keys().rotate(tenant_id, id, grace, version).await?;
     Ok(with_secret(StatusCode::OK, &app, detail, secret.expose()))
 }
 
@@ -335,7 +335,7 @@ pub(crate) async fn suspend(
     Json(body): Json<Option<SuspendApiKey>>,
 ) -> Result<Response, Problem> {
     let SuspendApiKey { seconds, reason } = body.unwrap_or_default();
-    Ok(shown(&app, app.service.suspend_key(tenant_id, id, seconds, reason, version).await?))
+    Ok(shown(&app, app.service.keys().suspend(tenant_id, id, seconds, reason, version).await?))
 }
 
 /// End a suspension.
@@ -348,7 +348,7 @@ pub(crate) async fn resume(
     Id(id): Id<ApiKeyId>,
     IfMatch(version): IfMatch,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.resume_key(tenant_id, id, version).await?))
+    Ok(shown(&app, app.service.keys().resume(tenant_id, id, version).await?))
 }
 
 /// What a key did.
@@ -359,7 +359,7 @@ pub(crate) async fn stats(
     Can(tenant_id, ..): Can<KeysRead>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<Data<ApiKeyStats>>, Problem> {
-    Ok(Data::json(app.service.key_stats(tenant_id, id).await?.into()))
+    Ok(Data::json(app.service.keys().stats(tenant_id, id).await?.into()))
 }
 
 /// A key's record with its version as `ETag`.

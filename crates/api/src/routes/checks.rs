@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tollgate_domain::{ApiKeyId, Country, FieldError, TenantId};
-use tollgate_service::{CheckRequest, rate_limit::Origin};
+use tollgate_service::{CheckRequest, check::standing::Origin};
 use utoipa::{
     ToSchema,
     openapi::{
@@ -150,7 +150,7 @@ pub(crate) async fn check(
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let checked = app.service.check(tenant_id, body.api_key_id, CheckRequest::from(Call::from(body))).await?;
+    let checked = app.service.checks().check(tenant_id, body.api_key_id, CheckRequest::from(Call::from(body))).await?;
     Ok(respond(&checked, app.headers, id.to_str().unwrap_or_default())?.map(Body::new))
 }
 
@@ -201,7 +201,7 @@ async fn one_of_batch(
     check: CheckRequest,
     instance: &str,
 ) -> (bool, Result<Box<RawValue>, serde_json::Error>) {
-    match app.service.check(tenant_id, id, check).await {
+    match app.service.checks().check(tenant_id, id, check).await {
         Ok(checked) => (checked.allowed(), in_batch(&checked, instance)),
         Err(error) => (false, Problem::from(error).in_batch(instance)),
     }
@@ -215,7 +215,8 @@ pub(crate) async fn preview(
     Can(tenant_id, ..): Can<LimitsCheck>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let preview = app.service.preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
+    let preview =
+        app.service.checks().preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
     let (allowed, checked) = (preview.allowed(), &preview.checked);
     let statuses = checked.rate_limits().map(|(_, status)| status.used());
     let explained = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);

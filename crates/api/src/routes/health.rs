@@ -51,7 +51,7 @@ pub(crate) struct Status {
 #[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, description = "It works.", body = Health), (status = 503, description = "A required dependency is down.", body = Health)))]
 pub(crate) async fn health(State(app): State<App>) -> Response {
-    let found = app.service.health().await;
+    let found = app.service.ops().health().await;
     let is_down = found.iter().any(|dependency| dependency.required && dependency.state.is_err());
     let is_degraded = found.iter().any(|dependency| dependency.state.is_err());
     let dependencies = found.into_iter().map(|dependency| {
@@ -98,7 +98,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain",
         example = "# HELP tollgate_checks_total Checks by outcome and how they were decided.\n")))]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    app.service.refresh_gauges().await;
+    app.service.ops().refresh_gauges().await;
     let mut text = Vec::new();
     let encoded = TextEncoder::new().encode(&app.service.metrics().registry().gather(), &mut text);
     encoded.map_err(|error| Problem::internal(error.to_string()))?;

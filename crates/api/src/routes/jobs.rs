@@ -65,7 +65,7 @@ pub(crate) async fn dead(
     Params(query): Params<ListDead>,
 ) -> Result<Response, Problem> {
     let page = page(query.page, query.limit)?;
-    let (items, total) = app.service.dead_jobs(tenant_id, page.page, page.limit).await?;
+    let (items, total) = app.service.ops().dead_jobs(tenant_id, page.page, page.limit).await?;
     let found = Paged { items, total: i64::try_from(total).unwrap_or(i64::MAX) };
     Ok(List::of(page, found, DeadJobView::from))
 }
@@ -78,7 +78,7 @@ pub(crate) async fn retry(
     Can(tenant_id, ..): Can<Admin>,
     Id(id): Id<String>,
 ) -> Result<Answer<Data<Retried>>, Problem> {
-    app.service.retry_job(tenant_id, &id).await?;
+    app.service.ops().retry_job(tenant_id, &id).await?;
     Ok(Data::json(Retried { id, status: "queued" }))
 }
 

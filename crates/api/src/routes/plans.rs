@@ -113,7 +113,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let CreatePlan { name, description, limits, quota, prices, features } = body;
     let terms = UpdatePlan { description, limits, quota, prices, features }.into();
-    let plan = app.service.create_plan(tenant_id, name, terms).await?;
+    let plan = app.service.plans().create(tenant_id, name, terms).await?;
     Ok((StatusCode::CREATED, location("/api/v1/plans", &plan.id), shown(plan)).into_response())
 }
 
@@ -126,7 +126,7 @@ pub(crate) async fn list(
     Params(query): Params<ListPlans>,
 ) -> Result<Response, Problem> {
     let page = page(query.page, query.limit)?;
-    Ok(List::of(page, app.service.plans(tenant_id, page).await?, PlanView::from))
+    Ok(List::of(page, app.service.plans().list(tenant_id, page).await?, PlanView::from))
 }
 
 /// One plan.
@@ -137,7 +137,7 @@ pub(crate) async fn show(
     Can(tenant_id, ..): Can<KeysRead>,
     Id(id): Id<PlanId>,
 ) -> Result<Response, Problem> {
-    Ok(shown(app.service.plan(tenant_id, id).await?))
+    Ok(shown(app.service.plans().get(tenant_id, id).await?))
 }
 
 /// Replace a plan's terms; in force for its keys within a second.
@@ -151,7 +151,7 @@ pub(crate) async fn update(
     IfMatch(version): IfMatch,
     Json(body): Json<UpdatePlan>,
 ) -> Result<Response, Problem> {
-    Ok(shown(app.service.update_plan(tenant_id, id, body.into(), version).await?))
+    Ok(shown(app.service.plans().update(tenant_id, id, body.into(), version).await?))
 }
 
 /// Delete a plan that no key is on.
@@ -164,7 +164,7 @@ pub(crate) async fn delete(
     Id(id): Id<PlanId>,
     IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete_plan(tenant_id, id, version).await?;
+    app.service.plans().delete(tenant_id, id, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, ViolationCursor, usage::ViolationRow};
-use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, rate_limit::NewSize};
+use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, keys::NewSize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -141,7 +141,7 @@ pub(crate) struct ViolationView {
     responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)))]
 pub(crate) async fn own_info(State(app): State<App>, Who(caller): Who) -> Result<Response, Problem> {
     match caller {
-        Caller::Key(entry) => Ok(info_of(&app, app.service.limit_info(entry).await?)),
+        Caller::Key(entry) => Ok(info_of(&app, app.service.checks().info(entry).await?)),
         Caller::Token(_) => Err(Problem::bad_request("an admin token has no limits: ask /api/v1/rate-limit/{id}/info")),
     }
 }
@@ -151,8 +151,8 @@ pub(crate) async fn own_info(State(app): State<App>, Who(caller): Who) -> Result
     responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)), extensions(("x-required-scope" = json!("usage:read"))))]
 pub(crate) async fn info(State(app): State<App>, Who(caller): Who, Id(id): Id<ApiKeyId>) -> Result<Response, Problem> {
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
-    let entry = app.service.entry(tenant_id, id).await?;
-    Ok(info_of(&app, app.service.limit_info(entry).await?))
+    let entry = app.service.checks().known_key(tenant_id, id).await?;
+    Ok(info_of(&app, app.service.checks().info(entry).await?))
 }
 
 /// Set a key's counters back to zero on every node; the key by id or secret.
@@ -165,13 +165,13 @@ pub(crate) async fn reset(
 ) -> Result<Answer<ResetDone>, Problem> {
     let id = match body {
         Reset { api_key: None, api_key_id: Some(id) } => id,
-        Reset { api_key: Some(secret), api_key_id: None } => app.service.key_id(tenant_id, &secret).await?,
+        Reset { api_key: Some(secret), api_key_id: None } => app.service.keys().id_of(tenant_id, &secret).await?,
         _ => {
             let detail = "give api_key or api_key_id".to_owned();
             return Err(Problem::invalid(vec![FieldError { pointer: "/api_key_id".into(), detail }]));
         }
     };
-    Ok(done(&app.service.reset_limits(tenant_id, id).await?))
+    Ok(done(&app.service.checks().reset(tenant_id, id).await?))
 }
 
 /// Set a key's counters back to zero on every node.
@@ -182,7 +182,7 @@ pub(crate) async fn reset_one(
     Can(tenant_id, ..): Can<LimitsWrite>,
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<ResetDone>, Problem> {
-    Ok(done(&app.service.reset_limits(tenant_id, id).await?))
+    Ok(done(&app.service.checks().reset(tenant_id, id).await?))
 }
 
 /// Change a key's first limit. A raised limit helps at once; counters are kept.
@@ -197,7 +197,7 @@ pub(crate) async fn change(
     Json(body): Json<ChangeLimit>,
 ) -> Result<Response, Problem> {
     let size = NewSize { limit: body.new_limit, window: body.window, burst: body.burst };
-    Ok(shown(&app, app.service.set_limit(tenant_id, id, size, version).await?))
+    Ok(shown(&app, app.service.keys().set_limit(tenant_id, id, size, version).await?))
 }
 
 /// A key's refusals by limits, newest first.
@@ -217,7 +217,7 @@ pub(crate) async fn violations(
     let limit = i64::from(page_size(query.limit)?);
     let cursor = query.cursor.map(|text| text.parse::<ViolationCursor>()).transpose();
     let cursor = cursor.map_err(|_| Problem::bad_request("cursor is none of ours"))?;
-    let found = app.service.violations(tenant_id, id, hours, cursor.as_ref(), limit).await?;
+    let found = app.service.metering().violations(tenant_id, id, hours, cursor.as_ref(), limit).await?;
     let next_cursor = found.next.map(|cursor| cursor.to_string());
     let data = found.rows.into_iter().map(ViolationView::from).collect();
     Ok(Answer(Series { data, pagination: Cursor { next_cursor } }))

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{AdminToken, FieldError, Rfc3339, Scope, TokenId};
-use tollgate_service::tokens::{NewToken, TokenChange};
+use tollgate_service::access::tokens::{NewToken, TokenChange};
 use utoipa::{
     IntoParams, ToSchema,
     openapi::schema::{ArrayBuilder, SchemaType, Type},
@@ -137,7 +137,7 @@ pub(crate) async fn create(
     Maker(maker): Maker,
     Json(body): Json<CreateToken>,
 ) -> Result<Response, Problem> {
-    let (token, secret) = app.service.create_token(&maker, &body.try_into()?).await?;
+    let (token, secret) = app.service.tokens().create(&maker, &body.try_into()?).await?;
     let location = location("/api/v1/tokens", &token.id);
     Ok((location, with_secret(StatusCode::CREATED, &app, token, secret.expose())).into_response())
 }
@@ -151,7 +151,7 @@ pub(crate) async fn list(
     Params(query): Params<ListTokens>,
 ) -> Result<Response, Problem> {
     let page = page(query.page, query.limit)?;
-    let found = app.service.tokens(tenant_id, page).await?;
+    let found = app.service.tokens().list(tenant_id, page).await?;
     let now = app.service.clock().now();
     Ok(List::of(page, found, |token| TokenView::new(token, now)))
 }
@@ -164,7 +164,7 @@ pub(crate) async fn show(
     Can(tenant_id, ..): Can<Admin>,
     Id(id): Id<TokenId>,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.token(tenant_id, id).await?))
+    Ok(shown(&app, app.service.tokens().get(tenant_id, id).await?))
 }
 
 /// Change a token; in force on every node within a second. It gains nothing that the caller's lacks, and the last one with
@@ -179,7 +179,7 @@ pub(crate) async fn update(
     IfMatch(version): IfMatch,
     Json(body): Json<UpdateToken>,
 ) -> Result<Response, Problem> {
-    Ok(shown(&app, app.service.update_token(&maker, id, &body.into(), version).await?))
+    Ok(shown(&app, app.service.tokens().update(&maker, id, &body.into(), version).await?))
 }
 
 /// End a token; in force on every node within a second. The last one with `admin` stays.
@@ -192,7 +192,7 @@ pub(crate) async fn delete(
     Id(id): Id<TokenId>,
     IfMatch(version): IfMatch,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete_token(&maker, id, version).await?;
+    app.service.tokens().delete(&maker, id, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -208,7 +208,7 @@ pub(crate) async fn rotate(
     Json(body): Json<Option<RotateToken>>,
 ) -> Result<Response, Problem> {
     let grace = body.unwrap_or_default().grace_seconds;
-    let (token, secret) = app.service.rotate_token(&maker, id, grace, version).await?;
+    let (token, secret) = app.service.tokens().rotate(&maker, id, grace, version).await?;
     Ok(with_secret(StatusCode::OK, &app, token, secret.expose()))
 }
 
@@ -217,7 +217,7 @@ pub(crate) async fn rotate(
     responses((status = 200, description = "The caller's token.", body = Data<Whoami>)))]
 pub(crate) async fn whoami(State(app): State<App>, Who(caller): Who) -> Result<Answer<Data<Whoami>>, Problem> {
     let (tenant_id, id) = (caller.tenant_id(), caller.token()?.id);
-    let token = app.service.token(tenant_id, id).await?;
+    let token = app.service.tokens().get(tenant_id, id).await?;
     Ok(Data::json(Whoami { record: TokenView::new(token, app.service.clock().now()), tenant_id: tenant_id.0 }))
 }
 

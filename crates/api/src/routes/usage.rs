@@ -9,7 +9,7 @@ use tollgate_domain::{
     rfc3339::{parse_end, parse_start},
     usage::Counts,
 };
-use tollgate_service::{api_keys::UsedKey, usage::History};
+use tollgate_service::{keys::UsedKey, metering::history::History};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -179,7 +179,7 @@ pub(crate) async fn current(
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<Data<CurrentUsageView>>, Problem> {
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
-    let usage = app.service.current_usage(tenant_id, id).await?;
+    let usage = app.service.metering().current(tenant_id, id).await?;
     let made = usage.counts.allowed;
     let used = u64::try_from(made).unwrap_or(0);
     Ok(Data::json(CurrentUsageView {
@@ -211,7 +211,7 @@ pub(crate) async fn history(
     let end = moment("end_date", query.end_date.as_deref(), parse_end)?;
     let granularity = query.granularity;
     let History { start, end, deleted_at, buckets, summary } =
-        app.service.usage_history(tenant_id, id, granularity, start, end).await?;
+        app.service.metering().history(tenant_id, id, granularity, start, end).await?;
     Ok(Data::json(HistoryView {
         period: Period { start, end },
         granularity,
@@ -230,7 +230,7 @@ pub(crate) async fn limits(
     Id(id): Id<ApiKeyId>,
 ) -> Result<Answer<Data<PlanLimits>>, Problem> {
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
-    let UsedKey { detail, deleted_at } = app.service.used_key(tenant_id, id).await?;
+    let UsedKey { detail, deleted_at } = app.service.keys().get_even_deleted(tenant_id, id).await?;
     let limits = detail.limits().into_iter().map(Limit::from).collect();
     let plan = detail.plan;
     let overage_allowed = plan.quota.as_ref().is_none_or(|quota| quota.overage == Overage::Bill);
@@ -263,7 +263,7 @@ pub(crate) async fn take_events(
         endpoint: event.endpoint,
     };
     let events: Vec<_> = body.events.into_iter().map(event).collect();
-    let counted = app.service.take_events(tenant_id, &events).await?;
+    let counted = app.service.metering().record_events(tenant_id, &events).await?;
     let accepted = counted.iter().filter(|counted| **counted).count();
     let taken =
         events.into_iter().zip(&counted).map(|(event, counted)| EventTaken { id: event.id, duplicate: !counted });

@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::{HeaderMap, Uri, header::HeaderValue};
 use serde::Deserialize;
 use tollgate_domain::{Country, Network};
-use tollgate_service::{Attempt, CheckRequest, Error, check::Waiting};
+use tollgate_service::{Attempt, CheckRequest, Error, check::decide::Waiting};
 use utoipa::ToSchema;
 
 use crate::{
@@ -142,7 +142,7 @@ fn attempt<'a>(
         user_agent: body.user_agent,
         country: body.country.filter(|_| speaks_for_others),
     };
-    Ok(app.service.validate(secret, CheckRequest::from(call)))
+    Ok(app.service.checks().validate(secret, CheckRequest::from(call)))
 }
 
 fn text(id: &HeaderValue) -> &str {

@@ -13,7 +13,7 @@ use tollgate_domain::{
 
 use crate::{
     Error, Service,
-    api_keys::{ApiKeyChange, NewApiKey},
+    keys::{ApiKeyChange, NewApiKey},
 };
 
 /// Marks what this made, so that it is made once.
@@ -41,7 +41,7 @@ pub enum Seeded {
 /// Fills `tenant_id` with demonstration data, unless it has some.
 pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error> {
     let filter = KeyFilter { tag: Some(TAG.into()), ..KeyFilter::default() };
-    if service.keys(tenant_id, &filter, Page { page: 1, limit: 1 }).await?.total > 0 {
+    if service.keys().list(tenant_id, &filter, Page { page: 1, limit: 1 }).await?.total > 0 {
         return Ok(Seeded::Already);
     }
     let now = service.clock().now();
@@ -53,8 +53,8 @@ pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error
         }
     }
     let minutes = make_history(service, tenant_id, &keys, now).await?;
-    for part in service.waiting_parts().await? {
-        service.fold_usage(part).await?;
+    for part in service.metering().waiting_parts().await? {
+        service.metering().fold(part).await?;
     }
     Ok(Seeded::Made { keys: keys.len(), minutes })
 }
@@ -77,19 +77,21 @@ async fn make_key(
         expires_at: (place == 3).then(|| now + TimeDelta::days(90)),
         ..NewApiKey::default()
     };
-    let (detail, _) = service.create_key(tenant_id, new).await?;
+    let (detail, _) = service.keys().create(tenant_id, new).await?;
     let id = detail.key.id;
     // One key of each tier in each state that an operator meets.
     Ok(match (tier, place) {
-        ("free", 4) => service.suspend_key(tenant_id, id, Some(86_400), Some("unpaid invoice".into()), None).await?.key,
-        ("standard", 4) => service.suspend_key(tenant_id, id, None, Some("under review".into()), None).await?.key,
+        ("free", 4) => {
+            service.keys().suspend(tenant_id, id, Some(86_400), Some("unpaid invoice".into()), None).await?.key
+        }
+        ("standard", 4) => service.keys().suspend(tenant_id, id, None, Some("under review".into()), None).await?.key,
         ("pro", 4) => {
             let change = ApiKeyChange { status: Some(KeyStatus::Revoked), ..ApiKeyChange::default() };
-            service.update_key(tenant_id, id, &change, None).await?.key
+            service.keys().update(tenant_id, id, &change, None).await?.key
         }
         ("enterprise", 4) => {
             let change = ApiKeyChange { expires_at: Some(Some(now - TimeDelta::days(1))), ..ApiKeyChange::default() };
-            service.update_key(tenant_id, id, &change, None).await?.key
+            service.keys().update(tenant_id, id, &change, None).await?.key
         }
         _ => detail.key,
     })
@@ -133,8 +135,8 @@ async fn make_history(
         }
         let span = JournalSpan { boot, from: position, to: position + 1 };
         position += 1;
-        service.apply_usage(&UsageBatch { span, chunks: pack(&usage) }).await?;
-        service.record_violations(&ViolationBatch { span, rows: violations }).await?;
+        service.metering().apply(&UsageBatch { span, chunks: pack(&usage) }).await?;
+        service.metering().record_violations(&ViolationBatch { span, rows: violations }).await?;
     }
     Ok(rows)
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use hashbrown::{Equivalent, HashMap};
 use tollgate_domain::{ApiKeyId, TenantId, network::truncated, period::minutes_since_epoch};
 
-use crate::event::{Event, Refusal};
+use crate::metering::event::{Event, Refusal};
 
 /// Sums of one key between two drains, about a second apart; its further endpoints are summed as one. Callers choose the
 /// names, so without a bound each would write records and rows as it likes.

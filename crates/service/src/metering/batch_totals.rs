@@ -19,7 +19,7 @@ use tollgate_domain::{
 };
 use tollgate_jobs::Job;
 
-use crate::{
+use crate::metering::{
     event::{self, Event, Refusal},
     refusals::OTHER,
 };

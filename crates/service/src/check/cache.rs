@@ -351,7 +351,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::terms::CommonTerms;
+    use crate::check::effective_limits::CommonTerms;
 
     const BOUNDS: Bounds = Bounds {
         max_keys: SHARDS * 4,
@@ -372,7 +372,7 @@ mod tests {
         let now = chrono::DateTime::UNIX_EPOCH;
         let tenant_id = TenantId::DEFAULT;
         let plan = Plan::defaults(tenant_id, now, || PlanId(Uuid::nil())).remove(0);
-        let key = crate::entry::tests::key(ApiKeyId(Uuid::from_u128(n)), &plan);
+        let key = crate::check::known_key::tests::key(ApiKeyId(Uuid::from_u128(n)), &plan);
         let found = KeyAndPlan { key, plan, secret_expires_at: None, used: 0 };
         Entry::new(found, &CommonTerms::default(), &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
     }

@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn key(change: impl FnOnce(&mut ApiKey)) -> ApiKey {
-        let mut key = crate::entry::tests::key(ApiKeyId(Uuid::nil()), &plan());
+        let mut key = crate::check::known_key::tests::key(ApiKeyId(Uuid::nil()), &plan());
         change(&mut key);
         key
     }

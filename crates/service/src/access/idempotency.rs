@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 use tollgate_domain::{Idempotency, StoredResponse};
 
-use crate::{Caller, Error, Service};
+use super::IdempotencyKeys;
+use crate::{Caller, Error};
 
 /// An attempt that was begun and never finished (its process died) is taken over after this.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(2);
@@ -21,28 +22,23 @@ pub fn fingerprint(method: &str, path: &str, if_match: &[u8], body: &[u8]) -> [u
     hash.finalize().into()
 }
 
-impl Service {
+impl IdempotencyKeys<'_> {
     /// Claims `key` for this request, or says what the first one with it came to.
-    pub async fn begin_idempotent(
-        &self,
-        caller: &Caller,
-        key: &str,
-        fingerprint: &[u8; 32],
-    ) -> Result<Idempotency, Error> {
-        let now = self.clock().now();
+    pub async fn begin(self, caller: &Caller, key: &str, fingerprint: &[u8; 32]) -> Result<Idempotency, Error> {
+        let now = self.0.clock().now();
         let (actor, stale, expired) = (caller.actor(), now - ABANDONED_AFTER, now - KEPT);
         let begun =
-            self.repository().idempotency().begin(caller.tenant_id(), &actor, key, fingerprint, now, stale, expired);
+            self.0.repository().idempotency().begin(caller.tenant_id(), &actor, key, fingerprint, now, stale, expired);
         Ok(begun.await?)
     }
 
     /// Keeps the answer for repeats.
-    pub async fn finish_idempotent(&self, caller: &Caller, key: &str, response: &StoredResponse) -> Result<(), Error> {
-        Ok(self.repository().idempotency().finish(caller.tenant_id(), &caller.actor(), key, response).await?)
+    pub async fn finish(self, caller: &Caller, key: &str, response: &StoredResponse) -> Result<(), Error> {
+        Ok(self.0.repository().idempotency().finish(caller.tenant_id(), &caller.actor(), key, response).await?)
     }
 
     /// The request failed through no fault of the client's: a repeat does the work.
-    pub async fn forget_idempotent(&self, caller: &Caller, key: &str) -> Result<(), Error> {
-        Ok(self.repository().idempotency().forget(caller.tenant_id(), &caller.actor(), key).await?)
+    pub async fn forget(self, caller: &Caller, key: &str) -> Result<(), Error> {
+        Ok(self.0.repository().idempotency().forget(caller.tenant_id(), &caller.actor(), key).await?)
     }
 }

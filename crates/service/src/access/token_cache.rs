@@ -15,7 +15,8 @@ use chrono::{DateTime, Utc};
 use tollgate_domain::{AdminToken, SecretHash, TokenId, TokenSecret};
 use tollgate_repository::FoundToken;
 
-use crate::{Error, Service, cache::Bounds};
+use super::Access;
+use crate::{Error, check::cache::Bounds};
 
 /// Most tokens held, and most unknown secrets remembered.
 const MAX_HELD: usize = 10_000;
@@ -41,13 +42,13 @@ impl From<FoundToken> for KnownToken {
 /// The cache of one node.
 pub(crate) struct TokenCache {
     bounds: Bounds,
-    tokens: Mutex<Tokens>,
+    tokens: Mutex<Contents>,
     /// Whoever holds it reads one token; who waited for it finds what was read.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Tokens {
+struct Contents {
     known: HashMap<SecretHash, Held>,
     /// Secrets that lead to no token, and since when that is known.
     unknown: HashMap<SecretHash, i64>,
@@ -151,7 +152,7 @@ impl TokenCache {
     }
 
     /// A panic while the lock was held left whole entries.
-    fn lock(&self) -> MutexGuard<'_, Tokens> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -162,20 +163,20 @@ fn make_room<V>(map: &mut HashMap<SecretHash, V>) {
     }
 }
 
-impl Service {
+impl Access<'_> {
     /// The token behind a secret's hash, from memory where possible. Whether it has expired is the caller's to ask.
     pub(crate) async fn token_by_secret(
-        &self,
+        self,
         hash: SecretHash,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<KnownToken>>, Error> {
-        let cached = || self.token_cache().get(&hash, self.clock().micros());
+        let cached = || self.0.token_cache().get(&hash, self.0.clock().micros());
         match cached() {
             Cached::Fresh(known) => return Ok(Some(known)),
             Cached::Stale(known) => {
-                let service = self.clone();
-                self.spawn(async move {
-                    if let Err(error) = service.read_token(hash).await {
+                let service = self.0.clone();
+                self.0.spawn(async move {
+                    if let Err(error) = service.access().read_token(hash).await {
                         tracing::debug!(%error, "a held token could not be read again");
                     }
                 });
@@ -184,12 +185,12 @@ impl Service {
             Cached::Unknown => return Ok(None),
             Cached::Miss => {}
         }
-        let generation = self.token_cache().generation();
+        let generation = self.0.token_cache().generation();
         if !self.secret_exists(hash, from).await? {
-            self.token_cache().keep(hash, None, self.clock().micros(), generation);
+            self.0.token_cache().keep(hash, None, self.0.clock().micros(), generation);
             return Ok(None);
         }
-        let _alone = self.token_cache().reading.lock().await;
+        let _alone = self.0.token_cache().reading.lock().await;
         match cached() {
             Cached::Fresh(known) | Cached::Stale(known) => Ok(Some(known)),
             Cached::Unknown => Ok(None),
@@ -197,23 +198,23 @@ impl Service {
         }
     }
 
-    async fn read_token(&self, hash: SecretHash) -> Result<Option<Arc<KnownToken>>, Error> {
-        let (generation, now) = (self.token_cache().generation(), self.clock().now());
-        let found = self.repository().tokens().by_secret(&hash, now).await?;
+    async fn read_token(self, hash: SecretHash) -> Result<Option<Arc<KnownToken>>, Error> {
+        let (generation, now) = (self.0.token_cache().generation(), self.0.clock().now());
+        let found = self.0.repository().tokens().by_secret(&hash, now).await?;
         let found = found.map(|found| Arc::new(KnownToken::from(found)));
-        self.token_cache().keep(hash, found.as_ref(), now.timestamp_micros(), generation);
+        self.0.token_cache().keep(hash, found.as_ref(), now.timestamp_micros(), generation);
         Ok(found)
     }
 
     /// Writes the use down, beside the request and not for each one.
-    pub(crate) fn note_use(&self, known: &Arc<KnownToken>, now: DateTime<Utc>) {
+    pub(crate) fn note_use(self, known: &Arc<KnownToken>, now: DateTime<Utc>) {
         let (noted, at) = (known.noted.load(Ordering::Relaxed), now.timestamp_micros());
         let is_due = at.saturating_sub(noted) >= NOTED_EVERY;
         if !is_due || known.noted.compare_exchange(noted, at, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        let (service, known) = (self.clone(), Arc::clone(known));
-        self.spawn(async move {
+        let (service, known) = (self.0.clone(), Arc::clone(known));
+        self.0.spawn(async move {
             let AdminToken { tenant_id, id, .. } = *known.token;
             if let Err(error) = service.repository().tokens().touch(tenant_id, id, now).await {
                 tracing::debug!(%error, "a token's last use waits to be written down");
@@ -223,8 +224,8 @@ impl Service {
     }
 
     /// Reads which secrets exist that may lack a checksum.
-    pub(crate) async fn read_chosen_tokens(&self) -> Result<(), tollgate_repository::Error> {
-        self.token_cache().set_chosen(self.repository().tokens().chosen_secrets().await?);
+    pub(crate) async fn read_chosen_tokens(self) -> Result<(), tollgate_repository::Error> {
+        self.0.token_cache().set_chosen(self.0.repository().tokens().chosen_secrets().await?);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use tollgate_domain::{ApiKey, ApiKeyId, BillingPeriod, Country, KeyStatus, Netwo
 use tollgate_limiter::{Check, Floor, HashKey, InvalidQuota, Part, Raise, Subject, Timestamp};
 use tollgate_repository::KeyAndPlan;
 
-use crate::terms::{CommonTerms, Memo, Terms};
+use crate::check::effective_limits::{CommonTerms, Memo, Terms};
 
 /// What a check and its answer need of a key's record. What only people read is left out: a node holds many keys.
 pub struct HeldKey {

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tollgate_domain::{SecretHash, network::client_of};
 use tollgate_repository::MAX_PROBED;
 
-use crate::{Error, Service};
+use super::Access;
+use crate::Error;
 
 /// Most secrets of one client in a question, so that a few who flood leave room for others.
 const MAX_OF_CLIENT: usize = MAX_PROBED / 4;
@@ -85,22 +86,22 @@ impl SecretProbe {
     }
 }
 
-impl Service {
+impl Access<'_> {
     /// Whether some key or token has the secret, or had it until lately. `from` is the client's address.
-    pub(crate) async fn secret_exists(&self, hash: SecretHash, from: Option<IpAddr>) -> Result<bool, Error> {
+    pub(crate) async fn secret_exists(self, hash: SecretHash, from: Option<IpAddr>) -> Result<bool, Error> {
         let (answer, answered) = oneshot::channel();
-        if self.secret_probe().wait(Asked { hash, answer }, from.map(client_of)) {
-            let service = self.clone();
-            self.spawn(async move { service.answer_probes().await });
+        if self.0.secret_probe().wait(Asked { hash, answer }, from.map(client_of)) {
+            let service = self.0.clone();
+            self.0.spawn(async move { service.access().answer_probes().await });
         }
         answered.await.unwrap_or_else(|_| Err(Error::database_down()))
     }
 
-    async fn answer_probes(&self) {
-        let count = |result| self.metrics().secret_lookups.with_label_values(&[result]);
-        while let Some(question) = self.secret_probe().next() {
+    async fn answer_probes(self) {
+        let count = |result| self.0.metrics().secret_lookups.with_label_values(&[result]);
+        while let Some(question) = self.0.secret_probe().next() {
             let hashes: Vec<_> = question.iter().map(|asked| asked.hash).collect();
-            match self.repository().keys().existing_secrets(&hashes).await.map_err(Error::from) {
+            match self.0.repository().keys().existing_secrets(&hashes).await.map_err(Error::from) {
                 Ok(existing) => {
                     for Asked { hash, answer } in question {
                         let exists = existing.contains(&hash);
@@ -110,7 +111,7 @@ impl Service {
                     }
                 }
                 Err(error) => {
-                    for Asked { answer, .. } in question.into_iter().chain(self.secret_probe().take_all()) {
+                    for Asked { answer, .. } in question.into_iter().chain(self.0.secret_probe().take_all()) {
                         count("failed").inc();
                         let _ = answer.send(Err(error.shared()));
                     }

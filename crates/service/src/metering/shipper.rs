@@ -11,7 +11,10 @@ use tollgate_jobs::Push;
 use tollgate_journal::{Journal, Position, Stream};
 use uuid::Uuid;
 
-use crate::{Error, Service, event::MAX_RECORD, sums::Sums};
+use crate::{
+    Error, Service,
+    metering::{batch_totals::Sums, event::MAX_RECORD},
+};
 
 /// Keys of one job, some 50 bytes of JSON each.
 const MAX_KEYS: usize = 50_000;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Error, Service};
+use super::Ops;
+use crate::Error;
 
 /// A dependency that does not answer by then is down.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -20,22 +21,22 @@ pub struct Dependency {
     pub state: Result<Duration, String>,
 }
 
-impl Service {
+impl Ops<'_> {
     /// Asks every dependency at once.
-    pub async fn health(&self) -> Vec<Dependency> {
-        let config = self.config();
+    pub async fn health(self) -> Vec<Dependency> {
+        let config = self.0.config();
         let (database, limiter, queue) = tokio::join!(
-            ask(async { Ok::<_, Error>(self.repository().ping().await?) }),
-            ask(async { Ok::<_, Error>(self.limiter().ping().await?) }),
-            ask(async { Ok::<_, Error>(self.queue().ping().await?) }),
+            ask(async { Ok::<_, Error>(self.0.repository().ping().await?) }),
+            ask(async { Ok::<_, Error>(self.0.limiter().ping().await?) }),
+            ask(async { Ok::<_, Error>(self.0.queue().ping().await?) }),
         );
         let one = |name, kind: &str, required, state| Dependency { name, kind: kind.to_owned(), required, state };
         let mut found = vec![
-            one("database", self.repository().engine(), true, database),
+            one("database", self.0.repository().engine(), true, database),
             one("limiter", config.limiter.url.scheme(), false, limiter),
             one("queue", config.queue.url.scheme(), false, queue),
         ];
-        if let Some(unshipped) = self.unshipped() {
+        if let Some(unshipped) = self.0.unshipped() {
             let most = config.journal.max_unshipped_seconds;
             let late = format!("usage of {} s waits to be stored, more than {most}", unshipped.as_secs());
             let state = if unshipped > Duration::from_secs(most) { Err(late) } else { Ok(Duration::ZERO) };
@@ -46,16 +47,16 @@ impl Service {
 
     /// Reads the gauges that are not counted as things happen: pool, queue, limiter, keys. What cannot be read keeps its
     /// last value.
-    pub async fn refresh_gauges(&self) {
-        let metrics = self.metrics();
-        let pool = self.repository().pool();
+    pub async fn refresh_gauges(self) {
+        let metrics = self.0.metrics();
+        let pool = self.0.repository().pool();
         for (state, count) in [("idle", pool.idle), ("busy", pool.size.saturating_sub(pool.idle)), ("max", pool.max)] {
             metrics.pool.with_label_values(&[state]).set(i64::from(count));
         }
-        if let Some(unshipped) = self.unshipped() {
+        if let Some(unshipped) = self.0.unshipped() {
             metrics.journal_lag_seconds.set(unshipped.as_secs_f64());
         }
-        let stats = self.limiter().stats();
+        let stats = self.0.limiter().stats();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         metrics.limiter_subjects.set(gauge(stats.subjects));
         metrics.limiter_evicted.set(gauge(stats.evicted));
@@ -63,7 +64,7 @@ impl Service {
         metrics.limiter_calls.with_label_values(&["ok"]).set(gauge(stats.calls.saturating_sub(stats.failed_calls)));
         metrics.limiter_calls.with_label_values(&["failed"]).set(gauge(stats.failed_calls));
         let reads = async {
-            if let Ok(depths) = self.queue().depths().await {
+            if let Ok(depths) = self.0.queue().depths().await {
                 for depth in depths {
                     let priority = depth.priority.as_str();
                     let states = [
@@ -79,7 +80,7 @@ impl Service {
                     metrics.queue_age.with_label_values(&[priority]).set(age);
                 }
             }
-            if let Ok(counts) = self.repository().keys().counts().await {
+            if let Ok(counts) = self.0.repository().keys().counts().await {
                 metrics.keys.reset();
                 for count in counts {
                     metrics.keys.with_label_values(&[&count.tier, count.status.as_str()]).set(count.count);

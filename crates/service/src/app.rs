@@ -19,14 +19,14 @@ use tollgate_repository::Repository;
 
 use crate::{
     Config, Error, StartError,
-    cache::{Bounds, KeyCache},
+    access::{secret_probe::SecretProbe, token_cache::TokenCache},
+    check::{
+        cache::{Bounds, KeyCache},
+        effective_limits::CommonTerms,
+    },
     config::SyncMode,
-    low_priority::LowPriority,
-    metrics::Metrics,
-    refusals::Refusals,
-    secret_probe::SecretProbe,
-    terms::CommonTerms,
-    token_cache::TokenCache,
+    metering::refusals::Refusals,
+    ops::{low_priority::LowPriority, metrics::Metrics},
 };
 
 /// Connections of an API node's background work, beside `database.max_connections`: one for each of the shipper, the fold and
@@ -152,13 +152,13 @@ impl Service {
         let token = AdminToken::unlimited(id, TenantId::DEFAULT, "bootstrap", secret.prefix(), now);
         let plans = Plan::defaults(TenantId::DEFAULT, now, || PlanId(self.clock().new_id()));
         let first = self.repository().bootstrap(TenantId::DEFAULT, &plans, &token, &secret.hash()).await?;
-        self.read_chosen_tokens().await?;
+        self.access().read_chosen_tokens().await?;
         Ok(first.then_some(secret))
     }
 
     /// Starts what runs beside the requests: the shipper, the look for changed keys, the snapshots. For the API only.
     pub fn start(&self) {
-        crate::background::start(self);
+        crate::ops::background::start(self);
     }
 
     /// No longer ready: called as soon as the process is told to stop.
@@ -169,7 +169,7 @@ impl Service {
     /// Writes all refusals to the journal and waits until the database holds everything in it, at most `at_most`. What is
     /// left then is shipped by the next process on this disk. The worker must still be running.
     pub async fn ship_all(&self, at_most: Duration) {
-        crate::shipper::ship_all(self, at_most).await;
+        crate::metering::shipper::ship_all(self, at_most).await;
     }
 
     /// Stops what [`Service::start`] started, keeps the counters of a memory limiter and closes the journal.
@@ -177,7 +177,7 @@ impl Service {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        crate::background::keep_counters(self).await;
+        crate::ops::snapshot::keep_counters(self).await;
         if let Some(journal) = &self.inner.journal
             && let Err(error) = journal.close()
         {
@@ -371,7 +371,7 @@ async fn open_limiter(config: &Config, clock: &Clock) -> Result<Limiter, StartEr
         ..tollgate_limiter::Options::default()
     };
     let limiter = Limiter::connect(config.limiter.url.expose(), options).await?;
-    crate::background::restore_counters(&limiter, config, Timestamp::from_micros(clock.micros()));
+    crate::ops::snapshot::restore_counters(&limiter, config, Timestamp::from_micros(clock.micros()));
     Ok(limiter)
 }
 

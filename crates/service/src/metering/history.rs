@@ -1,20 +1,16 @@
 //! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
 
 use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
-use tollgate_domain::{
-    ApiKeyId, BillingPeriod, Currency, Granularity, Invalid, Money, TenantId, UsageEvent, text, usage::Counts,
-};
+use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Granularity, Money, TenantId, usage::Counts};
 
+use super::Metering;
 use crate::{
-    Error, Service,
-    api_keys::{KeyDetail, UsedKey},
-    check::MAX_REQUESTS,
+    Error,
+    keys::{KeyDetail, UsedKey},
 };
 
 /// Most buckets one history may have: two years of hours would be 17,520.
 const MOST_BUCKETS: usize = 2_000;
-/// Most events of one call.
-pub const MOST_EVENTS: usize = 1_000;
 
 /// One bucket of a history.
 pub type Bucket = (DateTime<Utc>, Counts);
@@ -57,13 +53,14 @@ pub struct History {
     pub summary: Counts,
 }
 
-impl Service {
+impl Metering<'_> {
     /// What a key used in the current billing period, no staler than two seconds.
-    pub async fn current_usage(&self, tenant_id: TenantId, id: ApiKeyId) -> Result<CurrentUsage, Error> {
-        let UsedKey { detail: KeyDetail { plan, .. }, deleted_at } = self.used_key(tenant_id, id).await?;
-        let now = self.clock().now();
+    pub async fn current(self, tenant_id: TenantId, id: ApiKeyId) -> Result<CurrentUsage, Error> {
+        let UsedKey { detail: KeyDetail { plan, .. }, deleted_at } =
+            self.0.keys().get_even_deleted(tenant_id, id).await?;
+        let now = self.0.clock().now();
         let period = BillingPeriod::containing(now);
-        let counts = self.repository().usage().of_period(tenant_id, id, period.start).await?;
+        let counts = self.0.repository().usage().of_period(tenant_id, id, period.start).await?;
         let used = u64::try_from(counts.allowed).unwrap_or(0);
         Ok(CurrentUsage {
             api_key_id: id,
@@ -80,16 +77,16 @@ impl Service {
 
     /// What a key used by hour, day or month. Default: the last 24 hours, 30 days or 12 months. `start` is rounded down and
     /// `end` up to whole buckets.
-    pub async fn usage_history(
-        &self,
+    pub async fn history(
+        self,
         tenant_id: TenantId,
         id: ApiKeyId,
         granularity: Granularity,
         start: Option<DateTime<Utc>>,
         end: Option<DateTime<Utc>>,
     ) -> Result<History, Error> {
-        let UsedKey { deleted_at, .. } = self.used_key(tenant_id, id).await?;
-        let end = end.unwrap_or_else(|| self.clock().now());
+        let UsedKey { deleted_at, .. } = self.0.keys().get_even_deleted(tenant_id, id).await?;
+        let end = end.unwrap_or_else(|| self.0.clock().now());
         if start.is_some_and(|start| start >= end) {
             return Err(Error::BadRequest("start_date must lie before end_date".into()));
         }
@@ -101,49 +98,11 @@ impl Service {
                 "at most {MOST_BUCKETS} buckets: shorten the period or coarsen granularity"
             )));
         }
-        let found = self.repository().usage().series(tenant_id, id, granularity, start, end).await?;
+        let found = self.0.repository().usage().series(tenant_id, id, granularity, start, end).await?;
         let buckets = fill(&found, granularity, start, end);
         let mut summary = Counts::default();
         buckets.iter().for_each(|(_, counts)| summary.add(counts));
         Ok(History { start, end, deleted_at, buckets, summary })
-    }
-
-    /// Takes usage that was metered elsewhere. Each answer is true when the event was counted now, false when its id was
-    /// known.
-    pub async fn take_events(&self, tenant_id: TenantId, events: &[UsageEvent]) -> Result<Vec<bool>, Error> {
-        self.validate_events(events)?;
-        for event in events {
-            self.entry(tenant_id, event.api_key_id).await.map_err(|error| match error {
-                Error::NotFound(_) => {
-                    let index = events.iter().position(|e| e.api_key_id == event.api_key_id).unwrap_or(0);
-                    Invalid::field(format!("/events/{index}/api_key_id"), "no such API key").into()
-                }
-                other => other,
-            })?;
-        }
-        Ok(self.repository().usage().insert_events(tenant_id, events).await?)
-    }
-
-    fn validate_events(&self, events: &[UsageEvent]) -> Result<(), Invalid> {
-        let mut invalid = Invalid::none();
-        let many = (1..=MOST_EVENTS).contains(&events.len());
-        invalid.require(many, "/events", format!("from 1 to {MOST_EVENTS}"));
-        let now = self.clock().now();
-        let oldest = now - TimeDelta::days(i64::from(self.config().retention.usage_events_days.min(35)));
-        for (index, event) in events.iter().enumerate().take(MOST_EVENTS) {
-            let at = |member: &str| format!("/events/{index}/{member}");
-            invalid.require(text::EVENT_ID.fit(&event.id), &at("id"), text::EVENT_ID);
-            invalid.require(
-                (1..=i64::from(MAX_REQUESTS)).contains(&event.units),
-                &at("units"),
-                format!("from 1 to {MAX_REQUESTS}"),
-            );
-            let timely = event.at >= oldest && event.at <= now + TimeDelta::minutes(5);
-            invalid.require(timely, &at("timestamp"), format!("from {} to now", oldest.format("%Y-%m-%dT%H:%M:%SZ")));
-            let endpoint = event.endpoint.as_deref();
-            invalid.require(text::ENDPOINT.fit_any(endpoint), &at("endpoint"), text::ENDPOINT);
-        }
-        invalid.finish()
     }
 }
 

@@ -4,7 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use tollgate_domain::{AdminToken, ApiKeyId, KeySecret, Network, Scope, TenantId, TokenSecret};
 
-use crate::{Entry, Error, Service};
+use super::Access;
+use crate::{Entry, Error};
 
 /// The caller behind a credential.
 #[derive(Clone)]
@@ -57,27 +58,27 @@ impl Caller {
     }
 }
 
-impl Service {
+impl Access<'_> {
     /// The caller behind `credential`, which must be usable from `ip`.
     ///
     /// # Errors
     /// `InvalidCredential` for anything unknown, `KeyExpired` and the like for a key that may not be used, `IpNotAllowed`,
     /// `Unavailable`.
-    pub async fn authenticate(&self, credential: &str, ip: Option<IpAddr>) -> Result<Caller, Error> {
+    pub async fn authenticate(self, credential: &str, ip: Option<IpAddr>) -> Result<Caller, Error> {
         if TokenSecret::looks_like(credential) {
             return self.admin_token(credential, ip).await.map(Caller::Token);
         }
         let hash = KeySecret::hash_of(credential).ok_or(Error::InvalidCredential)?;
-        let entry = self.entry_by_secret(hash, ip).await?;
-        crate::check::admissible_from(&entry, ip, self.clock().now())?;
+        let entry = self.0.checks().by_secret(hash, ip).await?;
+        crate::check::admission::admissible_from(&entry, ip, self.0.clock().now())?;
         Ok(Caller::Key(entry))
     }
 
-    async fn admin_token(&self, credential: &str, ip: Option<IpAddr>) -> Result<Arc<AdminToken>, Error> {
-        let hash = TokenSecret::hash_of(credential).or_else(|| self.token_cache().chosen(credential));
+    async fn admin_token(self, credential: &str, ip: Option<IpAddr>) -> Result<Arc<AdminToken>, Error> {
+        let hash = TokenSecret::hash_of(credential).or_else(|| self.0.token_cache().chosen(credential));
         let known = self.token_by_secret(hash.ok_or(Error::InvalidCredential)?, ip).await?;
         let known = known.ok_or(Error::InvalidCredential)?;
-        let (token, now) = (&known.token, self.clock().now());
+        let (token, now) = (&known.token, self.0.clock().now());
         if known.secret_ends.is_some_and(|ends| ends <= now) || token.is_expired(now) {
             return Err(Error::InvalidCredential);
         }

@@ -10,7 +10,8 @@ use tollgate_domain::{
 };
 use tollgate_repository::TokenWrite;
 
-use crate::{Config, Error, Service, StartError, api_keys::require_version, service::open_repository};
+use super::Tokens;
+use crate::{Config, Error, StartError, app::open_repository, keys::require_version};
 
 const TOKEN: &str = "token";
 /// Most tokens of a tenant: every write to one reads all.
@@ -39,19 +40,19 @@ pub struct TokenChange {
 }
 
 /// A tenant's tokens within a write.
-struct Tokens<'a> {
+struct TokensNow<'a> {
     all: &'a [AdminToken],
     /// Who writes, as it is now.
     maker: &'a AdminToken,
     now: DateTime<Utc>,
 }
 
-impl Service {
+impl Tokens<'_> {
     /// Makes a token that grants at most what `maker` has. Its secret is returned this once.
-    pub async fn create_token(&self, maker: &AdminToken, new: &NewToken) -> Result<(AdminToken, TokenSecret), Error> {
+    pub async fn create(self, maker: &AdminToken, new: &NewToken) -> Result<(AdminToken, TokenSecret), Error> {
         let secret = TokenSecret::generate()?;
-        let id = TokenId(self.clock().new_id());
-        let mut token = AdminToken::unlimited(id, maker.tenant_id, &new.name, secret.prefix(), self.clock().now());
+        let id = TokenId(self.0.clock().new_id());
+        let mut token = AdminToken::unlimited(id, maker.tenant_id, &new.name, secret.prefix(), self.0.clock().now());
         let mut invalid = Invalid::none();
         token.scopes = scopes(&new.scopes, &mut invalid);
         token.allowed_ips = network::read_list(&new.allowed_ips, &mut invalid);
@@ -59,29 +60,29 @@ impl Service {
         invalid.require(text::is_name(&token.name), "/name", text::NAMED);
         expiry::require_future(token.expires_at, token.created_at, &mut invalid);
         invalid.finish()?;
-        let insert = |tokens: Tokens<'_>| {
+        let insert = |tokens: TokensNow<'_>| {
             if tokens.all.len() >= MAX_TOKENS {
                 return Err(Error::Conflict(format!("there are {MAX_TOKENS} tokens already; delete some first")));
             }
             tokens.require_no_excess(&token)?;
             Ok(TokenWrite::Insert(token.clone(), secret.hash()))
         };
-        Ok((self.write_token(maker, insert).await?, secret))
+        Ok((self.write(maker, insert).await?, secret))
     }
 
     /// A tenant's tokens, the newest first.
-    pub async fn tokens(&self, tenant_id: TenantId, page: Page) -> Result<Paged<AdminToken>, Error> {
-        Ok(self.repository().tokens().list(tenant_id, page).await?)
+    pub async fn list(self, tenant_id: TenantId, page: Page) -> Result<Paged<AdminToken>, Error> {
+        Ok(self.0.repository().tokens().list(tenant_id, page).await?)
     }
 
     /// One token.
-    pub async fn token(&self, tenant_id: TenantId, id: TokenId) -> Result<AdminToken, Error> {
-        self.repository().tokens().get(tenant_id, id).await?.ok_or(Error::NotFound(TOKEN))
+    pub async fn get(self, tenant_id: TenantId, id: TokenId) -> Result<AdminToken, Error> {
+        self.0.repository().tokens().get(tenant_id, id).await?.ok_or(Error::NotFound(TOKEN))
     }
 
     /// Changes a token; with `expected`, only if that is its version. It gains nothing that `maker` lacks.
-    pub async fn update_token(
-        &self,
+    pub async fn update(
+        self,
         maker: &AdminToken,
         id: TokenId,
         change: &TokenChange,
@@ -91,9 +92,9 @@ impl Service {
         let new_scopes = change.scopes.as_ref().map(|texts| scopes(texts, &mut invalid));
         let new_networks = change.allowed_ips.as_ref().map(|texts| network::read_list(texts, &mut invalid));
         invalid.require(change.name.as_deref().is_none_or(text::is_name), "/name", text::NAMED);
-        expiry::require_future(change.expires_at.flatten(), self.clock().now(), &mut invalid);
+        expiry::require_future(change.expires_at.flatten(), self.0.clock().now(), &mut invalid);
         invalid.finish()?;
-        self.write_token(maker, |tokens| {
+        self.write(maker, |tokens| {
             let before = tokens.named(id, expected)?;
             let mut after = before.clone();
             macro_rules! set {
@@ -110,8 +111,8 @@ impl Service {
     }
 
     /// A new secret for the same token; the former one works for `grace_seconds` more.
-    pub async fn rotate_token(
-        &self,
+    pub async fn rotate(
+        self,
         maker: &AdminToken,
         id: TokenId,
         grace_seconds: u64,
@@ -121,47 +122,47 @@ impl Service {
         let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
         let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
         let secret = TokenSecret::generate()?;
-        let rotate = |tokens: Tokens<'_>| {
+        let rotate = |tokens: TokensNow<'_>| {
             let token = tokens.named(id, expected)?;
             // The secret is shown to the maker.
             tokens.require_no_excess(token)?;
             let token = AdminToken { prefix: secret.prefix(), ..token.clone() };
             Ok(TokenWrite::Rotate(token, secret.hash(), tokens.now + TimeDelta::seconds(grace)))
         };
-        Ok((self.write_token(maker, rotate).await?, secret))
+        Ok((self.write(maker, rotate).await?, secret))
     }
 
     /// Ends a token at once and hides it.
-    pub async fn delete_token(&self, maker: &AdminToken, id: TokenId, expected: Option<i64>) -> Result<(), Error> {
-        let delete = |tokens: Tokens<'_>| {
+    pub async fn delete(self, maker: &AdminToken, id: TokenId, expected: Option<i64>) -> Result<(), Error> {
+        let delete = |tokens: TokensNow<'_>| {
             let token = tokens.named(id, expected)?;
             tokens.require_an_admin(id, None)?;
             Ok(TokenWrite::Delete(token.clone()))
         };
-        self.write_token(maker, delete).await.map(drop)
+        self.write(maker, delete).await.map(drop)
     }
 
-    async fn write_token(
-        &self,
+    async fn write(
+        self,
         maker: &AdminToken,
-        decide: impl Fn(Tokens<'_>) -> Result<TokenWrite, Error>,
+        decide: impl Fn(TokensNow<'_>) -> Result<TokenWrite, Error>,
     ) -> Result<AdminToken, Error> {
-        let now = self.clock().now();
+        let now = self.0.clock().now();
         let decide = |all: &[AdminToken]| {
             let maker = all.iter().find(|token| token.id == maker.id && !token.is_expired(now));
             let maker = maker.ok_or(Error::InvalidCredential)?;
             if !maker.scopes.allows(Scope::Admin) {
                 return Err(Error::Forbidden(Scope::Admin));
             }
-            decide(Tokens { all, maker, now })
+            decide(TokensNow { all, maker, now })
         };
-        let written = self.repository().tokens().change(maker.tenant_id, now, decide).await?;
-        self.token_cache().forget(&[written.id]);
+        let written = self.0.repository().tokens().change(maker.tenant_id, now, decide).await?;
+        self.0.token_cache().forget(&[written.id]);
         Ok(written)
     }
 }
 
-impl<'a> Tokens<'a> {
+impl<'a> TokensNow<'a> {
     fn named(&self, id: TokenId, expected: Option<i64>) -> Result<&'a AdminToken, Error> {
         let token = self.all.iter().find(|token| token.id == id).ok_or(Error::NotFound(TOKEN))?;
         require_version(expected, token.version)?;
@@ -238,7 +239,7 @@ mod tests {
             })
             .collect();
         let maker = &tokens[0];
-        let tokens = Tokens { all: &tokens, maker, now };
+        let tokens = TokensNow { all: &tokens, maker, now };
         tokens.require_an_admin(TokenId(uuid::Uuid::from_u128(delete)), None).is_err()
     }
 

@@ -1,0 +1,40 @@
+//! Who may do what: callers and their credentials, admin tokens, and what was answered under an `Idempotency-Key`.
+
+use crate::Service;
+
+pub mod idempotency;
+mod principal;
+pub(crate) mod secret_probe;
+pub(crate) mod token_cache;
+pub mod tokens;
+
+pub use principal::Caller;
+
+/// Callers, by their credentials.
+#[derive(Clone, Copy)]
+pub struct Access<'a>(&'a Service);
+
+/// Admin tokens.
+#[derive(Clone, Copy)]
+pub struct Tokens<'a>(&'a Service);
+
+/// Answers to writes that carried an `Idempotency-Key`.
+#[derive(Clone, Copy)]
+pub struct IdempotencyKeys<'a>(&'a Service);
+
+impl Service {
+    /// Callers, by their credentials.
+    pub fn access(&self) -> Access<'_> {
+        Access(self)
+    }
+
+    /// Admin tokens.
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens(self)
+    }
+
+    /// Answers to writes that carried an `Idempotency-Key`.
+    pub fn idempotency(&self) -> IdempotencyKeys<'_> {
+        IdempotencyKeys(self)
+    }
+}

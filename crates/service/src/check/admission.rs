@@ -1,0 +1,39 @@
+//! Whether a key may be used at all.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use tollgate_domain::{KeyStatus, Network};
+
+use crate::{CheckRequest, Entry, Error};
+
+/// Whether the key may be used at all, from where the caller is.
+pub(crate) fn admissible(entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<(), Error> {
+    admissible_from(entry, request.ip, now)?;
+    let allowed = &entry.key.allowed_countries;
+    if !allowed.is_empty() && !request.country.is_some_and(|country| allowed.contains(&country)) {
+        return Err(Error::CountryNotAllowed);
+    }
+    Ok(())
+}
+
+/// Whether the key may be used from `ip`, without regard to the country.
+pub(crate) fn admissible_from(entry: &Entry, ip: Option<IpAddr>, now: DateTime<Utc>) -> Result<(), Error> {
+    if entry.secret_ends.is_some_and(|ends| ends <= now.timestamp_micros()) {
+        return Err(Error::InvalidCredential);
+    }
+    let key = &entry.key;
+    match key.status_at(now) {
+        KeyStatus::Active => {}
+        KeyStatus::Expired => return Err(Error::KeyExpired),
+        KeyStatus::Revoked => return Err(Error::KeyRevoked),
+        KeyStatus::Suspended => {
+            let until = key.validity.suspended_until;
+            return Err(Error::KeySuspended { retry_after: until.and_then(|at| (at - now).to_std().ok()) });
+        }
+    }
+    if !key.allowed_ips.is_empty() && !ip.is_some_and(|ip| Network::any_contains(&key.allowed_ips, ip)) {
+        return Err(Error::IpNotAllowed);
+    }
+    Ok(())
+}

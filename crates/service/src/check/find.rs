@@ -1,0 +1,125 @@
+//! The key behind a credential or an id, from memory where possible.
+
+use std::{net::IpAddr, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use tollgate_domain::{ApiKeyId, BillingPeriod, SecretHash, TenantId};
+use tollgate_repository::KeyAndPlan;
+
+use super::Checks;
+use crate::{
+    Entry, Error,
+    check::cache::{Cached, Lookup},
+};
+
+/// Who has a look-up made.
+#[derive(Clone, Copy)]
+pub(super) enum Sender {
+    /// A caller we know, or we ourselves.
+    Known,
+    /// Anybody, from this address, with a secret that may be made up.
+    Stranger(Option<IpAddr>),
+}
+
+/// What this node has of a key.
+pub(super) enum Held {
+    Known(Arc<Entry>),
+    Unknown,
+    Miss,
+}
+
+impl Checks<'_> {
+    /// The key behind a secret's hash, from memory where possible; `from` is the client's address.
+    pub(crate) async fn by_secret(self, hash: SecretHash, from: Option<IpAddr>) -> Result<Arc<Entry>, Error> {
+        let found = self.cached(Lookup::Secret(hash), Sender::Stranger(from)).await?;
+        found.ok_or_else(|| self.unknown_key())
+    }
+
+    pub(super) fn unknown_key(self) -> Error {
+        self.0.metrics().checks.with_label_values(&["unknown_key", "exact"]).inc();
+        Error::InvalidCredential
+    }
+
+    /// A tenant's key by id, from memory where possible. `NotFound` when there is none.
+    pub async fn known_key(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Arc<Entry>, Error> {
+        self.cached(Lookup::Id(tenant_id, id), Sender::Known).await?.ok_or(Error::NotFound("API key"))
+    }
+
+    /// Of these keys those that are there, from memory where possible, the others together. In no order.
+    pub(crate) async fn known_keys(self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<Entry>>, Error> {
+        let (mut entries, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
+        for (tenant_id, id) in keys {
+            match self.0.cache().held(*tenant_id, *id) {
+                Some(entry) => entries.push(entry),
+                None => missing.push((*tenant_id, *id)),
+            }
+        }
+        let (now, generation) = (self.0.clock().now(), self.0.cache().generation());
+        for found in self.0.repository().keys().many_with_plans(&missing, now).await? {
+            let entry = Arc::new(self.entry_of(found, now)?);
+            self.0.cache().insert(entry.clone(), now.timestamp_micros(), generation);
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn entry_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<Entry, Error> {
+        let period = BillingPeriod::containing(now);
+        let entry = Entry::new(found, self.0.common_terms(), self.0.hash_key(), period);
+        entry.map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    pub(super) async fn cached(self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<Entry>>, Error> {
+        match self.held(lookup, self.0.clock().now()) {
+            Held::Known(entry) => Ok(Some(entry)),
+            Held::Unknown => Ok(None),
+            Held::Miss => self.load(lookup, sender).await,
+        }
+    }
+
+    /// What this node has in memory. What is old is read anew beside.
+    pub(super) fn held(self, lookup: Lookup, now: DateTime<Utc>) -> Held {
+        let hits = &self.0.metrics().cache_hits;
+        match self.0.cache().get(&lookup, now.timestamp_micros()) {
+            Cached::Fresh(entry) => {
+                hits.hit.inc();
+                Held::Known(entry)
+            }
+            Cached::Stale(entry) => {
+                hits.stale.inc();
+                let service = self.0.clone();
+                self.0.spawn(async move {
+                    if let Err(error) = service.checks().load(lookup, Sender::Known).await {
+                        tracing::debug!(%error, "a held key could not be read anew");
+                    }
+                });
+                Held::Known(entry)
+            }
+            Cached::Unknown => {
+                hits.unknown.inc();
+                Held::Unknown
+            }
+            Cached::Miss => {
+                hits.miss.inc();
+                Held::Miss
+            }
+        }
+    }
+
+    pub(super) async fn load(self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<Entry>>, Error> {
+        let now = self.0.clock().now();
+        let look_up = async {
+            if let (Lookup::Secret(hash), Sender::Stranger(from)) = (&lookup, sender)
+                && !self.0.access().secret_exists(*hash, from).await?
+            {
+                return Ok(None);
+            }
+            let found = match &lookup {
+                Lookup::Secret(hash) => self.0.repository().keys().by_secret(hash, now).await?,
+                Lookup::Id(tenant_id, id) => self.0.repository().keys().with_plan(*tenant_id, *id, now).await?,
+            };
+            found.map(|found| self.entry_of(found, now)).transpose()
+        };
+        self.0.cache().load(lookup, now.timestamp_micros(), look_up).await
+    }
+}

@@ -1,0 +1,30 @@
+//! One check: the hot path in one room.
+//!
+//! Reading order: [`CheckRequest`], [`decide`] (from key to journal), `find` (the key behind a credential) with [`cache`] and
+//! [`known_key`] (what is known of a key) and [`effective_limits`] (its limits), `admission` (may it be used at all),
+//! [`outcome`] (what came of it), [`standing`] (where limits stand).
+
+use crate::Service;
+
+pub(crate) mod admission;
+pub mod cache;
+pub mod decide;
+pub mod effective_limits;
+mod find;
+pub mod known_key;
+pub mod outcome;
+mod request;
+pub mod standing;
+
+pub use request::{CheckRequest, MAX_REQUESTS};
+
+/// Checks, and where limits stand.
+#[derive(Clone, Copy)]
+pub struct Checks<'a>(pub(crate) &'a Service);
+
+impl Service {
+    /// Checks, and where limits stand.
+    pub fn checks(&self) -> Checks<'_> {
+        Checks(self)
+    }
+}

@@ -1,0 +1,83 @@
+//! Where limits stand, and how they are reset by hand.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tollgate_domain::{ApiKeyId, BillingPeriod, LimitSpec, TenantId};
+
+use super::Checks;
+use crate::{CheckRequest, Checked, Entry, Error};
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The plan's, as it is.
+    Plan,
+    /// The key's own, in place of the plan's of that name or beside it.
+    Key,
+}
+
+/// What a check would answer, and why.
+pub struct Preview {
+    /// What the limits would answer; nothing was consumed.
+    pub checked: Checked,
+    /// Why the key may not be used at all, if so.
+    pub rejection: Option<Error>,
+    /// Of each rate limit, in their order.
+    pub reasons: Vec<Reason>,
+}
+
+impl Preview {
+    /// Whether the request would be admitted.
+    pub fn allowed(&self) -> bool {
+        self.rejection.is_none() && self.checked.allowed()
+    }
+}
+
+/// Why a limit applies, and how exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Most units admitted beyond its size in one window while nodes hold slices of it; 0 where none are taken.
+    pub max_overshoot: u64,
+}
+
+impl Checks<'_> {
+    /// What a key's limits would answer to one unit, and its violations of the last 24 hours.
+    pub async fn info(self, entry: Arc<Entry>) -> Result<(Checked, i64), Error> {
+        let since = self.0.clock().now() - TimeDelta::days(1);
+        let violations = self.0.repository().violations().count(entry.key.tenant_id, entry.key.id, since).await?;
+        Ok((self.peek(entry, 1).await?, violations))
+    }
+
+    /// What a check would answer and why; consumes nothing and writes nothing down.
+    pub async fn preview(self, tenant_id: TenantId, id: ApiKeyId, request: &CheckRequest) -> Result<Preview, Error> {
+        request.validate()?;
+        let entry = self.known_key(tenant_id, id).await?;
+        let rejection = crate::check::admission::admissible(&entry, request, self.0.clock().now()).err();
+        let plan_has = |spec: &&LimitSpec| entry.terms.plan.limits.contains(spec);
+        let takes_slices = !matches!(self.0.limiter(), tollgate_limiter::Limiter::Memory(_));
+        let reason = |(spec, limit): (&LimitSpec, &tollgate_limiter::Limit)| Reason {
+            origin: if plan_has(&spec) { Origin::Plan } else { Origin::Key },
+            max_overshoot: if takes_slices { limit.max_overshoot() } else { 0 },
+        };
+        let reasons = entry.terms.specs.iter().zip(entry.terms.rate_limits()).map(reason).collect();
+        let checked = self.peek(entry, request.requests).await?;
+        Ok(Preview { checked, rejection, reasons })
+    }
+
+    /// Sets a key's counters back to zero on every node. The period's quota is what was billed and stays.
+    pub async fn reset(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Checked, Error> {
+        let entry = self.known_key(tenant_id, id).await?;
+        self.0.limiter().reset(entry.subject).await?;
+        let now = self.0.clock().now();
+        let period = BillingPeriod::containing(now);
+        if entry.terms.quota_index().is_some() {
+            let used = self.0.repository().usage().of_period(tenant_id, id, period.start).await?.allowed;
+            let raise = entry.raise(crate::check::known_key::timestamp(period.start), used);
+            self.0.limiter().raise(raise.as_slice(), crate::check::known_key::timestamp(now)).await?;
+        }
+        self.peek(entry, 1).await
+    }
+}

@@ -1,0 +1,77 @@
+//! What the jobs do. Each may run twice or out of order and is then without effect.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tollgate_domain::{
+    ApiKeyId, BillingPeriod, TenantId,
+    usage::{UsageBatch, ViolationBatch},
+};
+use tollgate_limiter::Timestamp;
+use tollgate_repository::{Applied, FoldPart};
+
+use super::Metering;
+use crate::{Entry, Error};
+
+/// Keys used within this time have their quota's counter raised.
+const RECENTLY: TimeDelta = TimeDelta::minutes(1);
+/// Minutes of keys that one run looks at. Of more keys the fold raises what it adds to.
+const MAX_SYNCED: i64 = 5_000;
+
+impl Metering<'_> {
+    /// Brings a batch of usage to the database, once.
+    pub async fn apply(self, batch: &UsageBatch) -> Result<Applied, Error> {
+        Ok(self.0.repository().usage().apply(batch).await?)
+    }
+
+    /// Adds a batch of violations to the database, once.
+    pub async fn record_violations(self, batch: &ViolationBatch) -> Result<Applied, Error> {
+        Ok(self.0.repository().violations().record(batch).await?)
+    }
+
+    /// Parts of the keys whose usage waits to be added to the tables.
+    pub async fn waiting_parts(self) -> Result<Vec<FoldPart>, Error> {
+        Ok(self.0.repository().usage().waiting_parts().await?)
+    }
+
+    /// Adds what waits of a part of the keys to the tables, and raises their quotas' counters to what they come to.
+    /// Returns how many keys that were.
+    pub async fn fold(self, part: FoldPart) -> Result<usize, Error> {
+        let totals = self.0.repository().usage().fold(part).await?;
+        self.0.metrics().usage_folded.inc_by(u64::try_from(totals.len()).unwrap_or(u64::MAX));
+        let now = self.0.clock().now();
+        let period = BillingPeriod::containing(now);
+        let of_period = totals.iter().filter(|total| total.period_start == period.start);
+        let used: Vec<_> = of_period.map(|total| ((total.tenant_id, total.api_key_id), total.allowed)).collect();
+        if let Err(error) = self.raise_quotas(&used, period, now).await {
+            tracing::debug!(%error, "quota counters are raised with the next fold");
+        }
+        Ok(totals.len())
+    }
+
+    /// Raises the quota counters of recently used keys to the database's totals: a counter that went back (a fail-over, a
+    /// flush) is no miss that anybody would notice. Returns how many keys that were.
+    pub async fn sync_quotas(self) -> Result<usize, Error> {
+        let now = self.0.clock().now();
+        let period = BillingPeriod::containing(now);
+        let totals = self.0.repository().usage().period_totals(now - RECENTLY, period.start, MAX_SYNCED).await?;
+        let used: Vec<_> = totals.into_iter().map(|(tenant_id, id, used)| ((tenant_id, id), used)).collect();
+        self.raise_quotas(&used, period, now).await?;
+        Ok(used.len())
+    }
+
+    async fn raise_quotas(
+        self,
+        used: &[((TenantId, ApiKeyId), i64)],
+        period: BillingPeriod,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let keys: Vec<_> = used.iter().map(|(key, _)| *key).collect();
+        let known = self.0.checks().known_keys(&keys).await?;
+        let period_start = crate::check::known_key::timestamp(period.start);
+        let used: HashMap<_, _> = used.iter().copied().collect();
+        let total = |entry: &Entry| used.get(&(entry.key.tenant_id, entry.key.id)).copied();
+        let raises: Vec<_> = known.iter().filter_map(|entry| entry.raise(period_start, total(entry)?)).collect();
+        Ok(self.0.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?)
+    }
+}
