@@ -16,7 +16,7 @@ use hyper::{
 use tollgate_domain::{AdminToken, Scope, TenantId};
 use tollgate_service::{Caller, Error};
 
-use crate::{app::App, client_ip::client_ip, decided::TermsTexts, problem::Problem, rate_limit_headers, server::Peer};
+use crate::{app::App, client_ip::client_ip, decided::limits_text, problem::Problem, rate_limit_headers, server::Peer};
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -91,8 +91,8 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
     let mut response = next.run(request).await;
     if let Caller::Key(entry) = caller
         && let Ok(checked) = app.service.checks().peek(entry, 1).await
-        && let Some(texts) = TermsTexts::of(&checked.entry.terms)
     {
+        let texts = limits_text(&checked.known_key.counted.limits);
         rate_limit_headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());
     }
     response

@@ -6,9 +6,9 @@ use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
 };
-use tollgate_service::{Checked, config::HeaderStyle, fields};
+use tollgate_service::{CheckOutcome, check::http_text::LimitsText, config::HeaderStyle, fields};
 
-use crate::decided::{TermsTexts, header, number};
+use crate::decided::{header, number};
 
 const POLICY: HeaderName = HeaderName::from_static(fields::POLICY);
 const STATE: HeaderName = HeaderName::from_static(fields::STATE);
@@ -21,8 +21,8 @@ const DEGRADED: HeaderName = HeaderName::from_static("tollgate-degraded");
 /// Adds what `checked` says, written into `buffer`. `Tollgate-Degraded` does not depend on the style.
 pub(crate) fn insert(
     headers: &mut HeaderMap,
-    checked: &Checked,
-    texts: &TermsTexts,
+    checked: &CheckOutcome,
+    texts: &LimitsText,
     style: HeaderStyle,
     buffer: &mut BytesMut,
 ) {

@@ -22,7 +22,7 @@ use crate::{
     access::{secret_probe::SecretProbe, token_cache::TokenCache},
     check::{
         cache::{Bounds, KeyCache},
-        effective_limits::CommonTerms,
+        effective_limits::LimitsPool,
     },
     config::SyncMode,
     metering::refusals::Refusals,
@@ -62,7 +62,7 @@ struct Inner {
     cache: KeyCache,
     token_cache: TokenCache,
     secret_probe: SecretProbe,
-    common_terms: CommonTerms,
+    limits_pool: LimitsPool,
     refusals: Refusals,
     started: tokio::time::Instant,
     /// By stream: all that this node decided before that moment is in the database, in microseconds since the start.
@@ -110,7 +110,7 @@ impl Service {
             cache,
             token_cache,
             secret_probe: SecretProbe::default(),
-            common_terms: CommonTerms::default(),
+            limits_pool: LimitsPool::default(),
             refusals,
             metrics,
             prepared: watch::Sender::new(false),
@@ -242,8 +242,8 @@ impl Service {
         &self.inner.hash_key
     }
 
-    pub(crate) fn common_terms(&self) -> &CommonTerms {
-        &self.inner.common_terms
+    pub(crate) fn limits_pool(&self) -> &LimitsPool {
+        &self.inner.limits_pool
     }
 
     pub(crate) fn cache(&self) -> &KeyCache {
@@ -252,7 +252,7 @@ impl Service {
 
     /// Whatever is held of keys on these plans is read again when it is next needed.
     pub(crate) fn forget_plans<'a>(&self, plans: impl IntoIterator<Item = (TenantId, &'a str)>) {
-        plans.into_iter().for_each(|(tenant_id, name)| self.common_terms().forget_plan(tenant_id, name));
+        plans.into_iter().for_each(|(tenant_id, name)| self.limits_pool().forget_plan(tenant_id, name));
         self.cache().forget([]);
     }
 

@@ -16,7 +16,7 @@ pub mod plans;
 
 pub use access::Caller;
 pub use app::{Role, Service};
-pub use check::{CheckRequest, decide::Attempt, known_key::Entry, outcome::Checked};
+pub use check::{CheckRequest, decide::Attempt, known_key::KnownKey, outcome::CheckOutcome};
 pub use config::Config;
 pub use error::{Error, StartError};
 

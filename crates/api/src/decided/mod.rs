@@ -16,14 +16,14 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use text::Texts;
 use tollgate_domain::{Algorithm, ApiKeyId, KeyStatus, LimitSpec};
-use tollgate_service::{Checked, LimitStatus, check::known_key::HeldKey, config::HeaderStyle};
+use tollgate_service::{CheckOutcome, LimitStatus, check::known_key::HeldKey, config::HeaderStyle};
 use utoipa::ToSchema;
 
 use crate::{
     problem::{CONTENT_TYPE_PROBLEM, Problem},
     rate_limit_headers, views,
 };
-pub(crate) use text::{TermsTexts, header, number};
+pub(crate) use text::{header, limits_text, number};
 
 /// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".
 const TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -123,7 +123,7 @@ pub(crate) struct QuotaState {
 }
 
 impl<'a> Decided<'a> {
-    fn new(checked: &'a Checked) -> Self {
+    fn new(checked: &'a CheckOutcome) -> Self {
         let top = checked.most_constrained();
         Self {
             allowed: checked.allowed(),
@@ -142,7 +142,7 @@ impl<'a> Decided<'a> {
 
 impl<'a> Refused<'a> {
     /// `instance` is the request's id.
-    fn new(checked: &'a Checked, instance: &'a str) -> Self {
+    fn new(checked: &'a CheckOutcome, instance: &'a str) -> Self {
         let (code, detail) = why(checked);
         Self {
             r#type: TYPE,
@@ -158,7 +158,7 @@ impl<'a> Refused<'a> {
 }
 
 /// Code and detail of a refusal.
-fn why(checked: &Checked) -> (&'static str, Cow<'static, str>) {
+fn why(checked: &CheckOutcome) -> (&'static str, Cow<'static, str>) {
     let (code, detail) = if checked.quota_exceeded() {
         ("QUOTA_EXCEEDED", "the billing period's quota is used up")
     } else {
@@ -172,8 +172,8 @@ fn why(checked: &Checked) -> (&'static str, Cow<'static, str>) {
 }
 
 impl<'a> KeySummary<'a> {
-    pub(crate) fn new(checked: &'a Checked) -> Self {
-        let key = &checked.entry.key;
+    pub(crate) fn new(checked: &'a CheckOutcome) -> Self {
+        let key = &checked.known_key.key;
         Self { status: key.status_at(checked.at), ..Self::of_active(key) }
     }
 
@@ -188,7 +188,7 @@ impl<'a> KeySummary<'a> {
     }
 }
 
-pub(crate) fn limit_states<'a>(checked: &'a Checked) -> Vec<LimitState<'a>> {
+pub(crate) fn limit_states<'a>(checked: &'a CheckOutcome) -> Vec<LimitState<'a>> {
     let state = |(spec, status): (&'a LimitSpec, &LimitStatus)| LimitState {
         name: &spec.name,
         algorithm: spec.algorithm,
@@ -200,7 +200,7 @@ pub(crate) fn limit_states<'a>(checked: &'a Checked) -> Vec<LimitState<'a>> {
     checked.rate_limits().map(state).collect()
 }
 
-pub(crate) fn quota_state(checked: &Checked) -> Option<QuotaState> {
+pub(crate) fn quota_state(checked: &CheckOutcome) -> Option<QuotaState> {
     let status = checked.quota()?;
     Some(QuotaState {
         limit: status.limit(),
@@ -225,7 +225,7 @@ fn rfc3339(at: DateTime<Utc>) -> String {
 }
 
 /// The body of an answered check, among others of a batch.
-pub(crate) fn in_batch(checked: &Checked, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
+pub(crate) fn in_batch(checked: &CheckOutcome, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
     if checked.allowed() {
         to_raw_value(&Decided::new(checked))
     } else {
@@ -235,8 +235,12 @@ pub(crate) fn in_batch(checked: &Checked, instance: &str) -> Result<Box<RawValue
 
 /// 200 or 429 with everything that belongs to it; `instance` is the request's id. All text is written into one buffer, of
 /// which headers and body are parts.
-pub(crate) fn respond(checked: &Checked, style: HeaderStyle, instance: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    let texts = Texts::of(&checked.entry).ok_or_else(|| Problem::internal("the entry keeps other texts"))?;
+pub(crate) fn respond(
+    checked: &CheckOutcome,
+    style: HeaderStyle,
+    instance: &str,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let texts = Texts::of(&checked.known_key);
     let mut buffer = BytesMut::with_capacity(TEXT_BYTES);
     let (status, content_type) = if checked.allowed() {
         (StatusCode::OK, HeaderValue::from_static("application/json"))
@@ -248,7 +252,7 @@ pub(crate) fn respond(checked: &Checked, style: HeaderStyle, instance: &str) -> 
     let headers = response.headers_mut();
     headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
-    rate_limit_headers::insert(headers, checked, texts.terms, style, &mut buffer);
+    rate_limit_headers::insert(headers, checked, texts.limits, style, &mut buffer);
     if !checked.allowed()
         && let Some(seconds) = checked.retry_after_seconds()
     {

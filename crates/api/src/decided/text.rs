@@ -10,8 +10,12 @@ use hyper::header::HeaderValue;
 use serde::Serialize;
 use tollgate_domain::LimitSpec;
 use tollgate_service::{
-    Checked, Entry, FieldText, Limit, LimitStatus,
-    check::{effective_limits::Terms, known_key::HeldKey},
+    CheckOutcome, FieldText, KnownKey, Limit, LimitStatus,
+    check::{
+        effective_limits::EffectiveLimits,
+        http_text::{KeyText, LimitsText},
+        known_key::HeldKey,
+    },
 };
 
 use super::{KeySummary, TITLE, TYPE, why};
@@ -19,59 +23,44 @@ use super::{KeySummary, TITLE, TYPE, why};
 /// What of every answer for a key is the same.
 #[derive(Clone, Copy)]
 pub(super) struct Texts<'a> {
-    pub(super) terms: &'a TermsTexts,
+    pub(super) limits: &'a LimitsText,
     key: &'a KeyText,
 }
 
-/// What of every answer for keys of the same terms is the same.
-pub(crate) struct TermsTexts {
-    /// The field `RateLimit-Policy`.
-    pub(crate) policy: Option<HeaderValue>,
-    pub(crate) fields: FieldText,
-    /// From `{"name":` to `"remaining":` for each rate limit.
-    limits: Vec<String>,
-}
-
-/// From `,"key":` to `"limits":[`.
-struct KeyText(Box<str>);
-
 impl<'a> Texts<'a> {
-    /// Written once for each entry and its terms; None when something else is kept with them.
-    pub(super) fn of(entry: &'a Entry) -> Option<Self> {
-        Some(Self { terms: TermsTexts::of(&entry.terms)?, key: entry.memo.get_or_make(|| KeyText::new(&entry.key))? })
+    /// Written once for each key and its limits.
+    pub(super) fn of(known_key: &'a KnownKey) -> Self {
+        let key = known_key.http_text.get_or_init(|| write_key_text(&known_key.key));
+        Self { limits: limits_text(&known_key.counted.limits), key }
     }
 }
 
-impl TermsTexts {
-    /// Written once for these terms; None when something else is kept with them.
-    pub(crate) fn of(terms: &Terms) -> Option<&Self> {
-        terms.memo.get_or_make(|| Self::new(terms))
-    }
+/// Written once for these limits.
+pub(crate) fn limits_text(limits: &EffectiveLimits) -> &LimitsText {
+    limits.http_text.get_or_init(|| write_limits_text(limits))
+}
 
-    fn new(terms: &Terms) -> Self {
-        let limit = |(spec, limit): (&LimitSpec, &Limit)| {
-            format!(
-                r#"{{"name":{},"algorithm":{},"limit":{},"window":{},"remaining":"#,
-                json(&spec.name),
-                json(&spec.algorithm),
-                limit.quota().burst(),
-                spec.window_seconds()
-            )
-        };
-        let fields = FieldText::new(terms.rate_limits());
-        Self {
-            policy: HeaderValue::from_str(fields.policy()).ok(),
-            fields,
-            limits: terms.specs.iter().zip(terms.rate_limits()).map(limit).collect(),
-        }
+fn write_limits_text(limits: &EffectiveLimits) -> LimitsText {
+    let limit = |(spec, limit): (&LimitSpec, &Limit)| {
+        format!(
+            r#"{{"name":{},"algorithm":{},"limit":{},"window":{},"remaining":"#,
+            json(&spec.name),
+            json(&spec.algorithm),
+            limit.quota().burst(),
+            spec.window_seconds()
+        )
+    };
+    let fields = FieldText::new(limits.rate_limits());
+    LimitsText {
+        policy: HeaderValue::from_str(fields.policy()).ok(),
+        fields,
+        limits: limits.specs.iter().zip(limits.rate_limits()).map(limit).collect(),
     }
 }
 
-impl KeyText {
-    fn new(key: &HeldKey) -> Self {
-        // Whoever is answered has a key that may be used.
-        Self(format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(key))).into())
-    }
+fn write_key_text(key: &HeldKey) -> KeyText {
+    // Whoever is answered has a key that may be used.
+    KeyText(format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(key))).into())
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -80,7 +69,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// Appends the body; `instance` is the request's id.
-pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &Checked, instance: &str) {
+pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &CheckOutcome, instance: &str) {
     if checked.allowed() {
         text(out, r#"{"allowed":true"#);
     } else {
@@ -89,7 +78,7 @@ pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &Checked, ins
     }
     top(out, checked);
     text(out, &texts.key.0);
-    for (at, ((_, status), fixed)) in checked.rate_limits().zip(&texts.terms.limits).enumerate() {
+    for (at, ((_, status), fixed)) in checked.rate_limits().zip(&texts.limits.limits).enumerate() {
         text(out, if at == 0 { "" } else { "," });
         text(out, fixed);
         number(out, status.remaining());
@@ -102,7 +91,7 @@ pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &Checked, ins
 }
 
 /// The members of RFC 9457 and the limits that refused.
-fn problem(out: &mut BytesMut, checked: &Checked, instance: &str) {
+fn problem(out: &mut BytesMut, checked: &CheckOutcome, instance: &str) {
     let (code, detail) = why(checked);
     for part in [r#"{"type":""#, TYPE, r#"","title":""#, TITLE, r#"","status":429,"detail":"#] {
         text(out, part);
@@ -121,7 +110,7 @@ fn problem(out: &mut BytesMut, checked: &Checked, instance: &str) {
 }
 
 /// The most constrained limit's members, and when to come back.
-fn top(out: &mut BytesMut, checked: &Checked) {
+fn top(out: &mut BytesMut, checked: &CheckOutcome) {
     let top = checked.most_constrained();
     text(out, r#","limit":"#);
     number(out, top.map_or(0, LimitStatus::limit));

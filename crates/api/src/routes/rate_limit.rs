@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{ApiKeyId, FieldError, KeyStatus, Scope, ViolationCursor, usage::ViolationRow};
-use tollgate_service::{Caller, Checked, LimitStatus, Timestamp, keys::NewSize};
+use tollgate_service::{Caller, CheckOutcome, LimitStatus, Timestamp, keys::NewSize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -223,12 +223,12 @@ pub(crate) async fn violations(
     Ok(Answer(Series { data, pagination: Cursor { next_cursor } }))
 }
 
-fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response {
+fn info_of(app: &App, (checked, recent_violations): (CheckOutcome, i64)) -> Response {
     let now = app.service.clock().now();
     let key = KeySummary::new(&checked);
-    let status = checked.entry.key.status_at(now);
+    let status = checked.known_key.key.status_at(now);
     let top = checked.most_constrained();
-    let limit = top.and_then(|status| checked.entry.terms.limit_of(status));
+    let limit = top.and_then(|status| checked.known_key.counted.limits.limit_of(status));
     let window = limit.map_or(0, |limit| limit.quota().window().seconds());
     let period = limit.map(|limit| limit.quota().period(checked.decision.at));
     let at = |moment: Timestamp| DateTime::from_timestamp(moment.as_seconds(), 0).unwrap_or(now);
@@ -244,13 +244,13 @@ fn info_of(app: &App, (checked, recent_violations): (Checked, i64)) -> Response 
         retry_after: checked.retry_after_seconds(),
         limits: limit_states(&checked),
         recent_violations,
-        tier: &checked.entry.key.tier,
+        tier: &checked.known_key.key.tier,
         status,
     };
     Data::json(info).into_response()
 }
 
-fn done(checked: &Checked) -> Answer<ResetDone> {
+fn done(checked: &CheckOutcome) -> Answer<ResetDone> {
     let top = checked.rate_limits().map(|(_, status)| status).next();
     let data = AfterReset {
         limit: top.map_or(0, LimitStatus::limit),

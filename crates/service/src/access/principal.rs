@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use tollgate_domain::{AdminToken, ApiKeyId, KeySecret, Network, Scope, TenantId, TokenSecret};
 
 use super::Access;
-use crate::{Entry, Error};
+use crate::{Error, KnownKey};
 
 /// The caller behind a credential.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub enum Caller {
     /// An operator or a back end.
     Token(Arc<AdminToken>),
     /// A client application, about itself.
-    Key(Arc<Entry>),
+    Key(Arc<KnownKey>),
 }
 
 impl Caller {
@@ -21,7 +21,7 @@ impl Caller {
     pub fn tenant_id(&self) -> TenantId {
         match self {
             Self::Token(token) => token.tenant_id,
-            Self::Key(entry) => entry.key.tenant_id,
+            Self::Key(known_key) => known_key.key.tenant_id,
         }
     }
 
@@ -43,7 +43,7 @@ impl Caller {
     pub fn require_or_own(&self, scope: Scope, id: ApiKeyId) -> Result<TenantId, Error> {
         match self {
             // Another's key is as unknown to a client as one that does not exist.
-            Self::Key(entry) if entry.key.id == id => Ok(entry.key.tenant_id),
+            Self::Key(known_key) if known_key.key.id == id => Ok(known_key.key.tenant_id),
             Self::Key(_) => Err(Error::NotFound("API key")),
             Self::Token(_) => self.require(scope),
         }
@@ -53,7 +53,7 @@ impl Caller {
     pub fn actor(&self) -> String {
         match self {
             Self::Token(token) => format!("token:{}", token.id),
-            Self::Key(entry) => format!("key:{}", entry.key.id),
+            Self::Key(known_key) => format!("key:{}", known_key.key.id),
         }
     }
 }
@@ -69,9 +69,9 @@ impl Access<'_> {
             return self.admin_token(credential, ip).await.map(Caller::Token);
         }
         let hash = KeySecret::hash_of(credential).ok_or(Error::InvalidCredential)?;
-        let entry = self.0.checks().by_secret(hash, ip).await?;
-        crate::check::admission::admissible_from(&entry, ip, self.0.clock().now())?;
-        Ok(Caller::Key(entry))
+        let known_key = self.0.checks().by_secret(hash, ip).await?;
+        crate::check::admission::admissible_from(&known_key, ip, self.0.clock().now())?;
+        Ok(Caller::Key(known_key))
     }
 
     async fn admin_token(self, credential: &str, ip: Option<IpAddr>) -> Result<Arc<AdminToken>, Error> {

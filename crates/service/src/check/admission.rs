@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use tollgate_domain::{KeyStatus, Network};
 
-use crate::{CheckRequest, Entry, Error};
+use crate::{CheckRequest, Error, KnownKey};
 
 /// Whether the key may be used at all, from where the caller is.
-pub(crate) fn admissible(entry: &Entry, request: &CheckRequest, now: DateTime<Utc>) -> Result<(), Error> {
-    admissible_from(entry, request.ip, now)?;
-    let allowed = &entry.key.allowed_countries;
+pub(crate) fn admissible(known_key: &KnownKey, request: &CheckRequest, now: DateTime<Utc>) -> Result<(), Error> {
+    admissible_from(known_key, request.ip, now)?;
+    let allowed = &known_key.key.allowed_countries;
     if !allowed.is_empty() && !request.country.is_some_and(|country| allowed.contains(&country)) {
         return Err(Error::CountryNotAllowed);
     }
@@ -18,11 +18,11 @@ pub(crate) fn admissible(entry: &Entry, request: &CheckRequest, now: DateTime<Ut
 }
 
 /// Whether the key may be used from `ip`, without regard to the country.
-pub(crate) fn admissible_from(entry: &Entry, ip: Option<IpAddr>, now: DateTime<Utc>) -> Result<(), Error> {
-    if entry.secret_ends.is_some_and(|ends| ends <= now.timestamp_micros()) {
+pub(crate) fn admissible_from(known_key: &KnownKey, ip: Option<IpAddr>, now: DateTime<Utc>) -> Result<(), Error> {
+    if known_key.secret_ends.is_some_and(|ends| ends <= now.timestamp_micros()) {
         return Err(Error::InvalidCredential);
     }
-    let key = &entry.key;
+    let key = &known_key.key;
     match key.status_at(now) {
         KeyStatus::Active => {}
         KeyStatus::Expired => return Err(Error::KeyExpired),

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use tokio::sync::OnceCell;
 use tollgate_domain::{ApiKeyId, SecretHash, TenantId};
 
-use crate::{Entry, Error};
+use crate::{Error, KnownKey};
 
 /// Enough that 64 threads rarely meet on one lock.
 const SHARDS: usize = 64;
@@ -54,9 +54,9 @@ pub struct Bounds {
 /// What the cache says without asking anybody.
 pub enum Cached {
     /// Serve it.
-    Fresh(Arc<Entry>),
+    Fresh(Arc<KnownKey>),
     /// Serve it, and read it again meanwhile.
-    Stale(Arc<Entry>),
+    Stale(Arc<KnownKey>),
     /// There was no such key a moment ago.
     Unknown,
     /// Look it up.
@@ -64,10 +64,10 @@ pub enum Cached {
 }
 
 /// One look-up under way, shared by all who wait for it, failures included.
-type Flight = Arc<OnceCell<Result<Option<Arc<Entry>>, Error>>>;
+type Flight = Arc<OnceCell<Result<Option<Arc<KnownKey>>, Error>>>;
 
 struct Known {
-    entry: Arc<Entry>,
+    entry: Arc<KnownKey>,
     loaded_at: i64,
     refreshing: bool,
 }
@@ -133,7 +133,7 @@ impl KeyCache {
     }
 
     /// The entry of a key that is held, by whatever it was looked up.
-    pub fn held(&self, tenant_id: TenantId, id: ApiKeyId) -> Option<Arc<Entry>> {
+    pub fn held(&self, tenant_id: TenantId, id: ApiKeyId) -> Option<Arc<KnownKey>> {
         let lookup = self.index(id).get(&id)?.first().copied()?;
         let shard = self.shard(&lookup);
         let known = shard.known.get(&lookup).filter(|known| !known.entry.is_outdated())?;
@@ -146,9 +146,9 @@ impl KeyCache {
     }
 
     /// Looks `lookup` up through `load`, once however many callers wait, and keeps what was found.
-    pub async fn load<F>(&self, lookup: Lookup, now: i64, load: F) -> Result<Option<Arc<Entry>>, Error>
+    pub async fn load<F>(&self, lookup: Lookup, now: i64, load: F) -> Result<Option<Arc<KnownKey>>, Error>
     where
-        F: Future<Output = Result<Option<Entry>, Error>>,
+        F: Future<Output = Result<Option<KnownKey>, Error>>,
     {
         let generation = self.generation();
         let flight = InFlight::join(self, lookup);
@@ -174,12 +174,12 @@ impl KeyCache {
     }
 
     /// Keeps an entry that was read by its id after `generation` was.
-    pub fn insert(&self, entry: Arc<Entry>, now: i64, generation: u64) {
+    pub fn insert(&self, entry: Arc<KnownKey>, now: i64, generation: u64) {
         let lookup = Lookup::Id(entry.key.tenant_id, entry.key.id);
         self.keep(&mut self.shard(&lookup), lookup, entry, now, generation);
     }
 
-    fn keep(&self, shard: &mut Shard, lookup: Lookup, entry: Arc<Entry>, now: i64, generation: u64) {
+    fn keep(&self, shard: &mut Shard, lookup: Lookup, entry: Arc<KnownKey>, now: i64, generation: u64) {
         let bytes = entry.size() + OVERHEAD;
         self.make_room(shard, &lookup, bytes);
         let id = entry.key.id;
@@ -351,7 +351,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::check::effective_limits::CommonTerms;
+    use crate::check::effective_limits::LimitsPool;
 
     const BOUNDS: Bounds = Bounds {
         max_keys: SHARDS * 4,
@@ -368,13 +368,13 @@ mod tests {
         Lookup::Secret(SecretHash(hash))
     }
 
-    fn entry(n: u128) -> Entry {
+    fn entry(n: u128) -> KnownKey {
         let now = chrono::DateTime::UNIX_EPOCH;
         let tenant_id = TenantId::DEFAULT;
         let plan = Plan::defaults(tenant_id, now, || PlanId(Uuid::nil())).remove(0);
         let key = crate::check::known_key::tests::key(ApiKeyId(Uuid::from_u128(n)), &plan);
         let found = KeyAndPlan { key, plan, secret_expires_at: None, used: 0 };
-        Entry::new(found, &CommonTerms::default(), &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
+        KnownKey::new(found, &LimitsPool::default(), &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
     }
 
     #[tokio::test]

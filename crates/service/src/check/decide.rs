@@ -12,8 +12,8 @@ use super::{
     find::{Held, Sender},
 };
 use crate::{
-    CheckRequest, Checked, Entry, Error,
-    check::{cache::Lookup, known_key::timestamp},
+    CheckOutcome, CheckRequest, Error, KnownKey,
+    check::{cache::Lookup, subject::timestamp},
     metering::event::Refusal,
     ops::metrics::Outcome,
 };
@@ -26,20 +26,20 @@ use crate::{
 )]
 pub enum Attempt<'a> {
     /// Decided and written down.
-    Answered(Result<Checked, Error>),
+    Answered(Result<CheckOutcome, Error>),
     /// A store has to be asked, or the disk waited for.
     Waiting(Waiting<'a>),
 }
 
 /// The rest of a check.
-pub type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Checked, Error>> + Send + 'a>>;
+pub type Waiting<'a> = Pin<Box<dyn Future<Output = Result<CheckOutcome, Error>> + Send + 'a>>;
 
 impl Attempt<'_> {
     /// The answer, waited for if need be.
     ///
     /// # Errors
     /// As [`Service::validate`].
-    pub async fn answer(self) -> Result<Checked, Error> {
+    pub async fn answer(self) -> Result<CheckOutcome, Error> {
         match self {
             Self::Answered(answer) => answer,
             Self::Waiting(rest) => rest.await,
@@ -63,43 +63,44 @@ impl<'a> Checks<'a> {
         };
         let (lookup, now) = (Lookup::Secret(hash), self.0.clock().now());
         match self.held(lookup, now) {
-            Held::Known(entry) => self.decide(entry, request, now),
+            Held::Known(known_key) => self.decide(known_key, request, now),
             Held::Unknown => Attempt::Answered(Err(self.unknown_key())),
             Held::Miss => Attempt::Waiting(Box::pin(async move {
-                let entry = self.load(lookup, Sender::Stranger(request.ip)).await?.ok_or_else(|| self.unknown_key())?;
-                self.decide(entry, request, self.0.clock().now()).answer().await
+                let known_key =
+                    self.load(lookup, Sender::Stranger(request.ip)).await?.ok_or_else(|| self.unknown_key())?;
+                self.decide(known_key, request, self.0.clock().now()).answer().await
             })),
         }
     }
 
     /// Checks a key by id, for a back end. `NotFound` when the tenant has no such key.
-    pub async fn check(self, tenant_id: TenantId, id: ApiKeyId, request: CheckRequest) -> Result<Checked, Error> {
+    pub async fn check(self, tenant_id: TenantId, id: ApiKeyId, request: CheckRequest) -> Result<CheckOutcome, Error> {
         request.validate()?;
-        let entry = self.known_key(tenant_id, id).await?;
-        self.decide(entry, request, self.0.clock().now()).answer().await
+        let known_key = self.known_key(tenant_id, id).await?;
+        self.decide(known_key, request, self.0.clock().now()).answer().await
     }
 
     /// What a key's limits would answer to so many units; consumes nothing and asks nothing of the key's state.
-    pub async fn peek(self, entry: Arc<Entry>, requests: u32) -> Result<Checked, Error> {
+    pub async fn peek(self, known_key: Arc<KnownKey>, requests: u32) -> Result<CheckOutcome, Error> {
         let at = self.0.clock().now();
-        let check = entry.check(requests);
+        let check = known_key.counted.check(requests);
         let decision = self.0.limiter().peek(check.as_check(), timestamp(at)).await?;
-        Ok(Checked { entry, decision, at })
+        Ok(CheckOutcome { known_key, decision, at })
     }
 
-    fn decide(self, entry: Arc<Entry>, request: CheckRequest, now: DateTime<Utc>) -> Attempt<'a> {
-        if let Err(error) = admissible(&entry, &request, now) {
+    fn decide(self, known_key: Arc<KnownKey>, request: CheckRequest, now: DateTime<Utc>) -> Attempt<'a> {
+        if let Err(error) = admissible(&known_key, &request, now) {
             self.0.metrics().checks.with_label_values(&["rejected", "exact"]).inc();
-            self.0.metering().record_refusal(&entry, &request, now, Refusal::Rejected, "");
+            self.0.metering().record_refusal(&known_key, &request, now, Refusal::Rejected, "");
             return Attempt::Answered(Err(error));
         }
-        let begun = self.0.limiter().begin(&entry.check(request.requests).as_check(), timestamp(now));
+        let begun = self.0.limiter().begin(&known_key.counted.check(request.requests).as_check(), timestamp(now));
         match begun {
-            Begun::Decided(decided) => self.conclude(entry, decided, &request, now),
+            Begun::Decided(decided) => self.conclude(known_key, decided, &request, now),
             Begun::Undecided(undecided) => Attempt::Waiting(Box::pin(async move {
-                let check = entry.check(request.requests);
+                let check = known_key.counted.check(request.requests);
                 let decided = self.0.limiter().finish(check.as_check(), undecided, timestamp(now)).await;
-                self.conclude(entry, decided, &request, now).answer().await
+                self.conclude(known_key, decided, &request, now).answer().await
             })),
         }
     }
@@ -107,7 +108,7 @@ impl<'a> Checks<'a> {
     /// Writes a decision down and counts it.
     fn conclude(
         self,
-        entry: Arc<Entry>,
+        known_key: Arc<KnownKey>,
         decided: Result<Decision, tollgate_limiter::Error>,
         request: &CheckRequest,
         now: DateTime<Utc>,
@@ -119,17 +120,17 @@ impl<'a> Checks<'a> {
                 return Attempt::Answered(Err(error.into()));
             }
         };
-        let checked = Checked { entry, decision, at: now };
+        let checked = CheckOutcome { known_key, decision, at: now };
         let mut written = None;
         let outcome = if checked.allowed() {
-            match self.0.metering().record_usage(&checked.entry, request, now) {
+            match self.0.metering().record_usage(&checked.known_key, request, now) {
                 Ok(position) => written = position,
                 Err(error) => return self.take_back(checked, request.requests, error),
             }
             Outcome::Allowed
         } else if checked.quota_exceeded() {
             self.0.metering().record_refusal(
-                &checked.entry,
+                &checked.known_key,
                 request,
                 now,
                 Refusal::QuotaExceeded,
@@ -138,7 +139,7 @@ impl<'a> Checks<'a> {
             Outcome::QuotaExceeded
         } else {
             let limit = checked.violated().next().unwrap_or_default();
-            self.0.metering().record_refusal(&checked.entry, request, now, Refusal::RateLimited, limit);
+            self.0.metering().record_refusal(&checked.known_key, request, now, Refusal::RateLimited, limit);
             Outcome::RateLimited
         };
         self.0.metrics().hot.count(outcome, checked.decision.source);
@@ -159,10 +160,10 @@ impl<'a> Checks<'a> {
     /// Gives the limits and the quota back what a check took that cannot be answered, and then answers `error`. A task of its
     /// own does it, because the caller may go away. A record that is written and not synced stays: should it survive, it is
     /// billed, as an answer that was cut off is, and the quota's counter follows the bill.
-    fn take_back(self, checked: Checked, requests: u32, error: Error) -> Attempt<'a> {
+    fn take_back(self, checked: CheckOutcome, requests: u32, error: Error) -> Attempt<'a> {
         let service = self.0.clone();
         let given_back = self.0.spawn(async move {
-            let (check, now) = (checked.entry.check(requests), timestamp(service.clock().now()));
+            let (check, now) = (checked.known_key.counted.check(requests), timestamp(service.clock().now()));
             if let Err(error) = service.limiter().undo(check.as_check(), &checked.decision, now).await {
                 tracing::warn!(%error, requests, "what a check took without an answer could not be given back");
             }

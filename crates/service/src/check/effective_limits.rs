@@ -2,7 +2,6 @@
 //! one key among very many finds most of what it needs in the processor's cache.
 
 use std::{
-    any::Any,
     collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -13,11 +12,13 @@ use std::{
 use tollgate_domain::{Algorithm, ApiKey, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan, PlanId, TenantId};
 use tollgate_limiter::{Calendar, CalendarUnit, InvalidQuota, Limit, LimitStatus, Mode, Quota, Tz, Window};
 
+use super::http_text::LimitsText;
+
 /// Name of the limit that stands for the period's quota.
 pub const QUOTA: &str = "quota";
 
 /// The limits of a key, as its plan and its own record say.
-pub struct Terms {
+pub struct EffectiveLimits {
     /// The plan.
     pub plan: Plan,
     /// The limits in force, first those counted per key, then those the owner's keys share; without the quota.
@@ -26,25 +27,21 @@ pub struct Terms {
     pub(crate) own: Vec<Limit>,
     /// Those that the owner's keys share.
     pub(crate) shared: Vec<Limit>,
-    /// What the API works out of these terms.
-    pub memo: Memo,
+    /// The parts of an HTTP answer that are the same for all keys with these limits.
+    pub http_text: OnceLock<LimitsText>,
     outdated: Outdated,
 }
 
 /// Set once the plan that something was made from has changed. One for all that was made from the same version of it.
 type Outdated = Arc<AtomicBool>;
 
-/// What another crate works out of something that is held here, once, for as long as it is held.
+/// The limits that more than one key may have, while any has.
 #[derive(Default)]
-pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
-
-/// The terms that more than one key may have, while any has.
-#[derive(Default)]
-pub(crate) struct CommonTerms(Mutex<Common>);
+pub(crate) struct LimitsPool(Mutex<Common>);
 
 #[derive(Default)]
 struct Common {
-    terms: HashMap<CommonKey, Weak<Terms>>,
+    limits: HashMap<CommonKey, Weak<EffectiveLimits>>,
     /// By tenant and name, for plans that something is held of.
     plans: HashMap<(TenantId, String), Weak<AtomicBool>>,
 }
@@ -52,7 +49,7 @@ struct Common {
 /// A plan, and whether the key has an owner to share limits with.
 type CommonKey = (PlanId, bool);
 
-impl Terms {
+impl EffectiveLimits {
     fn new(plan: Plan, key: &ApiKey, outdated: Outdated) -> Result<Self, InvalidQuota> {
         let of_owner = |spec: &LimitSpec| spec.per == Per::Owner && key.owner_id.is_some();
         let mut specs = key.effective_limits(&plan.limits);
@@ -67,10 +64,10 @@ impl Terms {
             };
             own.push(quota_limit(quota.limit)?.with_mode(mode));
         }
-        Ok(Self { plan, specs, own, shared, memo: Memo::default(), outdated })
+        Ok(Self { plan, specs, own, shared, http_text: OnceLock::new(), outdated })
     }
 
-    /// Whether the plan has changed since these terms were made.
+    /// Whether the plan has changed since these limits were made.
     pub(crate) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Acquire)
     }
@@ -82,14 +79,14 @@ impl Terms {
     }
 
     /// Every limit in the order of a decision's: per key, the quota, the owner's.
-    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+    pub fn all(&self) -> impl Iterator<Item = &Limit> {
         self.own.iter().chain(&self.shared)
     }
 
     /// Those of the specifications, in their order: all but the quota.
     pub fn rate_limits(&self) -> impl Iterator<Item = &Limit> {
         let quota = self.quota_index();
-        self.limits().enumerate().filter(move |(index, _)| Some(*index) != quota).map(|(_, limit)| limit)
+        self.all().enumerate().filter(move |(index, _)| Some(*index) != quota).map(|(_, limit)| limit)
     }
 
     /// The limit whose status in a decision this is.
@@ -98,39 +95,32 @@ impl Terms {
         part.get(status.index())
     }
 
-    /// Index of the quota among [`Terms::limits`], if the plan has one.
+    /// Index of the quota among [`EffectiveLimits::all`], if the plan has one.
     pub fn quota_index(&self) -> Option<usize> {
         self.plan.quota.as_ref().map(|_| self.own.len().saturating_sub(1))
     }
 }
 
-impl Memo {
-    /// What was kept, made if nothing was. None when something of another type was kept before.
-    pub fn get_or_make<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
-        self.0.get_or_init(|| Box::new(make())).downcast_ref()
-    }
-}
-
-impl CommonTerms {
-    /// A key's terms: those of its plan, unless the key has limits of its own.
-    pub(crate) fn of(&self, key: &ApiKey, plan: Plan) -> Result<Arc<Terms>, InvalidQuota> {
+impl LimitsPool {
+    /// A key's limits: those of its plan, unless the key has limits of its own.
+    pub(crate) fn of(&self, key: &ApiKey, plan: Plan) -> Result<Arc<EffectiveLimits>, InvalidQuota> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.limits.is_empty() {
             let outdated = held.outdated(&plan);
             drop(held);
-            return Terms::new(plan, key, outdated).map(Arc::new);
+            return EffectiveLimits::new(plan, key, outdated).map(Arc::new);
         }
         let common = (plan.id, key.owner_id.is_some());
-        // A plan that was changed is another: keys that were read before keep the former terms until they are read again.
-        let same = |terms: &Arc<Terms>| terms.plan == plan && !terms.is_outdated();
-        if let Some(terms) = held.terms.get(&common).and_then(Weak::upgrade).filter(same) {
-            return Ok(terms);
+        // A plan that was changed is another: keys that were read before keep the former limits until they are read again.
+        let same = |limits: &Arc<EffectiveLimits>| limits.plan == plan && !limits.is_outdated();
+        if let Some(limits) = held.limits.get(&common).and_then(Weak::upgrade).filter(same) {
+            return Ok(limits);
         }
         let outdated = held.outdated(&plan);
-        let terms = Arc::new(Terms::new(plan, key, outdated)?);
-        held.terms.retain(|_, terms| terms.strong_count() > 0);
-        held.terms.insert(common, Arc::downgrade(&terms));
-        Ok(terms)
+        let limits = Arc::new(EffectiveLimits::new(plan, key, outdated)?);
+        held.limits.retain(|_, limits| limits.strong_count() > 0);
+        held.limits.insert(common, Arc::downgrade(&limits));
+        Ok(limits)
     }
 
     /// Whatever was made from the plan of this name so far counts as outdated.
@@ -216,27 +206,27 @@ mod tests {
 
     #[test]
     fn keys_of_a_plan_share_their_terms_unless_they_differ() {
-        let common = CommonTerms::default();
+        let common = LimitsPool::default();
         let of = |key: &ApiKey, plan: Plan| common.of(key, plan).unwrap();
         let (plain, owned) = (key(|_| ()), key(|key| key.owner_id = Some("acme".into())));
-        let terms = of(&plain, plan());
-        assert!(Arc::ptr_eq(&terms, &of(&key(|key| key.name = "another".into()), plan())));
-        assert!(!Arc::ptr_eq(&terms, &of(&owned, plan())), "an owner's keys share limits");
+        let limits = of(&plain, plan());
+        assert!(Arc::ptr_eq(&limits, &of(&key(|key| key.name = "another".into()), plan())));
+        assert!(!Arc::ptr_eq(&limits, &of(&owned, plan())), "an owner's keys share limits");
         let own = LimitSpec { limit: 7, ..plan().limits.remove(0) };
         let with_own = of(&key(|key| key.limits = vec![own.clone()]), plan());
         assert_eq!(with_own.specs.first(), Some(&own));
         let changed = Plan { limits: vec![own.clone()], version: 2, ..plan() };
         assert_eq!(of(&plain, changed).specs, [own]);
-        assert_eq!(of(&plain, plan()).specs, terms.specs);
+        assert_eq!(of(&plain, plan()).specs, limits.specs);
     }
 
     #[test]
     fn terms_that_no_key_has_any_more_are_not_held() {
-        let common = CommonTerms::default();
+        let common = LimitsPool::default();
         for n in 0..100 {
             drop(common.of(&key(|_| ()), Plan { id: PlanId(Uuid::from_u128(n)), ..plan() }).unwrap());
         }
         let held = common.0.lock().unwrap();
-        assert!(held.terms.len() <= 1 && held.plans.len() <= 1);
+        assert!(held.limits.len() <= 1 && held.plans.len() <= 1);
     }
 }

@@ -8,7 +8,7 @@ use tollgate_repository::KeyAndPlan;
 
 use super::Checks;
 use crate::{
-    Entry, Error,
+    Error, KnownKey,
     check::cache::{Cached, Lookup},
 };
 
@@ -23,14 +23,14 @@ pub(super) enum Sender {
 
 /// What this node has of a key.
 pub(super) enum Held {
-    Known(Arc<Entry>),
+    Known(Arc<KnownKey>),
     Unknown,
     Miss,
 }
 
 impl Checks<'_> {
     /// The key behind a secret's hash, from memory where possible; `from` is the client's address.
-    pub(crate) async fn by_secret(self, hash: SecretHash, from: Option<IpAddr>) -> Result<Arc<Entry>, Error> {
+    pub(crate) async fn by_secret(self, hash: SecretHash, from: Option<IpAddr>) -> Result<Arc<KnownKey>, Error> {
         let found = self.cached(Lookup::Secret(hash), Sender::Stranger(from)).await?;
         found.ok_or_else(|| self.unknown_key())
     }
@@ -41,37 +41,37 @@ impl Checks<'_> {
     }
 
     /// A tenant's key by id, from memory where possible. `NotFound` when there is none.
-    pub async fn known_key(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Arc<Entry>, Error> {
+    pub async fn known_key(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Arc<KnownKey>, Error> {
         self.cached(Lookup::Id(tenant_id, id), Sender::Known).await?.ok_or(Error::NotFound("API key"))
     }
 
     /// Of these keys those that are there, from memory where possible, the others together. In no order.
-    pub(crate) async fn known_keys(self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<Entry>>, Error> {
+    pub(crate) async fn known_keys(self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<KnownKey>>, Error> {
         let (mut entries, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
         for (tenant_id, id) in keys {
             match self.0.cache().held(*tenant_id, *id) {
-                Some(entry) => entries.push(entry),
+                Some(known_key) => entries.push(known_key),
                 None => missing.push((*tenant_id, *id)),
             }
         }
         let (now, generation) = (self.0.clock().now(), self.0.cache().generation());
         for found in self.0.repository().keys().many_with_plans(&missing, now).await? {
-            let entry = Arc::new(self.entry_of(found, now)?);
-            self.0.cache().insert(entry.clone(), now.timestamp_micros(), generation);
-            entries.push(entry);
+            let known_key = Arc::new(self.entry_of(found, now)?);
+            self.0.cache().insert(known_key.clone(), now.timestamp_micros(), generation);
+            entries.push(known_key);
         }
         Ok(entries)
     }
 
-    pub(super) fn entry_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<Entry, Error> {
+    pub(super) fn entry_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<KnownKey, Error> {
         let period = BillingPeriod::containing(now);
-        let entry = Entry::new(found, self.0.common_terms(), self.0.hash_key(), period);
-        entry.map_err(|error| Error::Internal(error.to_string()))
+        let known_key = KnownKey::new(found, self.0.limits_pool(), self.0.hash_key(), period);
+        known_key.map_err(|error| Error::Internal(error.to_string()))
     }
 
-    pub(super) async fn cached(self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<Entry>>, Error> {
+    pub(super) async fn cached(self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<KnownKey>>, Error> {
         match self.held(lookup, self.0.clock().now()) {
-            Held::Known(entry) => Ok(Some(entry)),
+            Held::Known(known_key) => Ok(Some(known_key)),
             Held::Unknown => Ok(None),
             Held::Miss => self.load(lookup, sender).await,
         }
@@ -81,11 +81,11 @@ impl Checks<'_> {
     pub(super) fn held(self, lookup: Lookup, now: DateTime<Utc>) -> Held {
         let hits = &self.0.metrics().cache_hits;
         match self.0.cache().get(&lookup, now.timestamp_micros()) {
-            Cached::Fresh(entry) => {
+            Cached::Fresh(known_key) => {
                 hits.hit.inc();
-                Held::Known(entry)
+                Held::Known(known_key)
             }
-            Cached::Stale(entry) => {
+            Cached::Stale(known_key) => {
                 hits.stale.inc();
                 let service = self.0.clone();
                 self.0.spawn(async move {
@@ -93,7 +93,7 @@ impl Checks<'_> {
                         tracing::debug!(%error, "a held key could not be read anew");
                     }
                 });
-                Held::Known(entry)
+                Held::Known(known_key)
             }
             Cached::Unknown => {
                 hits.unknown.inc();
@@ -106,7 +106,7 @@ impl Checks<'_> {
         }
     }
 
-    pub(super) async fn load(self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<Entry>>, Error> {
+    pub(super) async fn load(self, lookup: Lookup, sender: Sender) -> Result<Option<Arc<KnownKey>>, Error> {
         let now = self.0.clock().now();
         let look_up = async {
             if let (Lookup::Secret(hash), Sender::Stranger(from)) = (&lookup, sender)

@@ -1,13 +1,17 @@
 //! What a node knows of a key: the record and its plan, with everything a check needs worked out beforehand.
 
-use std::sync::Arc;
+use std::sync::OnceLock;
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, ApiKeyId, BillingPeriod, Country, KeyStatus, Network, TenantId, api_key::Validity};
-use tollgate_limiter::{Check, Floor, HashKey, InvalidQuota, Part, Raise, Subject, Timestamp};
+use tollgate_limiter::{HashKey, InvalidQuota};
 use tollgate_repository::KeyAndPlan;
 
-use crate::check::effective_limits::{CommonTerms, Memo, Terms};
+use super::{
+    http_text::KeyText,
+    subject::{CountedSubject, timestamp},
+};
+use crate::check::effective_limits::LimitsPool;
 
 /// What a check and its answer need of a key's record. What only people read is left out: a node holds many keys.
 pub struct HeldKey {
@@ -27,55 +31,41 @@ pub struct HeldKey {
 }
 
 /// A key, ready to be checked.
-pub struct Entry {
+pub struct KnownKey {
     /// The key.
     pub key: HeldKey,
-    /// Its plan and limits.
-    pub terms: Arc<Terms>,
-    pub(crate) subject: Subject,
-    owner: Subject,
-    /// Of the quota, if there is one.
-    floor: Option<Floor>,
-    /// What the API works out of this entry.
-    pub memo: Memo,
-    /// The secret this entry was found by ends then (a rotated key's grace), in microseconds.
+    /// What a check counts.
+    pub counted: CountedSubject,
+    /// The part of an HTTP answer that is the same in each.
+    pub http_text: OnceLock<KeyText>,
+    /// The secret this key was found by ends then (a rotated key's grace), in microseconds.
     pub(crate) secret_ends: Option<i64>,
-    has_own_terms: bool,
+    has_own_limits: bool,
 }
 
-impl Entry {
+impl KnownKey {
     /// Works out a key's limits, or takes those that other keys have too. `period` is the one `found.used` was counted in.
     pub(crate) fn new(
         found: KeyAndPlan,
-        common: &CommonTerms,
+        pool: &LimitsPool,
         hash_key: &HashKey,
         period: BillingPeriod,
     ) -> Result<Self, InvalidQuota> {
         let KeyAndPlan { key, plan, secret_expires_at, used } = found;
-        let terms = common.of(&key, plan)?;
-        let floor = terms.quota_index().map(|limit_index| Floor {
-            limit_index,
-            period_start: timestamp(period.start),
-            used: u64::try_from(used).unwrap_or(0),
-        });
-        let owner = owner_subject(hash_key, &key);
-        let alone = Subject::new(hash_key, &[b"key", key.tenant_id.0.as_bytes(), key.id.0.as_bytes()]);
+        let limits = pool.of(&key, plan)?;
+        let used = u64::try_from(used).unwrap_or(0);
         Ok(Self {
-            // One atomic step needs one partition.
-            subject: if terms.shared.is_empty() { alone } else { alone.in_partition_of(&owner) },
-            owner,
-            floor,
-            memo: Memo::default(),
+            counted: CountedSubject::of_key(&key, limits, hash_key, timestamp(period.start), used),
+            http_text: OnceLock::new(),
             secret_ends: secret_expires_at.map(|at| at.timestamp_micros()),
-            has_own_terms: !key.limits.is_empty(),
+            has_own_limits: !key.limits.is_empty(),
             key: HeldKey::from(key),
-            terms,
         })
     }
 
     /// Whether what this was made from has changed, so that it is to be read again.
     pub(crate) fn is_outdated(&self) -> bool {
-        self.terms.is_outdated()
+        self.counted.limits.is_outdated()
     }
 
     /// Bytes that it takes, about: with the text of its answers, without what it shares with other keys.
@@ -84,20 +74,8 @@ impl Entry {
         let lists =
             self.key.allowed_ips.len() * size_of::<Network>() + self.key.allowed_countries.len() * size_of::<Country>();
         // Names, tier and owner stand in the answer's text too.
-        let terms = if self.has_own_terms { self.terms.size() } else { 0 };
-        size_of::<Self>() + 2 * texts + 128 + lists + terms
-    }
-
-    /// That at least `used` of the quota is used in the period that begins at `period_start`; None without a quota.
-    pub(crate) fn raise(&self, period_start: Timestamp, used: i64) -> Option<Raise<'_>> {
-        let used = u64::try_from(used).unwrap_or(0);
-        let limit_index = self.terms.quota_index()?;
-        Some(Raise { subject: self.subject, limits: &self.terms.own, limit_index, period_start, used })
-    }
-
-    /// What the limiter is asked: all limits, of the key and of its owner, in one step.
-    pub(crate) fn check(&self, cost: u32) -> EntryCheck<'_> {
-        EntryCheck { entry: self, owner: [Part { subject: self.owner, limits: &self.terms.shared, floors: &[] }], cost }
+        let limits = if self.has_own_limits { self.counted.limits.size() } else { 0 };
+        size_of::<Self>() + 2 * texts + 128 + lists + limits
     }
 }
 
@@ -121,31 +99,6 @@ impl From<ApiKey> for HeldKey {
             allowed_countries: key.allowed_countries.into(),
         }
     }
-}
-
-/// A check of an entry's limits; holds what a [`Check`] borrows.
-pub(crate) struct EntryCheck<'a> {
-    entry: &'a Entry,
-    owner: [Part<'a>; 1],
-    cost: u32,
-}
-
-impl EntryCheck<'_> {
-    pub(crate) fn as_check(&self) -> Check<'_> {
-        let Entry { subject, terms, floor, .. } = self.entry;
-        let check = Check::new(*subject, &terms.own).with_floors(floor.as_slice()).with_cost(self.cost);
-        if terms.shared.is_empty() { check } else { check.with_others(&self.owner) }
-    }
-}
-
-/// Whose counters the limits shared by an owner's keys are.
-fn owner_subject(hash_key: &HashKey, key: &ApiKey) -> Subject {
-    let owner = key.owner_id.as_deref().unwrap_or_default();
-    Subject::new(hash_key, &[b"owner", key.tenant_id.0.as_bytes(), owner.as_bytes()])
-}
-
-pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
-    Timestamp::from_micros(at.timestamp_micros())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One check: the hot path in one room.
 //!
 //! Reading order: [`CheckRequest`], [`decide`] (from key to journal), `find` (the key behind a credential) with [`cache`] and
-//! [`known_key`] (what is known of a key) and [`effective_limits`] (its limits), `admission` (may it be used at all),
+//! [`known_key`] (what is known of a key) and [`subject`] (whose counters move) and [`effective_limits`] (by which limits), `admission` (may it be used at all),
 //! [`outcome`] (what came of it), [`standing`] (where limits stand).
 
 use crate::Service;
@@ -11,10 +11,12 @@ pub mod cache;
 pub mod decide;
 pub mod effective_limits;
 mod find;
+pub mod http_text;
 pub mod known_key;
 pub mod outcome;
 mod request;
 pub mod standing;
+pub mod subject;
 
 pub use request::{CheckRequest, MAX_REQUESTS};
 

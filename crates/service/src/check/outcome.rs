@@ -5,19 +5,19 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tollgate_limiter::{Decision, LimitStatus, Retry};
 
-use crate::Entry;
+use crate::KnownKey;
 
 /// A decided check.
-pub struct Checked {
+pub struct CheckOutcome {
     /// Whose.
-    pub entry: Arc<Entry>,
+    pub known_key: Arc<KnownKey>,
     /// What was decided.
     pub decision: Decision,
     /// When, by the service's clock.
     pub at: DateTime<Utc>,
 }
 
-impl Checked {
+impl CheckOutcome {
     /// Whether the request may go ahead.
     pub fn allowed(&self) -> bool {
         self.decision.allowed
@@ -25,14 +25,14 @@ impl Checked {
 
     /// The rate limits, without the quota, each with its specification's index.
     pub fn rate_limits(&self) -> impl Iterator<Item = (&tollgate_domain::LimitSpec, &LimitStatus)> {
-        let quota = self.entry.terms.quota_index();
+        let quota = self.known_key.counted.limits.quota_index();
         let statuses = self.decision.limits.iter().enumerate().filter(move |(index, _)| Some(*index) != quota);
-        self.entry.terms.specs.iter().zip(statuses.map(|(_, status)| status))
+        self.known_key.counted.limits.specs.iter().zip(statuses.map(|(_, status)| status))
     }
 
     /// Where the quota stands, if the plan has one.
     pub fn quota(&self) -> Option<&LimitStatus> {
-        self.decision.limits.get(self.entry.terms.quota_index()?)
+        self.decision.limits.get(self.known_key.counted.limits.quota_index()?)
     }
 
     /// The limit that stands for the whole answer: the one that holds the caller up most.
@@ -42,7 +42,7 @@ impl Checked {
 
     /// Names of the limits that refused.
     pub fn violated(&self) -> impl Iterator<Item = &str> {
-        let statuses = self.decision.limits.iter().zip(self.entry.terms.limits());
+        let statuses = self.decision.limits.iter().zip(self.known_key.counted.limits.all());
         statuses.filter(|(status, _)| !status.is_allowed()).map(|(_, limit)| limit.name())
     }
 
@@ -53,7 +53,7 @@ impl Checked {
 
     /// Names of the limits that the request exceeds by itself, so that no waiting helps.
     pub fn exceeded(&self) -> impl Iterator<Item = &str> {
-        let statuses = self.decision.limits.iter().zip(self.entry.terms.limits());
+        let statuses = self.decision.limits.iter().zip(self.known_key.counted.limits.all());
         statuses.filter(|(status, _)| status.retry() == Some(Retry::Never)).map(|(_, limit)| limit.name())
     }
 

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use tollgate_domain::{ApiKeyId, BillingPeriod, LimitSpec, TenantId};
 
 use super::Checks;
-use crate::{CheckRequest, Checked, Entry, Error};
+use crate::{CheckOutcome, CheckRequest, Error, KnownKey};
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Origin {
 /// What a check would answer, and why.
 pub struct Preview {
     /// What the limits would answer; nothing was consumed.
-    pub checked: Checked,
+    pub checked: CheckOutcome,
     /// Why the key may not be used at all, if so.
     pub rejection: Option<Error>,
     /// Of each rate limit, in their order.
@@ -45,39 +45,41 @@ pub struct Reason {
 
 impl Checks<'_> {
     /// What a key's limits would answer to one unit, and its violations of the last 24 hours.
-    pub async fn info(self, entry: Arc<Entry>) -> Result<(Checked, i64), Error> {
+    pub async fn info(self, known_key: Arc<KnownKey>) -> Result<(CheckOutcome, i64), Error> {
         let since = self.0.clock().now() - TimeDelta::days(1);
-        let violations = self.0.repository().violations().count(entry.key.tenant_id, entry.key.id, since).await?;
-        Ok((self.peek(entry, 1).await?, violations))
+        let violations =
+            self.0.repository().violations().count(known_key.key.tenant_id, known_key.key.id, since).await?;
+        Ok((self.peek(known_key, 1).await?, violations))
     }
 
     /// What a check would answer and why; consumes nothing and writes nothing down.
     pub async fn preview(self, tenant_id: TenantId, id: ApiKeyId, request: &CheckRequest) -> Result<Preview, Error> {
         request.validate()?;
-        let entry = self.known_key(tenant_id, id).await?;
-        let rejection = crate::check::admission::admissible(&entry, request, self.0.clock().now()).err();
-        let plan_has = |spec: &&LimitSpec| entry.terms.plan.limits.contains(spec);
+        let known_key = self.known_key(tenant_id, id).await?;
+        let rejection = crate::check::admission::admissible(&known_key, request, self.0.clock().now()).err();
+        let plan_has = |spec: &&LimitSpec| known_key.counted.limits.plan.limits.contains(spec);
         let takes_slices = !matches!(self.0.limiter(), tollgate_limiter::Limiter::Memory(_));
         let reason = |(spec, limit): (&LimitSpec, &tollgate_limiter::Limit)| Reason {
             origin: if plan_has(&spec) { Origin::Plan } else { Origin::Key },
             max_overshoot: if takes_slices { limit.max_overshoot() } else { 0 },
         };
-        let reasons = entry.terms.specs.iter().zip(entry.terms.rate_limits()).map(reason).collect();
-        let checked = self.peek(entry, request.requests).await?;
+        let reasons =
+            known_key.counted.limits.specs.iter().zip(known_key.counted.limits.rate_limits()).map(reason).collect();
+        let checked = self.peek(known_key, request.requests).await?;
         Ok(Preview { checked, rejection, reasons })
     }
 
     /// Sets a key's counters back to zero on every node. The period's quota is what was billed and stays.
-    pub async fn reset(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Checked, Error> {
-        let entry = self.known_key(tenant_id, id).await?;
-        self.0.limiter().reset(entry.subject).await?;
+    pub async fn reset(self, tenant_id: TenantId, id: ApiKeyId) -> Result<CheckOutcome, Error> {
+        let known_key = self.known_key(tenant_id, id).await?;
+        self.0.limiter().reset(known_key.counted.subject).await?;
         let now = self.0.clock().now();
         let period = BillingPeriod::containing(now);
-        if entry.terms.quota_index().is_some() {
+        if known_key.counted.limits.quota_index().is_some() {
             let used = self.0.repository().usage().of_period(tenant_id, id, period.start).await?.allowed;
-            let raise = entry.raise(crate::check::known_key::timestamp(period.start), used);
-            self.0.limiter().raise(raise.as_slice(), crate::check::known_key::timestamp(now)).await?;
+            let raise = known_key.counted.raise(crate::check::subject::timestamp(period.start), used);
+            self.0.limiter().raise(raise.as_slice(), crate::check::subject::timestamp(now)).await?;
         }
-        self.peek(entry, 1).await
+        self.peek(known_key, 1).await
     }
 }

@@ -11,7 +11,7 @@ use tollgate_limiter::Timestamp;
 use tollgate_repository::{Applied, FoldPart};
 
 use super::Metering;
-use crate::{Entry, Error};
+use crate::{Error, KnownKey};
 
 /// Keys used within this time have their quota's counter raised.
 const RECENTLY: TimeDelta = TimeDelta::minutes(1);
@@ -68,10 +68,11 @@ impl Metering<'_> {
     ) -> Result<(), Error> {
         let keys: Vec<_> = used.iter().map(|(key, _)| *key).collect();
         let known = self.0.checks().known_keys(&keys).await?;
-        let period_start = crate::check::known_key::timestamp(period.start);
+        let period_start = crate::check::subject::timestamp(period.start);
         let used: HashMap<_, _> = used.iter().copied().collect();
-        let total = |entry: &Entry| used.get(&(entry.key.tenant_id, entry.key.id)).copied();
-        let raises: Vec<_> = known.iter().filter_map(|entry| entry.raise(period_start, total(entry)?)).collect();
+        let total = |known_key: &KnownKey| used.get(&(known_key.key.tenant_id, known_key.key.id)).copied();
+        let raises: Vec<_> =
+            known.iter().filter_map(|known_key| known_key.counted.raise(period_start, total(known_key)?)).collect();
         Ok(self.0.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?)
     }
 }

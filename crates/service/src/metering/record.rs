@@ -5,7 +5,7 @@ use tollgate_journal::Position;
 
 use super::Metering;
 use crate::{
-    CheckRequest, Entry, Error,
+    CheckRequest, Error, KnownKey,
     metering::{
         event::{Event, MAX_RECORD, Refusal},
         refusals::Refused,
@@ -21,7 +21,7 @@ impl Metering<'_> {
     /// The record is in the kernel's hands when this returns: the answer may leave. None when there is nothing to bill.
     pub(crate) fn record_usage(
         self,
-        entry: &Entry,
+        known_key: &KnownKey,
         request: &CheckRequest,
         now: DateTime<Utc>,
     ) -> Result<Option<Position>, Error> {
@@ -29,8 +29,8 @@ impl Metering<'_> {
             return Ok(None);
         }
         let event = Event::Admitted {
-            tenant_id: entry.key.tenant_id,
-            api_key_id: entry.key.id,
+            tenant_id: known_key.key.tenant_id,
+            api_key_id: known_key.key.id,
             at: now,
             units: request.requests,
             endpoint: request.endpoint.as_deref().unwrap_or_default(),
@@ -44,15 +44,15 @@ impl Metering<'_> {
 
     pub(crate) fn record_refusal(
         self,
-        entry: &Entry,
+        known_key: &KnownKey,
         request: &CheckRequest,
         now: DateTime<Utc>,
         refusal: Refusal,
         limit_name: &str,
     ) {
         self.0.refusals().add(&Refused {
-            tenant_id: entry.key.tenant_id,
-            api_key_id: entry.key.id,
+            tenant_id: known_key.key.tenant_id,
+            api_key_id: known_key.key.id,
             at: now,
             units: request.requests,
             refusal,
