@@ -1,11 +1,13 @@
 //! How many bytes a subject takes, in memory and on Redis, with one, two and eight limits, and with a log. Needs `redis-server` and Linux.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops when it cannot be set up")]
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use tollgate_limiter::{
-    Begun, Check, HashKey, Leases, Limit, Limiter, Options, Quota, Subject, TimeSource, Timestamp, Window,
+    Check, HashKey, Leases, Limit, Limiter, Options, Progress, Quota, Subject, TimeSource, Timestamp, Window,
 };
 
 const SUBJECTS: u32 = 1_000_000;
@@ -41,7 +43,7 @@ fn in_memory(limits: &[Limit], checks: u32) -> f64 {
     let before = resident();
     for (round, name) in (0..checks).flat_map(|round| (0..subjects).map(move |name| (round, name))) {
         let check = Check::new(subject(name), limits);
-        assert!(matches!(limiter.begin(&check, moment(round)), Begun::Decided(Ok(_))));
+        assert!(matches!(limiter.begin(&check, moment(round)), Progress::Done(Ok(_))));
     }
     (resident() - before) as f64 / f64::from(subjects)
 }

@@ -2,12 +2,14 @@
 //! snapshots. Of the thread's own time, and of the clock on the wall, which alone sees a wait for a lock but also whatever
 //! else the machine does: so of each run's longest the shortest counts. Needs Linux.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops when it cannot be set up")]
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::time::{ClockId, clock_gettime};
-use tollgate_limiter::{Begun, Check, HashKey, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
+use tollgate_limiter::{Check, HashKey, Limit, Limiter, Options, Progress, Quota, Subject, Timestamp, Window};
 
 const SUBJECTS: usize = 1_000_000;
 const RUNS: usize = 5;
@@ -45,7 +47,7 @@ fn checked(limiter: &Limiter, limits: &[Limit], names: impl Iterator<Item = usiz
     for name in names {
         let subject = Subject::new(&key, &[name.to_le_bytes().as_slice()]);
         let (wall, own) = (Instant::now(), own_time());
-        assert!(matches!(limiter.begin(&Check::new(subject, limits), NOW), Begun::Decided(Ok(_))));
+        assert!(matches!(limiter.begin(&Check::new(subject, limits), NOW), Progress::Done(Ok(_))));
         times.own.push(own_time() - own);
         times.wall.push(u64::try_from(wall.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }

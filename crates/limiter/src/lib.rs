@@ -110,6 +110,7 @@ mod hold;
 mod limit;
 mod limiter;
 mod memory;
+mod progress;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
@@ -128,8 +129,9 @@ pub use decision::{Decision, LimitStatus, Retry, Source};
 pub use error::{Error, InvalidCheck};
 pub use hold::HoldId;
 pub use limit::{Limit, MAX_WEIGHT, Mode, OnFailure};
-pub use limiter::{Begun, Leases, Limiter, Options, Stats, TimeSource, Undecided};
+pub use limiter::{Leases, Limiter, Options, Stats, TimeSource, Undecided};
 pub use memory::MemoryStore;
+pub use progress::Progress;
 pub use quota::{
     Algorithm, InvalidQuota, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_LOG_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW,
     MIN_WINDOW, Quota,

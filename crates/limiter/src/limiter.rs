@@ -1,10 +1,10 @@
 //! The limiter: one type for every store, chosen once by the URL's scheme.
-use std::io::{Read, Write};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::check::{Check, Purpose, Raise};
-use crate::decision::Decision;
 #[cfg(feature = "redis")]
 use crate::decision::Source;
 use crate::error::{Error, InvalidCheck};
@@ -12,9 +12,14 @@ use crate::hold::HoldId;
 use crate::memory::MemoryStore;
 use crate::quota::life_of;
 #[cfg(feature = "redis")]
-use crate::redis::{Advice, RedisStore, StoreFault, Terms};
+use crate::redis::{RedisStore, StoreFault, Terms};
 use crate::subject::Subject;
 use crate::time::Timestamp;
+use crate::{
+    check::{Check, Purpose, Raise},
+    decision::Decision,
+    progress::Progress,
+};
 
 /// Whose clock decides on a shared store. The memory store always takes the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,17 +98,6 @@ pub struct Stats {
     pub evicted: u64,
 }
 
-/// A check as far as it goes without waiting.
-#[derive(Debug)]
-#[must_use]
-#[cfg_attr(not(feature = "redis"), expect(clippy::large_enum_variant, reason = "without Redis everything is decided"))]
-pub enum Begun {
-    /// To its end.
-    Decided(Result<Decision, Error>),
-    /// The shared store has to be asked: [`Limiter::finish`] does.
-    Undecided(Undecided),
-}
-
 /// What the shared store is to be told beside the check.
 #[derive(Debug)]
 pub struct Undecided(#[cfg(feature = "redis")] Terms);
@@ -146,21 +140,21 @@ impl Limiter {
     /// shared store comes has consumed nothing.
     pub async fn check(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         match self.begin(&check, now) {
-            Begun::Decided(decided) => decided,
-            Begun::Undecided(undecided) => self.finish(check, undecided, now).await,
+            Progress::Done(decided) => decided,
+            Progress::Waiting(undecided) => self.finish(check, undecided, now).await,
         }
     }
 
     /// [`check`](Self::check) as far as it goes without waiting: in memory always to the end, on a shared store where this
     /// node knows of a refusal or holds a slice. For callers to whom a future is a cost.
-    pub fn begin(&self, check: &Check<'_>, now: Timestamp) -> Begun {
+    pub fn begin(&self, check: &Check<'_>, now: Timestamp) -> Progress<Result<Decision, Error>, Undecided> {
         match self {
-            Self::Memory(store) => Begun::Decided(store.check(check, now)),
+            Self::Memory(store) => Progress::Done(store.check(check, now)),
             #[cfg(feature = "redis")]
             Self::Redis(store) => match store.begin(check, now) {
-                Ok(Advice::Decided(decision)) => Begun::Decided(Ok(decision)),
-                Ok(Advice::Ask(terms)) => Begun::Undecided(Undecided(terms)),
-                Err(error) => Begun::Decided(Err(error)),
+                Ok(Progress::Done(decision)) => Progress::Done(Ok(decision)),
+                Ok(Progress::Waiting(terms)) => Progress::Waiting(Undecided(terms)),
+                Err(error) => Progress::Done(Err(error)),
             },
         }
     }

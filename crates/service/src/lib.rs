@@ -23,7 +23,7 @@ pub use error::{Error, StartError};
 // What routes and jobs need to name of the crates below, so that they depend on this one only.
 pub use tollgate_jobs::{DeadJob, Job};
 pub use tollgate_limiter::{
-    Algorithm as LimitAlgorithm, Decision, Limit, LimitStatus, Retry, Source, Timestamp, Window,
+    Algorithm as LimitAlgorithm, Decision, Limit, LimitStatus, Progress, Retry, Source, Timestamp, Window,
     fields::{self, FieldText},
 };
 pub use tollgate_repository::FoldPart;

@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::{HeaderMap, Uri, header::HeaderValue};
 use serde::Deserialize;
 use tollgate_domain::{Country, Network};
-use tollgate_service::{Attempt, CheckRequest, Error, check::decide::Waiting};
+use tollgate_service::{Attempt, CheckRequest, Error, Progress, check::decide::Waiting};
 use utoipa::ToSchema;
 
 use crate::{
@@ -86,17 +86,11 @@ where
         Err(problem) => Err(problem),
     };
     let answer = match begun {
-        Ok(Begun::Answered(response)) => Ok(response),
-        Ok(Begun::Waiting(rest)) => caught(app, finish(app, rest, &id)).await.and_then(identity),
+        Ok(Progress::Done(response)) => Ok(response),
+        Ok(Progress::Waiting(rest)) => caught(app, finish(app, rest, &id)).await.and_then(identity),
         Err(problem) => Err(problem),
     };
     finish_validate(app, id, started, answer)
-}
-
-/// A check as far as it goes without waiting.
-enum Begun<'a> {
-    Answered(hyper::Response<Full<Bytes>>),
-    Waiting(Waiting<'a>),
 }
 
 fn begin<'a>(
@@ -106,10 +100,10 @@ fn begin<'a>(
     body: &[u8],
     peer: Option<Peer>,
     id: &HeaderValue,
-) -> Result<Begun<'a>, Problem> {
+) -> Result<Progress<hyper::Response<Full<Bytes>>, Waiting<'a>>, Problem> {
     Ok(match attempt(app, uri, headers, body, peer)? {
-        Attempt::Answered(checked) => Begun::Answered(respond(&checked?, app.headers, text(id))?),
-        Attempt::Waiting(rest) => Begun::Waiting(rest),
+        Progress::Done(checked) => Progress::Done(respond(&checked?, app.headers, text(id))?),
+        Progress::Waiting(rest) => Progress::Waiting(rest),
     })
 }
 

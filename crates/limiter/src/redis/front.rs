@@ -1,25 +1,34 @@
 //! What this node can answer without asking: refusals it knows of, and slices of hot subjects' budgets.
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::lease::{Hot, Spend};
-use super::question::{Question, Return};
-use super::reply::{Answer, State, States, Verdict, explain_states};
-use crate::algorithm::Cell;
-use crate::check::{Check, Purpose};
-use crate::decide::decide;
-use crate::decision::{Decision, Source};
-use crate::explain::Outcome;
-use crate::limit::Mode;
-use crate::limiter::Leases;
-use crate::state::{Change, StateRef};
-use crate::subject::Subject;
+use super::{
+    lease::{Hot, Spend},
+    question::{Question, Return},
+    reply::{Answer, State, States, Verdict, explain_states},
+};
+use crate::{
+    algorithm::Cell,
+    check::{Check, Purpose},
+    decide::decide,
+    decision::{Decision, Source},
+    explain::Outcome,
+    limit::Mode,
+    limiter::Leases,
+    progress::Progress,
+    state::{Change, StateRef},
+    subject::Subject,
+};
 
 /// One per partition, so that all subjects of a check lie behind one lock.
 const SHARDS: usize = 256;
@@ -45,15 +54,6 @@ pub(super) struct Front {
     hot: AtomicUsize,
     pub(super) refused: AtomicU64,
     pub(super) leased: AtomicU64,
-}
-
-/// What to do with a check.
-#[derive(Debug)]
-pub(crate) enum Advice {
-    /// It is decided.
-    Decided(Decision),
-    /// The store decides.
-    Ask(Terms),
 }
 
 /// What a question to the store is to say beside its check.
@@ -108,9 +108,9 @@ impl Front {
     }
 
     /// Decides `check` if what is known allows it. `now` is the deciding clock, or later.
-    pub(super) fn consult(&self, check: &Check<'_>, now: i64) -> Advice {
+    pub(super) fn consult(&self, check: &Check<'_>, now: i64) -> Progress<Decision, Terms> {
         if check.purpose() != Purpose::Consume {
-            return Advice::Ask(Terms::default());
+            return Progress::Waiting(Terms::default());
         }
         let mut shard = self.shard(&check.first().subject);
         let key = Key(check.first().subject.hash());
@@ -140,9 +140,9 @@ impl Front {
         match shard.refusal(check, now) {
             Some(decision) if terms.returns.is_empty() => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                Advice::Decided(Decision { source: Source::RefusedLocally, ..decision })
+                Progress::Done(Decision { source: Source::RefusedLocally, ..decision })
             }
-            _ => Advice::Ask(terms),
+            _ => Progress::Waiting(terms),
         }
     }
 
@@ -153,10 +153,10 @@ impl Front {
         Terms { knowledge: Knowledge { fingerprint, resets: shard.resets }, ..Terms::default() }
     }
 
-    fn leased(&self, check: &Check<'_>, states: &States, unspent: u32, now: i64) -> Advice {
+    fn leased(&self, check: &Check<'_>, states: &States, unspent: u32, now: i64) -> Progress<Decision, Terms> {
         self.leased.fetch_add(1, Ordering::Relaxed);
         let decision = explain_states(check, Outcome::Taken, states, unspent, now);
-        Advice::Decided(Decision { source: Source::Leased, ..decision })
+        Progress::Done(Decision { source: Source::Leased, ..decision })
     }
 
     /// Takes over the store's answer to a question, and completes it by what this node holds.

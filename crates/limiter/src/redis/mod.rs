@@ -13,23 +13,15 @@ mod reply;
 mod target;
 
 pub use fault::StoreFault;
-pub(crate) use front::{Advice, Terms};
+pub(crate) use front::Terms;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use crate::check::{Check, Purpose};
-use crate::decision::{Decision, Source};
-use crate::error::Error;
-use crate::explain::Outcome;
-use crate::limit::{Limit, OnFailure};
-use crate::limiter::{Options, Stats};
-use crate::memory::MemoryStore;
-use crate::subject::Subject;
-use crate::time::Timestamp;
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use batch::Batcher;
 use clock::Clock;
@@ -38,6 +30,20 @@ use link::Link;
 use question::{Question, Return};
 use reply::{Answer, Verdict};
 use target::Target;
+use tokio::time::Instant;
+
+use crate::{
+    check::{Check, Purpose},
+    decision::{Decision, Source},
+    error::Error,
+    explain::Outcome,
+    limit::{Limit, OnFailure},
+    limiter::{Options, Stats},
+    memory::MemoryStore,
+    progress::Progress,
+    subject::Subject,
+    time::Timestamp,
+};
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
 const ATTEMPTS: usize = 3;
@@ -81,7 +87,7 @@ impl RedisStore {
     }
 
     /// What this node can decide by itself, else the terms on which the store is to be asked.
-    pub(crate) fn begin(&self, check: &Check<'_>, now: Timestamp) -> Result<Advice, Error> {
+    pub(crate) fn begin(&self, check: &Check<'_>, now: Timestamp) -> Result<Progress<Decision, Terms>, Error> {
         check.validate()?;
         Ok(self.front.consult(check, self.clock.now(now.clamped())))
     }

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, KeySecret, TenantId};
-use tollgate_limiter::{Begun, Decision};
+use tollgate_limiter::{Decision, Progress};
 
 use super::{
     Checks,
@@ -18,34 +18,11 @@ use crate::{
     ops::metrics::Outcome,
 };
 
-/// A check as far as it goes without waiting. Most are answered from this node's memory, and then no future is made: moving
-/// one about costs as much as the decision.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the one of nearly every check: to box it would be to allocate"
-)]
-pub enum Attempt<'a> {
-    /// Decided and written down.
-    Answered(Result<CheckOutcome, Error>),
-    /// A store has to be asked, or the disk waited for.
-    Waiting(Waiting<'a>),
-}
+/// A check as far as it goes without waiting.
+pub type Attempt<'a> = Progress<Result<CheckOutcome, Error>, Waiting<'a>>;
 
-/// The rest of a check.
+/// The rest of a check: a store has to be asked, or the disk waited for.
 pub type Waiting<'a> = Pin<Box<dyn Future<Output = Result<CheckOutcome, Error>> + Send + 'a>>;
-
-impl Attempt<'_> {
-    /// The answer, waited for if need be.
-    ///
-    /// # Errors
-    /// As [`Service::validate`].
-    pub async fn answer(self) -> Result<CheckOutcome, Error> {
-        match self {
-            Self::Answered(answer) => answer,
-            Self::Waiting(rest) => rest.await,
-        }
-    }
-}
 
 impl<'a> Checks<'a> {
     /// Checks the key whose text is `secret`. A refusal is `Ok`.
@@ -55,20 +32,20 @@ impl<'a> Checks<'a> {
     /// needed is away; `Invalid` for a bad request.
     pub fn validate(self, secret: &str, request: CheckRequest) -> Attempt<'a> {
         if let Err(invalid) = request.validate() {
-            return Attempt::Answered(Err(invalid.into()));
+            return Progress::Done(Err(invalid.into()));
         }
         let Some(hash) = KeySecret::hash_of(secret) else {
             self.0.metrics().checks.with_label_values(&["unknown_key", "checksum"]).inc();
-            return Attempt::Answered(Err(Error::InvalidCredential));
+            return Progress::Done(Err(Error::InvalidCredential));
         };
         let (lookup, now) = (Lookup::Secret(hash), self.0.clock().now());
         match self.held(lookup, now) {
             Held::Known(known_key) => self.decide(known_key, request, now),
-            Held::Unknown => Attempt::Answered(Err(self.unknown_key())),
-            Held::Miss => Attempt::Waiting(Box::pin(async move {
+            Held::Unknown => Progress::Done(Err(self.unknown_key())),
+            Held::Miss => Progress::Waiting(Box::pin(async move {
                 let known_key =
                     self.load(lookup, Sender::Stranger(request.ip)).await?.ok_or_else(|| self.unknown_key())?;
-                self.decide(known_key, request, self.0.clock().now()).answer().await
+                self.decide(known_key, request, self.0.clock().now()).wait().await
             })),
         }
     }
@@ -77,7 +54,7 @@ impl<'a> Checks<'a> {
     pub async fn check(self, tenant_id: TenantId, id: ApiKeyId, request: CheckRequest) -> Result<CheckOutcome, Error> {
         request.validate()?;
         let known_key = self.known_key(tenant_id, id).await?;
-        self.decide(known_key, request, self.0.clock().now()).answer().await
+        self.decide(known_key, request, self.0.clock().now()).wait().await
     }
 
     /// What a key's limits would answer to so many units; consumes nothing and asks nothing of the key's state.
@@ -92,15 +69,15 @@ impl<'a> Checks<'a> {
         if let Err(error) = admissible(&known_key, &request, now) {
             self.0.metrics().checks.with_label_values(&["rejected", "exact"]).inc();
             self.0.metering().record_refusal(&known_key, &request, now, Refusal::Rejected, "");
-            return Attempt::Answered(Err(error));
+            return Progress::Done(Err(error));
         }
         let begun = self.0.limiter().begin(&known_key.counted.check(request.requests).as_check(), timestamp(now));
         match begun {
-            Begun::Decided(decided) => self.conclude(known_key, decided, &request, now),
-            Begun::Undecided(undecided) => Attempt::Waiting(Box::pin(async move {
+            Progress::Done(decided) => self.conclude(known_key, decided, &request, now),
+            Progress::Waiting(undecided) => Progress::Waiting(Box::pin(async move {
                 let check = known_key.counted.check(request.requests);
                 let decided = self.0.limiter().finish(check.as_check(), undecided, timestamp(now)).await;
-                self.conclude(known_key, decided, &request, now).answer().await
+                self.conclude(known_key, decided, &request, now).wait().await
             })),
         }
     }
@@ -117,7 +94,7 @@ impl<'a> Checks<'a> {
             Ok(decision) => decision,
             Err(error) => {
                 self.0.metrics().checks.with_label_values(&["unavailable", "exact"]).inc();
-                return Attempt::Answered(Err(error.into()));
+                return Progress::Done(Err(error.into()));
             }
         };
         let checked = CheckOutcome { known_key, decision, at: now };
@@ -144,13 +121,13 @@ impl<'a> Checks<'a> {
         };
         self.0.metrics().hot.count(outcome, checked.decision.source);
         match written.filter(|_| self.0.waits_for_disk()) {
-            None => Attempt::Answered(Ok(checked)),
+            None => Progress::Done(Ok(checked)),
             Some(position) => {
                 let requests = request.requests;
-                Attempt::Waiting(Box::pin(async move {
+                Progress::Waiting(Box::pin(async move {
                     match self.0.metering().durable(position).await {
                         Ok(()) => Ok(checked),
-                        Err(error) => self.take_back(checked, requests, error).answer().await,
+                        Err(error) => self.take_back(checked, requests, error).wait().await,
                     }
                 }))
             }
@@ -168,7 +145,7 @@ impl<'a> Checks<'a> {
                 tracing::warn!(%error, requests, "what a check took without an answer could not be given back");
             }
         });
-        Attempt::Waiting(Box::pin(async move {
+        Progress::Waiting(Box::pin(async move {
             // It ends in an error only if it panicked, which is logged.
             let _ = given_back.await;
             Err(error)
