@@ -1,4 +1,4 @@
-//! The schema's history: the files of `migrations/`, those of `migrations/postgres/` for PostgreSQL only. A new file is listed here.
+//! The schema's history: one sequence of files for both engines. A new file is listed here.
 
 use std::{borrow::Cow, path::PathBuf};
 
@@ -9,26 +9,52 @@ use crate::{
     core::database::{Engine, locked},
 };
 
-/// Version, name and text of a file below `migrations/`.
-macro_rules! migration {
+/// A file below `migrations/`, named `<version>_<name>.sql`, or `.<engine>.sql` for one engine only.
+struct File {
+    version: i64,
+    name: &'static str,
+    engine: Option<&'static str>,
+    text: &'static str,
+}
+
+macro_rules! file {
     ($version:literal, $name:literal, $path:literal) => {
-        ($version, $name, include_str!(concat!("../../../../migrations/", $path)))
+        file!($version, $name, None, $path)
+    };
+    ($version:literal, $name:literal, $engine:expr, $path:literal) => {
+        File {
+            version: $version,
+            name: $name,
+            engine: $engine,
+            text: include_str!(concat!("../../../../migrations/", $path)),
+        }
     };
 }
 
-const COMMON: &[(i64, &str, &str)] = &[
-    migration!(1, "initial", "0001_initial.sql"),
-    migration!(2, "tokens", "0002_tokens.sql"),
-    migration!(3, "usage by time", "0003_usage_by_time.sql"),
-];
-const POSTGRES: &[(i64, &str, &str)] = &[
-    migration!(1001, "byte order", "postgres/1001_byte_order.sql"),
-    migration!(1003, "usage storage", "postgres/1003_usage_storage.sql"),
+const SQLITE: Option<&str> = Some("sqlite");
+const POSTGRES: Option<&str> = Some("postgres");
+
+/// In the order in which they are applied.
+const FILES: &[File] = &[
+    file!(1, "initial", "0001_initial.sql"),
+    file!(2, "tokens", "0002_tokens.sql"),
+    file!(3, "usage by time", "0003_usage_by_time.sql"),
+    file!(4, "byte order", POSTGRES, "0004_byte_order.postgres.sql"),
+    file!(5, "usage storage", POSTGRES, "0005_usage_storage.postgres.sql"),
+    file!(6, "open values", SQLITE, "0006_open_values.sqlite.sql"),
+    file!(6, "open values", POSTGRES, "0006_open_values.postgres.sql"),
 ];
 
 /// A migration takes as long as it takes, and so does waiting for another process's. The lock ends with the transaction:
 /// behind a pooler nothing else is sure to.
 const BEFORE: &str = "set local statement_timeout = 0; select pg_advisory_xact_lock(7816408310921213)";
+/// PostgreSQL's own files were a second sequence once, from 1001 on.
+const ONE_SEQUENCE: &str = "do $$ begin
+    if to_regclass('_sqlx_migrations') is not null then
+        update _sqlx_migrations set version = 4 where version = 1001;
+        update _sqlx_migrations set version = 5 where version = 1003;
+    end if;
+end $$";
 
 impl Repository {
     /// Brings the schema up to date. Any number of processes may do so at once: an advisory lock of PostgreSQL, or the lock of
@@ -40,17 +66,16 @@ impl Repository {
                     Some(path) => Some(locked(PathBuf::clone(path)).await?),
                     None => None,
                 };
-                migrator(COMMON).run(pool).await.map_err(failed)
+                migrator(SQLITE).run(pool).await.map_err(failed)
             }
             Engine::Postgres(db) => {
                 let mut tx = db.begin().await?;
                 sqlx::raw_sql(BEFORE).execute(&mut *tx).await?;
                 tx.drop_names().await?;
-                for files in [COMMON, POSTGRES] {
-                    let mut migrator = migrator(files);
-                    migrator.set_locking(false);
-                    migrator.run_direct(None, tx.connection(), false).await.map_err(failed)?;
-                }
+                sqlx::raw_sql(ONE_SEQUENCE).execute(&mut *tx).await?;
+                let mut migrator = migrator(POSTGRES);
+                migrator.set_locking(false);
+                migrator.run_direct(None, tx.connection(), false).await.map_err(failed)?;
                 tx.drop_names().await?;
                 Ok(tx.commit().await?)
             }
@@ -58,18 +83,14 @@ impl Repository {
     }
 }
 
-fn migrator(files: &[(i64, &'static str, &'static str)]) -> Migrator {
-    let migration = |(version, name, text): &(i64, &'static str, &'static str)| {
-        Migration::new(
-            *version,
-            Cow::Borrowed(*name),
-            MigrationType::Simple,
-            sqlx::SqlSafeStr::into_sql_str(*text),
-            false,
-        )
+fn migrator(engine: Option<&str>) -> Migrator {
+    let migration = |file: &File| {
+        let text = sqlx::SqlSafeStr::into_sql_str(file.text);
+        Migration::new(file.version, Cow::Borrowed(file.name), MigrationType::Simple, text, false)
     };
-    let mut migrator = Migrator::with_migrations(files.iter().map(migration).collect());
-    // Each of the two finds the other's versions in the one table of what was applied.
+    let files = FILES.iter().filter(|file| file.engine.is_none() || file.engine == engine);
+    let mut migrator = Migrator::with_migrations(files.map(migration).collect());
+    // A node of the version before may start while the new one has migrated already.
     migrator.set_ignore_missing(true);
     migrator
 }
@@ -87,25 +108,23 @@ fn failed(error: MigrateError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
-    fn every_migration_file_is_listed_under_its_version() {
+    fn every_migration_file_is_listed_under_its_version_name_and_engine() {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
-        for (folder, files) in [(root.clone(), COMMON), (root.join("postgres"), POSTGRES)] {
-            let mut on_disk: Vec<_> = std::fs::read_dir(folder)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .filter(|path| path.extension().is_some_and(|e| e == "sql"))
-                .map(|path| {
-                    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-                    let (version, name) = name.split_once('_').unwrap();
-                    (version.parse::<i64>().unwrap(), name.replace('_', " "), std::fs::read_to_string(&path).unwrap())
-                })
-                .collect();
-            on_disk.sort();
-            let listed: Vec<_> = files.iter().map(|(v, n, t)| (*v, (*n).to_owned(), (*t).to_owned())).collect();
-            assert_eq!(on_disk, listed);
-        }
+        let on_disk = std::fs::read_dir(root).unwrap().map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read_to_string(&path).unwrap())
+        });
+        let listed = FILES.iter().map(|file| {
+            let engine = file.engine.map(|engine| format!(".{engine}")).unwrap_or_default();
+            (format!("{:04}_{}{engine}.sql", file.version, file.name.replace(' ', "_")), file.text.to_owned())
+        });
+        assert_eq!(on_disk.collect::<BTreeMap<_, _>>(), listed.collect());
+        assert!(FILES.is_sorted_by_key(|file| file.version));
     }
 }

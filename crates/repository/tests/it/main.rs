@@ -19,6 +19,7 @@ mod revisions;
 mod rollups;
 mod schedules;
 mod tokens;
+mod upgrade;
 mod usage;
 mod violations;
 #[path = "../../../../tests/src/wait.rs"]
