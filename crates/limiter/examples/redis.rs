@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tollgate_limiter::{
-    Calendar, CalendarUnit, Check, HashKey, HoldId, Limit, Limiter, Mode, OnFailure, Options, Quota, Subject,
+    Calendar, CalendarUnit, Check, HashKey, Limit, Limiter, Mode, OnFailure, Options, Quota, ReservationId, Subject,
     Timestamp, Tz, Window,
 };
 
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A cost that is known only afterwards.
     let check = Check::new(alice, &limits);
-    let hold = HoldId::new(b"request 42");
+    let hold = ReservationId::new(b"request 42");
     let reserved = limiter.reserve(check.with_cost(500), hold, Duration::from_secs(30), now).await?;
     if reserved.allowed {
         limiter.commit(check.with_cost(137), hold, now).await?;

@@ -5,9 +5,7 @@ use std::cell::RefCell;
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use crate::quota::InvalidQuota;
-use crate::time::Timestamp;
-use crate::window::Period;
+use crate::{error::InvalidQuota, period::Period, time::Timestamp};
 
 const SECOND: i64 = 1_000_000;
 /// Midnights that a zone skips (a whole day, at most) are looked for in steps of a quarter of an hour, the finest there is.

@@ -1,9 +1,11 @@
 //! What is asked: a cost against every limit of one or several subjects, decided in one atomic step.
-use crate::error::InvalidCheck;
-use crate::hold::{self, HoldId};
-use crate::limit::Limit;
-use crate::subject::Subject;
-use crate::time::Timestamp;
+use crate::{
+    error::InvalidCheck,
+    limit::Limit,
+    reservation::{self, ReservationId},
+    subject::Subject,
+    time::Timestamp,
+};
 
 /// Most limits of one part: its reply and its status stay small.
 const MAX_LIMITS: usize = 32;
@@ -68,22 +70,22 @@ pub struct Check<'a> {
 pub(crate) enum Purpose {
     /// Consumes its cost.
     Consume,
-    /// Says whether its cost fits, for a hold or without a name.
-    Peek(Option<HoldId>),
+    /// Says whether its cost fits, for a reservation or without a name.
+    Peek(Option<ReservationId>),
     /// Consumes its cost, and holds it of concurrency limits.
-    Acquire(HoldId),
+    Acquire(ReservationId),
     /// Holds its cost of all limits.
-    Reserve(HoldId, i64),
-    /// Ends a hold and consumes the cost, whatever the limits say.
-    Settle(HoldId),
-    /// Gives a hold another life.
-    Renew(HoldId, i64),
+    Reserve(ReservationId, i64),
+    /// Ends a reservation and consumes the cost, whatever the limits say.
+    Settle(ReservationId),
+    /// Gives a reservation another life.
+    Renew(ReservationId, i64),
     /// Gives back the cost, consumed at a moment.
     GiveBack(i64),
 }
 
 impl Purpose {
-    pub(crate) fn hold(self) -> Option<HoldId> {
+    pub(crate) fn reservation(self) -> Option<ReservationId> {
         match self {
             Self::Acquire(id) | Self::Reserve(id, _) | Self::Settle(id) | Self::Renew(id, _) => Some(id),
             Self::Peek(id) => id,
@@ -118,7 +120,7 @@ impl<'a> Check<'a> {
 
     /// The name under which slots of concurrency limits are held. Without one, a check of such a limit is invalid.
     #[must_use]
-    pub fn with_hold(self, id: HoldId) -> Self {
+    pub fn with_reservation(self, id: ReservationId) -> Self {
         self.with_purpose(Purpose::Acquire(id))
     }
 
@@ -150,12 +152,12 @@ impl<'a> Check<'a> {
     }
 
     /// Under which name, and for how long, the check holds its price of this limit; None when it consumes it.
-    pub(crate) fn holding(&self, limit: &Limit) -> Option<(HoldId, i64)> {
+    pub(crate) fn reserving(&self, limit: &Limit) -> Option<(ReservationId, i64)> {
         match self.purpose {
             Purpose::Acquire(id) | Purpose::Peek(Some(id)) => {
-                limit.quota().rule().only_holds().then(|| (id, hold::life(limit.quota().rule(), 0)))
+                limit.quota().rule().only_reserves().then(|| (id, reservation::life(limit.quota().rule(), 0)))
             }
-            Purpose::Reserve(id, life) => Some((id, hold::life(limit.quota().rule(), life))),
+            Purpose::Reserve(id, life) => Some((id, reservation::life(limit.quota().rule(), life))),
             _ => None,
         }
     }
@@ -196,7 +198,7 @@ impl Part<'_> {
             if later.iter().any(|other| other.id() == limit.id()) {
                 return Err(InvalidCheck::LimitTwice { name: limit.name().to_owned() });
             }
-            if nameless && limit.quota().rule().only_holds() {
+            if nameless && limit.quota().rule().only_reserves() {
                 return Err(InvalidCheck::HoldWithoutName);
             }
             rest = later;

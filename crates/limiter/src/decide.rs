@@ -1,12 +1,14 @@
 //! One atomic step over all limits of a check: all consume or none does. The stores bring the states and take the changes;
 //! everything else is here and in `standing`, and pure.
-use crate::algorithm::Cell;
-use crate::check::{Check, Part, Purpose};
-use crate::decision::{Decision, LimitStatus};
-use crate::hold::{self, Hold};
-use crate::limit::{Limit, Mode};
-use crate::standing::{admits, byte, come_back, fits_at, has_room, log_change, prepare, refuse, resets_at, used};
-use crate::state::{Change, StateRef, States};
+use crate::{
+    algorithm::Cell,
+    check::{Check, Part, Purpose},
+    decision::{Decision, LimitStatus},
+    limit::{Limit, Mode},
+    reservation::{self, Reservation},
+    standing::{admits, byte, come_back, fits_at, has_room, log_change, prepare, refuse, resets_at, used},
+    state::{Change, StateRef, States},
+};
 
 /// Decides `check` in `decision`, which is open: a decision is too large to be moved about. Limits that are not `counted`
 /// let everything through. In two passes, because nothing may be written before all limits have agreed; to roll a cell twice
@@ -76,7 +78,7 @@ fn ask(
     let now = decision.at.as_micros();
     for (index, limit) in part.limits.iter().enumerate() {
         let (used, size) = if part.floors.is_empty() && state.lists.is_none() {
-            limit.quota().rule().look(state.cell(limit.id(), index), now)
+            limit.quota().rule().peek(state.cell(limit.id(), index), now)
         } else {
             let (rolled, _) = prepare(part, index, limit, state, now);
             (used(check, limit, state, &rolled, now), limit.quota().rule().limit())
@@ -112,22 +114,22 @@ fn take(
     let (state, now, rule) = (states.state(status.part()), status.at, limit.quota().rule());
     let (mut rolled, mut changed) = prepare(part, status.index(), limit, state, now);
     let price = limit.price(check.cost());
-    let mut hold = None;
+    let mut reservation = None;
     if !status.allowed {
-        status.fits_at = fits_at(limit, state, rolled, now, check.purpose().hold(), check.cost());
+        status.fits_at = fits_at(limit, state, rolled, now, check.purpose().reservation(), check.cost());
     } else if allowed && counted && price > 0 {
-        hold = check.holding(limit).map(|(id, life)| Hold {
+        reservation = check.reserving(limit).map(|(id, life)| Reservation {
             cell: limit.id(),
             id: id.number(),
             amount: price,
             until: now + life,
         });
-        if hold.is_none() {
+        if reservation.is_none() {
             status.used = status.used.saturating_add(rule.consume(&mut rolled, price));
             changed = true;
         }
     }
-    let (of_part, mut own) = (status.part(), check.purpose().hold());
+    let (of_part, mut own) = (status.part(), check.purpose().reservation());
     if let Some(rule) = rule.of_log() {
         if let Some(change) = log_change(limit, rule, state, if changed { price } else { 0 }, now).filter(|_| counted) {
             states.write(of_part, change);
@@ -137,9 +139,9 @@ fn take(
         states.write_cell(of_part, status.index(), &limit.cell(&rolled));
     }
     status.resets_at = resets_at(limit, states.state(of_part), &rolled, now);
-    if let Some(hold) = hold {
-        hold_too(check, limit, states.state(of_part).holds(), hold, status);
-        states.write(of_part, Change::Hold(hold));
+    if let Some(reservation) = reservation {
+        reserve_too(check, limit, states.state(of_part).reservations(), reservation, status);
+        states.write(of_part, Change::Reservation(reservation));
         own = None;
     }
     come_back(status, limit, || fits_at(limit, states.state(of_part), rolled, now, own, 1));
@@ -147,10 +149,16 @@ fn take(
 
 /// The status of a limit that the check is about to hold as well.
 #[cold]
-fn hold_too(check: &Check<'_>, limit: &Limit, holds: &[Hold], hold: Hold, status: &mut LimitStatus) {
-    status.used += hold.amount;
-    if limit.quota().rule().only_holds() {
-        let others = hold::last_end(holds, hold.cell, check.purpose().hold(), status.at);
-        status.resets_at = others.map_or(hold.until, |others| others.max(hold.until));
+fn reserve_too(
+    check: &Check<'_>,
+    limit: &Limit,
+    reservations: &[Reservation],
+    reservation: Reservation,
+    status: &mut LimitStatus,
+) {
+    status.used += reservation.amount;
+    if limit.quota().rule().only_reserves() {
+        let others = reservation::last_end(reservations, reservation.cell, check.purpose().reservation(), status.at);
+        status.resets_at = others.map_or(reservation.until, |others| others.max(reservation.until));
     }
 }

@@ -66,3 +66,24 @@ pub enum InvalidCheck {
     #[error("a floor names a limit that is not there")]
     FloorWithoutLimit,
 }
+
+/// Why a quota cannot exist; every message names what is allowed.
+#[expect(missing_docs, reason = "the messages say it")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidQuota {
+    #[error("limit {limit} is out of range: 1 to {largest} is allowed")]
+    Limit { limit: u64, largest: u64 },
+    #[error("window {window:?} is out of range: 1 ms to 3660 days, in whole microseconds, is allowed")]
+    Window { window: Duration },
+    #[error("a bucket of {burst} that refills by {limit} every {window:?} is full only after more than 3660 days")]
+    Refill { limit: u64, window: Duration, burst: u64 },
+    #[error("life {life:?} of a hold is out of range: 1 ms to 1 day, in whole microseconds, is allowed")]
+    Life { life: Duration },
+    #[error("a sliding window has a fixed length: calendar periods are for fixed windows")]
+    SlidingCalendar,
+    #[error("anchor day {day} is out of range: 1 to {last} is allowed")]
+    AnchorDay { day: u8, last: u8 },
+    #[error("anchor month {month} is out of range: 1 to {last} is allowed")]
+    AnchorMonth { month: u8, last: u8 },
+}

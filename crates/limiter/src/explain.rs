@@ -37,8 +37,8 @@ pub(crate) fn explain<'s>(
             let (used, size) = (used(check, limit, state, &rolled, now), limit.quota().rule().limit());
             let allowed = outcome.is_taken() || !counted(limit) || room && admits(check, limit, used, size);
             let held =
-                if outcome.is_taken() { check.holding(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
-            let own = if held > 0 { None } else { check.purpose().hold() };
+                if outcome.is_taken() { check.reserving(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
+            let own = if held > 0 { None } else { check.purpose().reservation() };
             let mut status = LimitStatus {
                 limit: size,
                 used: (used + held - limit.price(unspent)).max(0),

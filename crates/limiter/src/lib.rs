@@ -28,7 +28,7 @@
 //! | [sliding log](Quota::sliding_log), up to 1,000 | the limit in any window, wherever it begins | 8 bytes per moment, and time with their number | the next after exactly 4 s |
 //! | [fixed window](Quota::fixed_window) | the limit in every period; across the border of two, twice it | 40 bytes, the least time | the next after 0 to 4 s, when the period ends |
 //! | [token bucket](Quota::token_bucket) | the burst and what flows in, over any stretch of time | 40 bytes, little more time | with a burst of 1 the next after exactly 4 s; with more, as many at once |
-//! | [concurrency](Quota::concurrency) | the limit held at any moment | 32 bytes per hold | the next when the one is released, or its time is up |
+//! | [concurrency](Quota::concurrency) | the limit held at any moment | 32 bytes per reservation | the next when the one is released, or its time is up |
 //!
 //! - **All or nothing**: all limits of all subjects of a check consume, or none does. A refusal consumes nothing; cost 0 looks.
 //! - **[`Decision::retry_after`] is exact** to the microsecond: a moment earlier the same check is refused, at that moment it
@@ -106,17 +106,21 @@ mod decision;
 mod error;
 mod explain;
 pub mod fields;
-mod hold;
 mod limit;
 mod limiter;
 mod memory;
+mod options;
+mod period;
 mod progress;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
+mod reservation;
 mod settle;
 mod standing;
 mod state;
+#[cfg(feature = "redis")]
+mod store_fault;
 mod subject;
 mod time;
 #[cfg(feature = "tower")]
@@ -126,21 +130,25 @@ mod window;
 pub use calendar::{Calendar, CalendarUnit};
 pub use check::{Check, Floor, Part, Raise};
 pub use decision::{Decision, LimitStatus, Retry, Source};
-pub use error::{Error, InvalidCheck};
-pub use hold::HoldId;
+pub use error::{Error, InvalidCheck, InvalidQuota};
 pub use limit::{Limit, MAX_WEIGHT, Mode, OnFailure};
-pub use limiter::{Leases, Limiter, Options, Stats, TimeSource, Undecided};
+pub use limiter::{Limiter, Undecided};
 pub use memory::MemoryStore;
+pub use options::{Leases, Options, Stats, TimeSource};
+pub use period::Period;
 pub use progress::Progress;
 pub use quota::{
-    Algorithm, InvalidQuota, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_LOG_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW,
-    MIN_WINDOW, Quota,
+    Algorithm, MAX_CONCURRENCY, MAX_FIXED_LIMIT, MAX_LIFE, MAX_LOG_LIMIT, MAX_SLIDING_LIMIT, MAX_WINDOW, MIN_WINDOW,
+    Quota,
 };
 #[cfg(feature = "redis")]
-pub use redis::{RedisStore, StoreFault};
+pub use redis::RedisStore;
+pub use reservation::ReservationId;
+#[cfg(feature = "redis")]
+pub use store_fault::StoreFault;
 pub use subject::{HashKey, Subject};
 pub use time::Timestamp;
-pub use window::{Period, Window};
+pub use window::Window;
 
 /// The IANA time zones of calendar windows.
 pub use chrono_tz::Tz;

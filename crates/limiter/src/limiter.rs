@@ -5,14 +5,12 @@ use std::{
     time::Duration,
 };
 
+use crate::options::{Options, Stats};
+
 #[cfg(feature = "redis")]
 use crate::decision::Source;
-use crate::error::{Error, InvalidCheck};
-use crate::hold::HoldId;
-use crate::memory::MemoryStore;
-use crate::quota::life_of;
 #[cfg(feature = "redis")]
-use crate::redis::{RedisStore, StoreFault, Terms};
+use crate::redis::{RedisStore, Terms};
 use crate::subject::Subject;
 use crate::time::Timestamp;
 use crate::{
@@ -20,83 +18,12 @@ use crate::{
     decision::Decision,
     progress::Progress,
 };
-
-/// Whose clock decides on a shared store. The memory store always takes the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimeSource {
-    /// The server's, so that nodes with wrong clocks agree.
-    #[default]
-    Server,
-    /// The caller's `now`: for tests with a clock of their own.
-    Caller,
-}
-
-/// Whether a node may take slices of a hot subject's budget in advance, to spend them without asking for each check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Leases {
-    /// Where limits can spare it, as [`Limit::max_overshoot`](crate::Limit::max_overshoot) says.
-    #[default]
-    Automatic,
-    /// Never: the shared store decides every check that it could let through.
-    Off,
-}
-
-/// How a limiter behaves. The defaults are for production.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Whose clock decides on a shared store.
-    pub time: TimeSource,
-    /// Whether slices are taken.
-    pub leases: Leases,
-    /// The longest a call to the shared store may take before the check is answered without it.
-    pub call_budget: Duration,
-    /// The authority that signed the server's certificate, PEM; without one those that the system trusts.
-    pub root_certificate: Option<Vec<u8>>,
-    /// Most subjects held in memory, by the memory store or while a shared store is away.
-    pub max_subjects: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            time: TimeSource::Server,
-            leases: Leases::Automatic,
-            call_budget: Duration::from_millis(50),
-            root_certificate: None,
-            max_subjects: 1_000_000,
-        }
-    }
-}
-
-/// Plain counters since the start, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Checks the store that holds the counters decided.
-    pub exact: u64,
-    /// Checks refused by this node alone, because the shared store had refused as much until later.
-    pub refused_locally: u64,
-    /// Checks let through by this node alone, from a slice that the shared store had counted.
-    pub leased: u64,
-    /// Checks answered without the shared store, because it was away.
-    pub degraded: u64,
-    /// Checks that failed because a limit says `deny` while the shared store is away.
-    pub unavailable: u64,
-    /// Calls to the shared store that decided checks; `exact / calls` is the mean batch.
-    pub calls: u64,
-    /// Calls that failed or took longer than their budget.
-    pub failed_calls: u64,
-    /// Times the breaker opened.
-    pub breaker_opens: u64,
-    /// Whether the shared store is left alone for now.
-    pub breaker_open: bool,
-    /// Why.
-    #[cfg(feature = "redis")]
-    pub fault: Option<StoreFault>,
-    /// Subjects held in memory.
-    pub subjects: u64,
-    /// Subjects dropped from memory before their counters expired, for want of room.
-    pub evicted: u64,
-}
+use crate::{
+    error::{Error, InvalidCheck},
+    memory::MemoryStore,
+    quota::life_of,
+    reservation::ReservationId,
+};
 
 /// What the shared store is to be told beside the check.
 #[derive(Debug)]
@@ -172,7 +99,7 @@ impl Limiter {
     /// What [`check`](Self::check) would answer now: whether the cost fits and, if not, when it will. Takes and writes nothing,
     /// so its limits stand as they do without the cost.
     pub async fn peek(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
-        let check = check.with_purpose(Purpose::Peek(check.purpose().hold()));
+        let check = check.with_purpose(Purpose::Peek(check.purpose().reservation()));
         match self {
             Self::Memory(store) => {
                 check.validate()?;
@@ -211,29 +138,35 @@ impl Limiter {
     pub async fn reserve(
         &self,
         check: Check<'_>,
-        hold: HoldId,
+        reservation: ReservationId,
         life: Duration,
         now: Timestamp,
     ) -> Result<Decision, Error> {
         let life = life_of(life).ok_or(InvalidCheck::Life)?;
-        self.check(check.with_purpose(Purpose::Reserve(hold, life)), now).await
+        self.check(check.with_purpose(Purpose::Reserve(reservation, life)), now).await
     }
 
-    /// Ends a hold and consumes the cost that `check` now has, whatever its limits say: it was used. True when the hold
+    /// Ends a reservation and consumes the cost that `check` now has, whatever its limits say: it was used. True when the hold
     /// still was there; the cost is consumed in any case, so do not repeat a commit that was answered.
-    pub async fn commit(&self, check: Check<'_>, hold: HoldId, now: Timestamp) -> Result<bool, Error> {
-        self.settle(check.with_purpose(Purpose::Settle(hold)), now).await
+    pub async fn commit(&self, check: Check<'_>, reservation: ReservationId, now: Timestamp) -> Result<bool, Error> {
+        self.settle(check.with_purpose(Purpose::Settle(reservation)), now).await
     }
 
-    /// Ends a hold on the limits of `check`: a slot is free again, a reservation is cancelled. True when it still was there.
-    pub async fn release(&self, check: Check<'_>, hold: HoldId, now: Timestamp) -> Result<bool, Error> {
-        self.settle(check.with_cost(0).with_purpose(Purpose::Settle(hold)), now).await
+    /// Ends a reservation on the limits of `check`: a slot is free again, a reservation is cancelled. True when it still was there.
+    pub async fn release(&self, check: Check<'_>, reservation: ReservationId, now: Timestamp) -> Result<bool, Error> {
+        self.settle(check.with_cost(0).with_purpose(Purpose::Settle(reservation)), now).await
     }
 
-    /// Gives a hold another life: `life` from now for a reservation, the limit's own for a slot. False when it was over.
-    pub async fn renew(&self, check: Check<'_>, hold: HoldId, life: Duration, now: Timestamp) -> Result<bool, Error> {
+    /// Gives a reservation another life: `life` from now for a reservation, the limit's own for a slot. False when it was over.
+    pub async fn renew(
+        &self,
+        check: Check<'_>,
+        reservation: ReservationId,
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let life = life_of(life).ok_or(InvalidCheck::Life)?;
-        self.settle(check.with_purpose(Purpose::Renew(hold, life)), now).await
+        self.settle(check.with_purpose(Purpose::Renew(reservation, life)), now).await
     }
 
     async fn settle(&self, check: Check<'_>, now: Timestamp) -> Result<bool, Error> {

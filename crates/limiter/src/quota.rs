@@ -1,11 +1,13 @@
 //! How much in how long: quotas that cannot be illegal, because only the constructors make them.
 use std::time::Duration;
 
-use thiserror::Error;
-
-use crate::algorithm::{Concurrency, FixedWindow, MAX_UNITS, Rule, SlidingLog, SlidingWindow, TokenBucket};
-use crate::time::{Timestamp, micros};
-use crate::window::{Period, Window};
+use crate::{
+    algorithm::{Concurrency, FixedWindow, MAX_UNITS, Rule, SlidingLog, SlidingWindow, TokenBucket},
+    error::InvalidQuota,
+    period::Period,
+    time::{Timestamp, micros},
+    window::Window,
+};
 
 /// Shortest window: below a millisecond the store's own latency decides, not the limit.
 pub const MIN_WINDOW: Duration = Duration::from_millis(1);
@@ -19,7 +21,7 @@ pub const MAX_FIXED_LIMIT: u64 = 1_000_000_000_000_000;
 pub const MAX_LOG_LIMIT: u64 = MAX_UNITS.unsigned_abs();
 /// Most slots of a concurrency limit: every one is a record in the subject's value.
 pub const MAX_CONCURRENCY: u64 = 1_000;
-/// Longest life of a hold that is not renewed.
+/// Longest life of a reservation that is not renewed.
 pub const MAX_LIFE: Duration = Duration::from_secs(86_400);
 
 /// How a quota counts.
@@ -42,27 +44,6 @@ pub enum Algorithm {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quota {
     rule: Rule,
-}
-
-/// Why a quota cannot exist; every message names what is allowed.
-#[expect(missing_docs, reason = "the messages say it")]
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidQuota {
-    #[error("limit {limit} is out of range: 1 to {largest} is allowed")]
-    Limit { limit: u64, largest: u64 },
-    #[error("window {window:?} is out of range: 1 ms to 3660 days, in whole microseconds, is allowed")]
-    Window { window: Duration },
-    #[error("a bucket of {burst} that refills by {limit} every {window:?} is full only after more than 3660 days")]
-    Refill { limit: u64, window: Duration, burst: u64 },
-    #[error("life {life:?} of a hold is out of range: 1 ms to 1 day, in whole microseconds, is allowed")]
-    Life { life: Duration },
-    #[error("a sliding window has a fixed length: calendar periods are for fixed windows")]
-    SlidingCalendar,
-    #[error("anchor day {day} is out of range: 1 to {last} is allowed")]
-    AnchorDay { day: u8, last: u8 },
-    #[error("anchor month {month} is out of range: 1 to {last} is allowed")]
-    AnchorMonth { month: u8, last: u8 },
 }
 
 impl Quota {
@@ -137,7 +118,7 @@ impl Quota {
         self.rule.limit().unsigned_abs()
     }
 
-    /// The window; of a token bucket, in what time the limit flows in; of a concurrency limit, how long a hold lives.
+    /// The window; of a token bucket, in what time the limit flows in; of a concurrency limit, how long a reservation lives.
     pub fn window(&self) -> Window {
         match &self.rule {
             Rule::SlidingWindow(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
@@ -169,7 +150,7 @@ fn in_range(limit: u64, largest: u64) -> Result<i64, InvalidQuota> {
     if limit == 0 || limit > largest { Err(refused) } else { i64::try_from(limit).map_err(|_| refused) }
 }
 
-/// A hold's life in µs.
+/// A reservation's life in µs.
 pub(crate) fn life_of(life: Duration) -> Option<i64> {
     let whole = life.subsec_nanos().is_multiple_of(1_000);
     (whole && (MIN_WINDOW..=MAX_LIFE).contains(&life)).then(|| micros(life))

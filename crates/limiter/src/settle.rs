@@ -1,9 +1,11 @@
 //! What is done to states whatever the limits say: holds end or are prolonged, and what was consumed is given back.
-use crate::algorithm::LogDeed;
-use crate::check::{Check, Purpose};
-use crate::hold::{self, Hold, HoldId};
-use crate::standing::{log_change, prepare};
-use crate::state::{Change, States};
+use crate::{
+    algorithm::LogDeed,
+    check::{Check, Purpose},
+    reservation::{self, Reservation, ReservationId},
+    standing::{log_change, prepare},
+    state::{Change, States},
+};
 
 /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
 pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> bool {
@@ -13,22 +15,29 @@ pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> b
             let (rule, cell, price) = (limit.quota().rule(), limit.id(), limit.price(check.cost()));
             let state = states.state(part);
             let (mut rolled, mut changed) = prepare(asked, index, limit, state, now);
-            let hold =
-                |id: HoldId| state.holds().iter().find(|hold| hold.cell == cell && hold.id == id.number()).copied();
-            let mut of_hold = None;
+            let found_by = |id: ReservationId| {
+                state
+                    .reservations()
+                    .iter()
+                    .find(|reserved| reserved.cell == cell && reserved.id == id.number())
+                    .copied()
+            };
+            let mut of_reservation = None;
             let mut of_log = rule.of_log().and_then(|rule| log_change(limit, rule, state, 0, now));
             match check.purpose() {
                 Purpose::Settle(id) => {
-                    of_hold = hold(id).map(|hold| Change::EndHold { cell, id: hold.id });
-                    found |= hold(id).is_some_and(|hold| hold.until > now);
-                    changed |= price > 0 && !rule.only_holds();
+                    of_reservation = found_by(id).map(|reserved| Change::EndReservation { cell, id: reserved.id });
+                    found |= found_by(id).is_some_and(|reserved| reserved.until > now);
+                    changed |= price > 0 && !rule.only_reserves();
                     rule.consume(&mut rolled, price);
                     of_log = rule.of_log().and_then(|rule| log_change(limit, rule, state, price, now));
                 }
                 Purpose::Renew(id, life) => {
-                    let until = now + hold::life(rule, life);
-                    of_hold = hold(id).filter(|hold| hold.until > now).map(|hold| Change::Hold(Hold { until, ..hold }));
-                    found |= of_hold.is_some();
+                    let until = now + reservation::life(rule, life);
+                    of_reservation = found_by(id)
+                        .filter(|reserved| reserved.until > now)
+                        .map(|reserved| Change::Reservation(Reservation { until, ..reserved }));
+                    found |= of_reservation.is_some();
                 }
                 Purpose::GiveBack(moment) => {
                     changed |= rule.give_back(&mut rolled, price, moment);
@@ -37,7 +46,7 @@ pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> b
                 }
                 Purpose::Consume | Purpose::Peek(_) | Purpose::Acquire(_) | Purpose::Reserve(..) => {}
             }
-            for change in [of_hold, of_log].into_iter().flatten() {
+            for change in [of_reservation, of_log].into_iter().flatten() {
                 states.write(part, change);
             }
             if changed && rule.of_log().is_none() {

@@ -1,21 +1,23 @@
 //! Where one limit of a subject stands: what is used of it, whether a cost fits, and when to come back.
-use crate::algorithm::{LogDeed, Rolled, SlidingLog};
-use crate::check::{Check, Part};
-use crate::decision::{Decision, LimitStatus, Retry};
-use crate::hold::{self, HoldId, MAX_HOLDS};
-use crate::limit::{Limit, Mode};
-use crate::state::{Change, StateRef};
-use crate::time::Timestamp;
+use crate::{
+    algorithm::{LogDeed, Rolled, SlidingLog},
+    check::{Check, Part},
+    decision::{Decision, LimitStatus, Retry},
+    limit::{Limit, Mode},
+    reservation::{self, MAX_HOLDS, ReservationId},
+    state::{Change, StateRef},
+    time::Timestamp,
+};
 
 /// Whether a subject may hold what the check would have it hold.
 #[inline]
 pub(crate) fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, now: i64) -> bool {
-    if state.holds().len() < MAX_HOLDS / 2 || check.cost() == 0 {
+    if state.reservations().len() < MAX_HOLDS / 2 || check.cost() == 0 {
         return true;
     }
-    let own = check.purpose().hold().map(HoldId::number);
-    let others = state.holds().iter().filter(|hold| hold.until > now && Some(hold.id) != own).count();
-    let wanted = part.limits.iter().filter(|limit| check.holding(limit).is_some()).count();
+    let own = check.purpose().reservation().map(ReservationId::number);
+    let others = state.reservations().iter().filter(|hold| hold.until > now && Some(hold.id) != own).count();
+    let wanted = part.limits.iter().filter(|limit| check.reserving(limit).is_some()).count();
     others + wanted <= MAX_HOLDS
 }
 
@@ -41,13 +43,13 @@ fn floor(part: &Part<'_>, index: usize, start: i64) -> i64 {
     i64::try_from(floors.max().unwrap_or(0)).unwrap_or(i64::MAX)
 }
 
-/// What is consumed and held of a limit by all but the check's own hold.
+/// What is consumed and held of a limit by all but the check's own reservation.
 #[inline(always)]
 pub(crate) fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
     let consumed = limit.quota().rule().used(rolled);
     let Some(lists) = state.lists else { return consumed };
     let logged = limit.quota().rule().of_log().and_then(|rule| Some(rule.used(state.log(limit.id())?, now)));
-    let held = hold::held(&lists.holds, limit.id(), check.purpose().hold(), now);
+    let held = reservation::held(&lists.reservations, limit.id(), check.purpose().reservation(), now);
     consumed.saturating_add(logged.unwrap_or(0)).saturating_add(held)
 }
 
@@ -64,7 +66,7 @@ pub(crate) fn fits_at(
     state: StateRef<'_>,
     rolled: Rolled,
     now: i64,
-    own: Option<HoldId>,
+    own: Option<ReservationId>,
     cost: u32,
 ) -> i64 {
     let log = limit.quota().rule().of_log().and_then(|rule| Some((rule, state.log(limit.id())?)));
@@ -72,15 +74,15 @@ pub(crate) fn fits_at(
         Some((rule, log)) => rule.fits_at(log, now, price),
         None => limit.quota().rule().fits_at(&rolled, price),
     };
-    hold::fits_at(state.holds(), limit.id(), own, now, rule_fits_at, limit.price(cost))
+    reservation::fits_at(state.reservations(), limit.id(), own, now, rule_fits_at, limit.price(cost))
 }
 
 /// When a limit's window ends, its bucket is full, its log is empty or its last slot is free.
 #[inline(always)]
 pub(crate) fn resets_at(limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
     let rule = limit.quota().rule();
-    let last = match (rule.only_holds(), rule.of_log()) {
-        (true, _) => hold::last_end(state.holds(), limit.id(), None, now),
+    let last = match (rule.only_reserves(), rule.of_log()) {
+        (true, _) => reservation::last_end(state.reservations(), limit.id(), None, now),
         (_, Some(rule)) => state.log(limit.id()).map(|log| rule.empty_at(log, now)),
         _ => None,
     };

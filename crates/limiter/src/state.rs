@@ -1,8 +1,10 @@
 //! The state of one subject, as both stores hold it: a cell per limit that counts, a log per limit that logs, and what is held.
 use smallvec::SmallVec;
 
-use crate::algorithm::{Cell, Log, LogDeed, NO_CELL, SlidingLog};
-use crate::hold::Hold;
+use crate::{
+    algorithm::{Cell, Log, LogDeed, NO_CELL, SlidingLog},
+    reservation::Reservation,
+};
 
 /// Most logs of a subject, as of cells: past it the one that ends first is dropped. The script on Redis does the same.
 const MAX_LOGS: usize = 64;
@@ -10,7 +12,7 @@ const MAX_LOGS: usize = 64;
 /// What a subject has of any number. Few subjects have any.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lists {
-    pub(crate) holds: SmallVec<[Hold; 1]>,
+    pub(crate) reservations: SmallVec<[Reservation; 1]>,
     /// Kept as long as they say anything. None is empty.
     pub(crate) logs: Vec<Log>,
 }
@@ -27,9 +29,9 @@ pub(crate) struct StateRef<'s> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Cell(Cell),
-    /// Takes the place of a hold of the same name on the same cell.
-    Hold(Hold),
-    EndHold {
+    /// Takes the place of a reservation of the same name on the same cell.
+    Reservation(Reservation),
+    EndReservation {
         cell: u64,
         id: u64,
     },
@@ -62,8 +64,8 @@ impl<'s> StateRef<'s> {
         self.cells.iter().filter(|cell| cell.id != NO_CELL.id)
     }
 
-    pub(crate) fn holds(&self) -> &'s [Hold] {
-        self.lists.map_or(&[], |lists| &lists.holds)
+    pub(crate) fn reservations(&self) -> &'s [Reservation] {
+        self.lists.map_or(&[], |lists| &lists.reservations)
     }
 
     pub(crate) fn logs(&self) -> &'s [Log] {
@@ -78,12 +80,12 @@ impl<'s> StateRef<'s> {
 
 impl Lists {
     pub(crate) fn is_empty(&self) -> bool {
-        self.holds.is_empty() && self.logs.is_empty()
+        self.reservations.is_empty() && self.logs.is_empty()
     }
 
     /// From when on they say nothing any more.
     pub(crate) fn until(&self) -> i64 {
-        let ends = self.holds.iter().map(|hold| hold.until).chain(self.logs.iter().map(|log| log.until));
+        let ends = self.reservations.iter().map(|hold| hold.until).chain(self.logs.iter().map(|log| log.until));
         ends.max().unwrap_or(i64::MIN)
     }
 
@@ -91,12 +93,12 @@ impl Lists {
     pub(crate) fn apply(&mut self, change: Change, now: i64) {
         match change {
             Change::Cell(_) => {}
-            Change::Hold(hold) => {
-                self.holds.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
-                self.holds.push(hold);
+            Change::Reservation(hold) => {
+                self.reservations.retain(|held| held.until > now && (held.cell, held.id) != (hold.cell, hold.id));
+                self.reservations.push(hold);
             }
-            Change::EndHold { cell, id } => {
-                self.holds.retain(|held| held.until > now && (held.cell, held.id) != (cell, id));
+            Change::EndReservation { cell, id } => {
+                self.reservations.retain(|held| held.until > now && (held.cell, held.id) != (cell, id));
             }
             Change::Log { id, rule, deed } => {
                 let log = match deed {

@@ -1,9 +1,12 @@
 //! How long a limit counts: a fixed length aligned to the Unix epoch, or a period of the civil calendar in a time zone.
 use std::time::Duration;
 
-use crate::calendar::Calendar;
-use crate::decision::whole_seconds;
-use crate::time::{Timestamp, micros};
+use crate::{
+    calendar::Calendar,
+    decision::whole_seconds,
+    period::Period,
+    time::{Timestamp, micros},
+};
 
 /// When counting starts anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,15 +15,6 @@ pub enum Window {
     Every(Duration),
     /// Every minute, hour, day, week, month or year of a time zone's calendar.
     Calendar(Calendar),
-}
-
-/// One period: `start` is in it, `end` is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Period {
-    /// Its first moment.
-    pub start: Timestamp,
-    /// The first moment after it.
-    pub end: Timestamp,
 }
 
 impl Window {

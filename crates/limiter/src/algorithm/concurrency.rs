@@ -1,5 +1,5 @@
 //! Concurrency: so many at a time. Nothing is consumed: slots are held until they are released, or their time is up.
-//! It has no cell; its holds are all there is.
+//! It has no cell; its reservations are all there is.
 
 /// At most `limit` held at once, each for `life` µs unless it is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

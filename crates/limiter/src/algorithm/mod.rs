@@ -98,7 +98,7 @@ impl Rule {
 
     /// Whether nothing is ever consumed of it.
     #[inline(always)]
-    pub(crate) fn only_holds(&self) -> bool {
+    pub(crate) fn only_reserves(&self) -> bool {
         matches!(self, Self::Concurrency(_))
     }
 
@@ -149,7 +149,7 @@ impl Rule {
 
     /// What is used of how much: `roll`, `used` and `limit` in one, for the many checks of which nothing else is asked.
     #[inline(always)]
-    pub(crate) fn look(&self, cell: Option<&Cell>, now: i64) -> (i64, i64) {
+    pub(crate) fn peek(&self, cell: Option<&Cell>, now: i64) -> (i64, i64) {
         match self {
             Self::SlidingWindow(rule) => (rule.used(&rule.roll(cell, now)), rule.limit),
             Self::FixedWindow(rule) => (rule.roll(cell, now).numbers.b, rule.limit),

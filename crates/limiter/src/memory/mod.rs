@@ -3,26 +3,31 @@ mod shard;
 mod snapshot;
 mod table;
 
-use std::cmp::Ordering::{Equal, Greater, Less};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use smallvec::{SmallVec, smallvec};
-
-use crate::algorithm::Cell;
-use crate::check::{Check, Part};
-use crate::decide::decide;
-use crate::decision::Decision;
-use crate::error::Error;
-use crate::explain::{Outcome, explain};
-use crate::limit::Limit;
-use crate::limiter::Stats;
-use crate::settle::settle;
-use crate::state::{Change, StateRef, States};
-use crate::subject::Subject;
-use crate::time::Timestamp;
+use std::{
+    cmp::Ordering::{Equal, Greater, Less},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 use shard::{Place, Shard};
+use smallvec::{SmallVec, smallvec};
+
+use crate::{
+    algorithm::Cell,
+    check::{Check, Part},
+    decide::decide,
+    decision::Decision,
+    error::Error,
+    explain::{Outcome, explain},
+    limit::Limit,
+    options::Stats,
+    settle::settle,
+    state::{Change, StateRef, States},
+    subject::Subject,
+    time::Timestamp,
+};
 
 /// One per partition.
 const SHARDS: usize = 256;

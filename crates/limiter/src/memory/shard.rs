@@ -236,8 +236,7 @@ fn is_expired(state: StateRef<'_>, now: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::algorithm::Numbers;
-    use crate::hold::Hold;
+    use crate::{algorithm::Numbers, reservation::Reservation};
 
     const END: i64 = 1_000;
 
@@ -324,10 +323,10 @@ mod tests {
     #[test]
     fn a_subject_whose_last_hold_ends_is_forgotten() {
         let mut shard = Shard::new();
-        let hold = Hold { cell: 1, id: 7, amount: 1, until: END };
-        write(&mut shard, 1, Change::Hold(hold));
-        assert_eq!(shard.state(shard.find(hash(1), 1)).holds(), [hold]);
-        write(&mut shard, 1, Change::EndHold { cell: 1, id: 7 });
+        let hold = Reservation { cell: 1, id: 7, amount: 1, until: END };
+        write(&mut shard, 1, Change::Reservation(hold));
+        assert_eq!(shard.state(shard.find(hash(1), 1)).reservations(), [hold]);
+        write(&mut shard, 1, Change::EndReservation { cell: 1, id: 7 });
         assert_eq!(shard.len(), 0);
     }
 

@@ -1,15 +1,17 @@
 //! A snapshot: one block per shard, each with its length and checksum, and a last block that says the file is whole.
-use std::io::{ErrorKind, Read, Write};
-use std::sync::atomic::Ordering;
+use std::{
+    io::{ErrorKind, Read, Write},
+    sync::atomic::Ordering,
+};
 
-use crate::algorithm::{Cell, Log, Moment, Numbers};
-use crate::error::Error;
-use crate::hold::Hold;
-use crate::state::{Change, StateRef};
-use crate::time::Timestamp;
-
-use super::shard::Shard;
-use super::{MemoryStore, SHARDS, locked};
+use super::{MemoryStore, SHARDS, locked, shard::Shard};
+use crate::{
+    algorithm::{Cell, Log, Moment, Numbers},
+    error::Error,
+    reservation::Reservation,
+    state::{Change, StateRef},
+    time::Timestamp,
+};
 
 const MAGIC: &[u8; 8] = b"TGLIMIT2";
 /// Of a snapshot of an earlier version, which knew no logs.
@@ -92,14 +94,14 @@ fn write_subject(block: &mut Vec<u8>, hash: [u64; 2], state: StateRef<'_>) {
     }
     // A subject has at most 64 cells, 1000 holds and 64 logs of 1000 moments each.
     block.push(state.cells().count().to_le_bytes()[0]);
-    block.extend(u16::try_from(state.holds().len()).unwrap_or(u16::MAX).to_le_bytes());
+    block.extend(u16::try_from(state.reservations().len()).unwrap_or(u16::MAX).to_le_bytes());
     for Cell { id, numbers: Numbers { a, b, c }, until } in state.cells() {
         block.extend(id.to_le_bytes());
         for number in [a, b, c, until] {
             block.extend(number.to_le_bytes());
         }
     }
-    for Hold { cell, id, amount, until } in state.holds() {
+    for Reservation { cell, id, amount, until } in state.reservations() {
         for number in [cell, id, &amount.cast_unsigned(), &until.cast_unsigned()] {
             block.extend(number.to_le_bytes());
         }
@@ -118,16 +120,16 @@ type Subject = ([u64; 2], Vec<Change>, Vec<Log>);
 
 fn read_subject(rest: &mut &[u8], with_logs: bool) -> Option<Subject> {
     let hash = [number(rest)?.cast_unsigned(), number(rest)?.cast_unsigned()];
-    let (cells, holds) = (u8::from_le_bytes(bytes(rest)?), u16::from_le_bytes(bytes(rest)?));
+    let (cells, reservations) = (u8::from_le_bytes(bytes(rest)?), u16::from_le_bytes(bytes(rest)?));
     let mut changes = Vec::new();
     for _ in 0..cells {
         let id = number(rest)?.cast_unsigned();
         let numbers = Numbers { a: number(rest)?, b: number(rest)?, c: number(rest)? };
         changes.push(Change::Cell(Cell { id, numbers, until: number(rest)? }));
     }
-    for _ in 0..holds {
+    for _ in 0..reservations {
         let (cell, id) = (number(rest)?.cast_unsigned(), number(rest)?.cast_unsigned());
-        changes.push(Change::Hold(Hold { cell, id, amount: number(rest)?, until: number(rest)? }));
+        changes.push(Change::Reservation(Reservation { cell, id, amount: number(rest)?, until: number(rest)? }));
     }
     let mut logs = Vec::new();
     for _ in 0..if with_logs { u8::from_le_bytes(bytes(rest)?) } else { 0 } {
@@ -146,8 +148,8 @@ fn read_log(rest: &mut &[u8]) -> Option<Log> {
 fn is_live(change: &Change, now: i64) -> bool {
     match change {
         Change::Cell(cell) => cell.until > now,
-        Change::Hold(hold) => hold.until > now,
-        Change::EndHold { .. } | Change::Log { .. } => false,
+        Change::Reservation(hold) => hold.until > now,
+        Change::EndReservation { .. } | Change::Log { .. } => false,
     }
 }
 
@@ -198,13 +200,18 @@ mod tests {
 
     const END: i64 = 1_000;
 
-    type Held = ([u64; 2], Vec<Cell>, Vec<Hold>, Vec<Log>);
+    type Held = ([u64; 2], Vec<Cell>, Vec<Reservation>, Vec<Log>);
 
     fn held(store: &MemoryStore) -> Vec<Held> {
         let mut held = Vec::new();
         for shard in &store.shards {
             for (hash, state) in locked(shard).subjects() {
-                held.push((hash, state.cells().copied().collect(), state.holds().to_vec(), state.logs().to_vec()));
+                held.push((
+                    hash,
+                    state.cells().copied().collect(),
+                    state.reservations().to_vec(),
+                    state.logs().to_vec(),
+                ));
             }
         }
         held
@@ -214,7 +221,7 @@ mod tests {
     fn a_snapshot_of_a_version_that_knew_no_logs_is_read() {
         let (cell, hold) = (
             Cell { id: 7, numbers: Numbers { a: 1, b: 2, c: 3 }, until: END },
-            Hold { cell: 7, id: 9, amount: 4, until: END },
+            Reservation { cell: 7, id: 9, amount: 4, until: END },
         );
         let mut subject = Vec::new();
         for half in [5_u64, 6] {

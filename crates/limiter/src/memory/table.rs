@@ -76,8 +76,8 @@ impl Table {
     #[inline(always)]
     pub(super) fn cells_mut(&mut self, at: usize, count: usize) -> Option<&mut [Cell]> {
         let first = at * self.width;
-        let holds = self.lists(at).is_some_and(|lists| !lists.holds.is_empty());
-        if holds { None } else { self.cells.get_mut(first..first + count) }
+        let reserves = self.lists(at).is_some_and(|lists| !lists.reservations.is_empty());
+        if reserves { None } else { self.cells.get_mut(first..first + count) }
     }
 
     /// Every subject held.

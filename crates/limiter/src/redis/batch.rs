@@ -1,18 +1,24 @@
 //! Concurrent checks share round trips: what waits when a call leaves goes with it, and nothing waits for company.
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use redis::{Cmd, Script, Value};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::call::write_call;
-use super::clock::Clock;
-use super::front::Front;
-use super::link::{Fault, Link};
-use super::question::Question;
-use super::reply::{Answer, read_reply};
+use super::{
+    answer::Answer,
+    call::write_call,
+    clock::Clock,
+    connection::{Fault, StoreConnection},
+    local_decisions::LocalDecisions,
+    reply::read_reply,
+    request::StoreRequest,
+};
 
 /// Four files, one script: what it is told, the rules of logs, the rules for all, and the checks by the shortest way each.
 const SCRIPT: &str = concat!(
@@ -37,8 +43,8 @@ const YIELDS: usize = 3;
 /// Checks that wait for a call, and the calls under way.
 #[derive(Debug)]
 pub(super) struct Batcher {
-    link: Arc<Link>,
-    front: Arc<Front>,
+    link: Arc<StoreConnection>,
+    front: Arc<LocalDecisions>,
     clock: Arc<Clock>,
     script: Script,
     queue: Mutex<Queue>,
@@ -54,32 +60,32 @@ struct Queue {
 
 #[derive(Debug)]
 struct Waiting {
-    question: Question,
+    request: StoreRequest,
     /// None: nobody waits for the answer.
     answer: Option<oneshot::Sender<Answer>>,
 }
 
 impl Batcher {
-    pub(super) fn new(link: Arc<Link>, front: Arc<Front>, clock: Arc<Clock>) -> Arc<Self> {
+    pub(super) fn new(link: Arc<StoreConnection>, front: Arc<LocalDecisions>, clock: Arc<Clock>) -> Arc<Self> {
         let script = Script::new(SCRIPT);
         let (calls, failed_calls) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Self { link, front, clock, script, queue: Mutex::default(), calls, failed_calls })
     }
 
     /// The store's answer; None when the store cannot be asked.
-    pub(super) async fn ask(self: &Arc<Self>, question: Question) -> Option<Answer> {
+    pub(super) async fn ask(self: &Arc<Self>, request: StoreRequest) -> Option<Answer> {
         if self.link.is_closed() {
             return None;
         }
         let (answer, answered) = oneshot::channel();
-        self.enqueue(Waiting { question, answer: Some(answer) });
+        self.enqueue(Waiting { request, answer: Some(answer) });
         answered.await.ok()
     }
 
     /// Tells the store something without waiting for what it says.
-    pub(super) fn tell(self: &Arc<Self>, question: Question) {
+    pub(super) fn tell(self: &Arc<Self>, request: StoreRequest) {
         if !self.link.is_closed() {
-            self.enqueue(Waiting { question, answer: None });
+            self.enqueue(Waiting { request, answer: None });
         }
     }
 
@@ -105,9 +111,9 @@ impl Batcher {
             queue.calls = queue.calls.saturating_sub(1);
             return None;
         }
-        let first = queue.waiting.front().map(|first| (first.question.now, first.question.partition()));
+        let first = queue.waiting.front().map(|first| (first.request.now, first.request.partition()));
         if self.link.is_cluster() {
-            let alike = |waiting: &Waiting| Some((waiting.question.now, waiting.question.partition())) == first;
+            let alike = |waiting: &Waiting| Some((waiting.request.now, waiting.request.partition())) == first;
             let (mut load, mut rest) = (Vec::new(), VecDeque::with_capacity(queue.waiting.len()));
             for waiting in queue.waiting.drain(..) {
                 if load.len() < MOST_CHECKS && alike(&waiting) { load.push(waiting) } else { rest.push_back(waiting) }
@@ -116,7 +122,7 @@ impl Batcher {
             return Some(load);
         }
         let now = first.and_then(|(now, _)| now);
-        let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.question.now == now).count();
+        let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.request.now == now).count();
         Some(queue.waiting.drain(..alike).collect())
     }
 
@@ -127,17 +133,17 @@ impl Batcher {
 
     /// One call for `load`. Whoever is not answered finds the sender dropped.
     async fn call(&self, load: Vec<Waiting>) {
-        let questions: Vec<&Question> = load.iter().map(|waiting| &waiting.question).collect();
+        let requests: Vec<&StoreRequest> = load.iter().map(|waiting| &waiting.request).collect();
         self.calls.fetch_add(1, Ordering::Relaxed);
-        match self.run_script(&questions).await {
+        match self.run_script(&requests).await {
             Some(answers) => {
                 for (waiting, mut answer) in load.into_iter().zip(answers) {
                     // Here and not where the caller waits: a caller that goes away must not lose a slice.
-                    self.front.learn(&waiting.question, &mut answer);
+                    self.front.learn(&waiting.request, &mut answer);
                     let unheard = waiting.answer.and_then(|caller| caller.send(answer).err());
                     // The caller has gone away: nobody makes use of what was taken.
-                    if let Some(question) = unheard.and_then(|answer| waiting.question.undone(&answer)) {
-                        self.queue().waiting.push_back(Waiting { question, answer: None });
+                    if let Some(request) = unheard.and_then(|answer| waiting.request.undone(&answer)) {
+                        self.queue().waiting.push_back(Waiting { request, answer: None });
                     }
                 }
             }
@@ -149,15 +155,15 @@ impl Batcher {
         }
     }
 
-    async fn run_script(&self, questions: &[&Question]) -> Option<Vec<Answer>> {
+    async fn run_script(&self, requests: &[&StoreRequest]) -> Option<Vec<Answer>> {
         let sent = Instant::now();
-        let mut reply = self.link.call(&self.command("EVALSHA", self.script.get_hash(), questions)).await;
+        let mut reply = self.link.call(&self.command("EVALSHA", self.script.get_hash(), requests)).await;
         if reply.as_ref().is_err_and(Fault::is_no_script) {
-            reply = self.link.call(&self.command("EVAL", SCRIPT, questions)).await;
+            reply = self.link.call(&self.command("EVAL", SCRIPT, requests)).await;
         }
         match reply {
             Ok(Value::BulkString(bytes)) => {
-                let answers = read_reply(&bytes, questions)?;
+                let answers = read_reply(&bytes, requests)?;
                 self.clock.learn(answers.first()?.now, sent);
                 Some(answers)
             }
@@ -172,10 +178,10 @@ impl Batcher {
         }
     }
 
-    fn command(&self, name: &str, script: &str, questions: &[&Question]) -> Cmd {
+    fn command(&self, name: &str, script: &str, requests: &[&StoreRequest]) -> Cmd {
         let mut command = redis::cmd(name);
         command.arg(script);
-        write_call(&mut command, questions);
+        write_call(&mut command, requests);
         command
     }
 

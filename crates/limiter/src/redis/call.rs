@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use redis::Cmd;
 use smallvec::SmallVec;
 
-use super::question::{EXACT, Policy, Question, QuestionFloor, QuestionPart, Return, Way};
+use super::request::{EXACT, Encoding, Policy, RequestFloor, RequestPart, Return, StoreRequest};
 use crate::subject::Subject;
 
 /// The Redis key of a subject's value. Its partition is the hash tag, so that a cluster keeps a partition together.
@@ -57,9 +57,9 @@ impl Call {
     }
 
     /// The numbers of a plain check's key and shape.
-    fn key_and_shape(&mut self, question: &Question, part: &QuestionPart) -> [u8; 4] {
+    fn key_and_shape(&mut self, request: &StoreRequest, part: &RequestPart) -> [u8; 4] {
         let mut shape = SmallVec::<[u8; 16]>::new();
-        shape.extend(question.cost.to_le_bytes());
+        shape.extend(request.cost.to_le_bytes());
         shape.push(small(part.policies.len()));
         for policy in &part.policies {
             shape.extend(self.policy(policy));
@@ -73,27 +73,27 @@ impl Call {
         [k1, k2, s1, s2]
     }
 
-    fn add_plain(&mut self, question: &Question, part: &QuestionPart) {
-        let key_and_shape = self.key_and_shape(question, part);
+    fn add_plain(&mut self, request: &StoreRequest, part: &RequestPart) {
+        let key_and_shape = self.key_and_shape(request, part);
         self.plain.extend(key_and_shape);
     }
 
-    fn add_floored(&mut self, question: &Question, part: &QuestionPart, floor: QuestionFloor) {
-        let key_and_shape = self.key_and_shape(question, part);
+    fn add_floored(&mut self, request: &StoreRequest, part: &RequestPart, floor: RequestFloor) {
+        let key_and_shape = self.key_and_shape(request, part);
         self.floored.extend(key_and_shape);
         write_floor(&mut self.floored, floor);
     }
 
-    fn add_other(&mut self, question: &Question) {
-        let (operation, hold) = question.operation();
-        self.others.extend(question.cost.to_le_bytes());
-        self.others.extend(question.slice.to_le_bytes());
-        self.others.extend([operation, small(question.returns.len()), small(question.parts.len())]);
-        if let Some((id, life)) = hold {
+    fn add_other(&mut self, request: &StoreRequest) {
+        let (operation, reservation) = request.operation();
+        self.others.extend(request.cost.to_le_bytes());
+        self.others.extend(request.slice.to_le_bytes());
+        self.others.extend([operation, small(request.returns.len()), small(request.parts.len())]);
+        if let Some((id, life)) = reservation {
             double(&mut self.others, i64::try_from(id.number()).unwrap_or(EXACT));
             double(&mut self.others, life);
         }
-        for part in &question.parts {
+        for part in &request.parts {
             let key = self.key(part.subject);
             self.others.extend(key);
             self.others.extend([small(part.policies.len()), small(part.floors.len())]);
@@ -103,7 +103,7 @@ impl Call {
             }
             part.floors.iter().for_each(|floor| write_floor(&mut self.others, *floor));
         }
-        for Return { amount, consumed_at } in &question.returns {
+        for Return { amount, consumed_at } in &request.returns {
             double(&mut self.others, i64::from(*amount));
             double(&mut self.others, *consumed_at);
         }
@@ -111,13 +111,13 @@ impl Call {
 }
 
 /// The script's keys and arguments for `questions`, after the command and the script's name.
-pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
+pub(super) fn write_call(command: &mut Cmd, requests: &[&StoreRequest]) {
     let mut call = Call::default();
-    for question in questions {
-        match question.way() {
-            Way::Plain(part) => call.add_plain(question, part),
-            Way::Floored(part, floor) => call.add_floored(question, part, floor),
-            Way::Other => call.add_other(question),
+    for request in requests {
+        match request.encoding() {
+            Encoding::Plain(part) => call.add_plain(request, part),
+            Encoding::Floored(part, floor) => call.add_floored(request, part, floor),
+            Encoding::Other => call.add_other(request),
         }
     }
     command.arg(call.subjects.len());
@@ -125,7 +125,7 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
         command.arg(key(subject));
     }
     command.arg(call.policies).arg(call.shapes).arg(call.plain).arg(call.others);
-    match questions.first().and_then(|question| question.now) {
+    match requests.first().and_then(|request| request.now) {
         Some(now) => command.arg(now),
         None => command.arg(""),
     };
@@ -133,7 +133,7 @@ pub(super) fn write_call(command: &mut Cmd, questions: &[&Question]) {
 }
 
 /// The script counts limits from 1.
-fn write_floor(out: &mut Vec<u8>, (limit, start, used): QuestionFloor) {
+fn write_floor(out: &mut Vec<u8>, (limit, start, used): RequestFloor) {
     out.push(limit.saturating_add(1));
     double(out, start);
     double(out, used);

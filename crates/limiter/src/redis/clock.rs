@@ -3,8 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::time::Instant;
 
-use crate::limiter::TimeSource;
-use crate::time::micros;
+use crate::{options::TimeSource, time::micros};
 
 const UNKNOWN: i64 = i64::MIN;
 

@@ -3,8 +3,10 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::question::{Question, Return};
-use super::reply::States;
+use super::{
+    answer::States,
+    request::{Return, StoreRequest},
+};
 use crate::algorithm::SLICE_LIFE;
 
 /// A slice that could not live this long, µs, because a window ends, is not worth a round trip.
@@ -22,7 +24,7 @@ pub(super) struct Hot {
     /// Of the limits the slices were taken for: another check cannot spend them.
     fingerprint: u64,
     /// Names those limits when something is to be given back.
-    limits: Option<Question>,
+    limits: Option<StoreRequest>,
     /// The states as the store last left them, with all that was taken.
     states: States,
     /// Oldest first.
@@ -108,14 +110,14 @@ impl Hot {
     }
 
     /// Takes over what the store said: the states it left, and the slice it granted with them.
-    pub(super) fn learn(&mut self, question: &Question, states: &States, granted: u32, now: i64) {
+    pub(super) fn learn(&mut self, request: &StoreRequest, states: &States, granted: u32, now: i64) {
         self.states.clone_from(states);
-        self.returning = self.returning.saturating_sub(sum(&question.returns));
-        if question.slice == 0 {
+        self.returning = self.returning.saturating_sub(sum(&request.returns));
+        if request.slice == 0 {
             return;
         }
-        let end = question.first_end(states).unwrap_or(now).min(now + SLICE_LIFE);
-        self.limits = Some(question.clone());
+        let end = request.first_end(states).unwrap_or(now).min(now + SLICE_LIFE);
+        self.limits = Some(request.clone());
         if granted > 0 && end - now >= SHORTEST_LIFE {
             self.quiet_until = now;
             self.slices.push_back(Slice { left: granted, size: granted, taken_at: now, ends_at: end });
@@ -145,7 +147,7 @@ impl Hot {
     }
 
     /// What is to be given back although nobody asks anything, as a question of its own.
-    pub(super) fn overdue(&mut self, now: i64, told: Option<i64>) -> Option<Question> {
+    pub(super) fn overdue(&mut self, now: i64, told: Option<i64>) -> Option<StoreRequest> {
         self.expire(now);
         if self.returns.is_empty() {
             return None;

@@ -1,19 +1,18 @@
 //! Counters on Redis: one packed value per subject, one script call for whatever waits, and an answer when Redis is away.
+mod answer;
 mod batch;
 mod breaker;
 mod call;
 mod clock;
-mod fault;
-mod front;
+mod connection;
 mod lease;
-mod link;
-mod question;
+mod local_decisions;
 mod raise;
 mod reply;
+mod request;
 mod target;
 
-pub use fault::StoreFault;
-pub(crate) use front::Terms;
+pub(crate) use request::Terms;
 
 use std::{
     sync::{
@@ -23,12 +22,12 @@ use std::{
     time::Duration,
 };
 
+use answer::{Answer, Verdict};
 use batch::Batcher;
 use clock::Clock;
-use front::Front;
-use link::Link;
-use question::{Question, Return};
-use reply::{Answer, Verdict};
+use connection::StoreConnection;
+use local_decisions::LocalDecisions;
+use request::{Return, StoreRequest};
 use target::Target;
 use tokio::time::Instant;
 
@@ -38,8 +37,8 @@ use crate::{
     error::Error,
     explain::Outcome,
     limit::{Limit, OnFailure},
-    limiter::{Options, Stats},
     memory::MemoryStore,
+    options::{Options, Stats},
     progress::Progress,
     subject::Subject,
     time::Timestamp,
@@ -55,10 +54,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The Redis store.
 #[derive(Debug)]
 pub struct RedisStore {
-    link: Arc<Link>,
+    link: Arc<StoreConnection>,
     batcher: Arc<Batcher>,
     clock: Arc<Clock>,
-    front: Arc<Front>,
+    front: Arc<LocalDecisions>,
     /// Decides while Redis is away.
     local: MemoryStore,
     exact: AtomicU64,
@@ -69,9 +68,9 @@ pub struct RedisStore {
 impl RedisStore {
     pub(crate) async fn connect(url: &str, options: Options) -> Result<Arc<Self>, Error> {
         let target = Target::parse(url, options.root_certificate)?;
-        let link = Link::open(target, options.call_budget).await;
+        let link = StoreConnection::open(target, options.call_budget).await;
         let clock = Arc::new(Clock::new(options.time));
-        let front = Arc::new(Front::new(options.leases));
+        let front = Arc::new(LocalDecisions::new(options.leases));
         let store = Arc::new(Self {
             batcher: Batcher::new(Arc::clone(&link), Arc::clone(&front), Arc::clone(&clock)),
             link,
@@ -121,7 +120,7 @@ impl RedisStore {
         for _ in 0..ATTEMPTS {
             let around = self.clock.now(now);
             let terms = std::mem::take(&mut terms);
-            let answer = self.batcher.ask(Question::new(check, terms, self.clock.told(now), around)).await?;
+            let answer = self.batcher.ask(StoreRequest::new(check, terms, self.clock.told(now), around)).await?;
             if answer.verdict != Verdict::Stale {
                 return Some(answer);
             }
@@ -218,8 +217,8 @@ async fn give_back(store: Weak<RedisStore>) {
         tokio::time::sleep(GIVE_BACK_EVERY).await;
         let Some(store) = store.upgrade() else { return };
         let now = store.clock.idle_now();
-        for question in store.front.overdue(now, store.clock.told(now)) {
-            store.batcher.tell(question);
+        for request in store.front.overdue(now, store.clock.told(now)) {
+            store.batcher.tell(request);
         }
     }
 }

@@ -3,13 +3,12 @@
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Value};
 
-use super::call::key;
-use super::front::Terms;
-use super::reply::{State, read_value};
-use super::{RedisStore, unavailable};
-use crate::check::{Check, Raise};
-use crate::error::Error;
-use crate::time::Timestamp;
+use super::{RedisStore, answer::State, call::key, reply::read_value, request::Terms, unavailable};
+use crate::{
+    check::{Check, Raise},
+    error::Error,
+    time::Timestamp,
+};
 
 /// Values read by one command, and counters raised together: about a call's worth, so that checks find a place between.
 const AT_ONCE: usize = 64;

@@ -1,92 +1,43 @@
 //! The bytes that come back from the script, and that stand in Redis: packed cells. `script/policies.lua` names the layout.
 use smallvec::SmallVec;
 
-use super::question::Question;
-use crate::algorithm::{Cell, Log, Moment, Numbers};
-use crate::check::Check;
-use crate::decision::Decision;
-use crate::explain::{Outcome, explain};
-use crate::hold::Hold;
-use crate::state::{Lists, StateRef};
+use super::{
+    answer::{Answer, State, States, Verdict},
+    request::StoreRequest,
+};
+use crate::{
+    algorithm::{Cell, Log, Moment, Numbers},
+    reservation::Reservation,
+    state::Lists,
+};
 
 /// A value with cells only, one with holds behind them, and one with logs behind those.
 const PLAIN: u8 = 1;
-const WITH_HOLDS: u8 = 2;
+const WITH_RESERVATIONS: u8 = 2;
 const WITH_LOGS: u8 = 3;
 
-/// The state of one subject, as the store left it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct State {
-    pub(super) cells: SmallVec<[Cell; 2]>,
-    pub(super) lists: Option<Box<Lists>>,
-}
-
-impl State {
-    pub(super) fn as_ref(&self) -> StateRef<'_> {
-        StateRef { cells: &self.cells, lists: self.lists.as_deref() }
-    }
-}
-
-/// The states of a question's subjects, in its order.
-pub(super) type States = SmallVec<[State; 1]>;
-/// What the script said about one check.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// The clock that decided, µs.
-    pub(super) now: i64,
-    pub(super) verdict: Verdict,
-    pub(super) states: States,
-    /// What this node has taken in advance and not spent: the cells count it as used.
-    pub(super) unspent: u32,
-}
-
-impl Answer {
-    /// The decision on the check that was asked about.
-    pub(super) fn explain(&self, check: &Check<'_>, outcome: Outcome) -> Decision {
-        explain_states(check, outcome, &self.states, self.unspent, self.now)
-    }
-}
-
-/// The decision on a check by states that a store left at `now`.
-pub(super) fn explain_states(check: &Check<'_>, outcome: Outcome, states: &States, unspent: u32, now: i64) -> Decision {
-    let mut decision = Decision::open(now);
-    decision.limits.reserve_exact(check.limits());
-    let state = |part: usize| states.get(part).map_or(StateRef::default(), State::as_ref);
-    explain(check, outcome, |_| true, state, unspent, &mut decision);
-    decision
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Refused,
-    Allowed,
-    /// Allowed, and this much more was consumed, to be spent without asking.
-    AllowedWithSlice(u32),
-    /// The clock that decides is outside a calendar period the question was asked for: ask again for `now`.
-    Stale,
-}
 /// The script's answers to `questions`, in their order; None when the reply is not of the expected shape.
-pub(super) fn read_reply(mut reply: &[u8], questions: &[&Question]) -> Option<Vec<Answer>> {
+pub(super) fn read_reply(mut reply: &[u8], requests: &[&StoreRequest]) -> Option<Vec<Answer>> {
     let now = take_double(&mut reply)?;
-    let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
+    let mut answers: Vec<Option<Answer>> = requests.iter().map(|_| None).collect();
     for turn in 0..3 {
-        for (answer, question) in answers.iter_mut().zip(questions) {
-            if question.way().turn() == turn {
-                *answer = Some(read_answer(&mut reply, question, now)?);
+        for (answer, request) in answers.iter_mut().zip(requests) {
+            if request.encoding().turn() == turn {
+                *answer = Some(read_answer(&mut reply, request, now)?);
             }
         }
     }
     answers.into_iter().collect()
 }
 
-fn read_answer(reply: &mut &[u8], question: &Question, now: i64) -> Option<Answer> {
+fn read_answer(reply: &mut &[u8], request: &StoreRequest, now: i64) -> Option<Answer> {
     let verdict = match take(reply)? {
         [0] => Verdict::Refused,
         [1] => Verdict::Allowed,
         [3] => Verdict::AllowedWithSlice(u32::try_from(take_double(reply)?).ok()?),
         [_] => return Some(Answer { now, verdict: Verdict::Stale, states: States::new(), unspent: 0 }),
     };
-    let states = question.parts.iter().map(|_| read_state(reply)).collect::<Option<_>>()?;
+    let states = request.parts.iter().map(|_| read_state(reply)).collect::<Option<_>>()?;
     Some(Answer { now, verdict, states, unspent: 0 })
 }
 
@@ -105,20 +56,20 @@ fn read_state(reply: &mut &[u8]) -> Option<State> {
     let cells = cells.collect::<Option<_>>()?;
     let lists = match version {
         PLAIN => None,
-        WITH_HOLDS => Some(Lists { holds: read_holds(reply)?, logs: Vec::new() }),
-        WITH_LOGS => Some(Lists { holds: read_holds(reply)?, logs: read_logs(reply)? }),
+        WITH_RESERVATIONS => Some(Lists { reservations: read_reservations(reply)?, logs: Vec::new() }),
+        WITH_LOGS => Some(Lists { reservations: read_reservations(reply)?, logs: read_logs(reply)? }),
         _ => return None,
     };
     Some(State { cells, lists: lists.map(Box::new) })
 }
 
-fn read_holds(reply: &mut &[u8]) -> Option<SmallVec<[Hold; 1]>> {
+fn read_reservations(reply: &mut &[u8]) -> Option<SmallVec<[Reservation; 1]>> {
     let count = u16::from_le_bytes(take(reply)?);
-    let holds = (0..count).map(|_| {
+    let reservations = (0..count).map(|_| {
         let (cell, id) = (take_double(reply)?.unsigned_abs(), take_double(reply)?.unsigned_abs());
-        Some(Hold { cell, id, amount: take_double(reply)?, until: take_double(reply)? })
+        Some(Reservation { cell, id, amount: take_double(reply)?, until: take_double(reply)? })
     });
-    holds.collect()
+    reservations.collect()
 }
 
 fn read_logs(reply: &mut &[u8]) -> Option<Vec<Log>> {

@@ -2,7 +2,8 @@
 use std::time::Duration;
 
 use tollgate_limiter::{
-    Calendar, CalendarUnit, Check, Error, Floor, HoldId, Limit, Mode, Part, Quota, Raise, Retry, Timestamp, Tz, Window,
+    Calendar, CalendarUnit, Check, Error, Floor, Limit, Mode, Part, Quota, Raise, ReservationId, Retry, Timestamp, Tz,
+    Window,
 };
 
 use crate::harness::{NEW_YEAR, Store, bucket, concurrency, fixed, log, seconds, sliding, subject};
@@ -164,9 +165,9 @@ async fn a_peek_answers_as_a_check_would_and_takes_nothing(store: &Store) {
     let slots = [concurrency("jobs", 1, seconds(60))];
     let job = Check::new(subject("b"), &slots);
     assert!(store.peek(job).await.allowed, "a slot can be asked for without a name");
-    assert!(store.decide(job.with_hold(hold(1))).await.allowed);
+    assert!(store.decide(job.with_reservation(reservation(1))).await.allowed);
     assert_eq!(store.peek(job).await.retry_after(), Some(seconds(60)));
-    assert!(store.peek(job.with_hold(hold(1))).await.allowed, "its own slot is no obstacle");
+    assert!(store.peek(job.with_reservation(reservation(1))).await.allowed, "its own slot is no obstacle");
 }
 
 async fn a_limit_with_nothing_left_says_when_one_unit_fits(store: &Store) {
@@ -242,10 +243,10 @@ async fn a_cost_above_any_kind_of_limit_never_fits(store: &Store) {
         fixed("only", 50, hour).with_weight(5),
     ] {
         let limits = [fixed("wide", 10_000_000, hour), limit];
-        let check = Check::new(subject(&format!("{:?}", limits[1])), &limits).with_hold(hold(1));
+        let check = Check::new(subject(&format!("{:?}", limits[1])), &limits).with_reservation(reservation(1));
         for used in [0, 4] {
             assert!(store.decide(check.with_cost(used)).await.allowed);
-            let check = check.with_hold(hold(2)).with_cost(1_000_000);
+            let check = check.with_reservation(reservation(2)).with_cost(1_000_000);
             for never in [store.decide(check).await, store.peek(check).await] {
                 assert_eq!((never.allowed, never.retry), (false, Some(Retry::Never)), "{limits:?}");
                 assert_eq!((never.retry_after(), never.retry_after_seconds()), (None, None));
@@ -563,44 +564,44 @@ async fn a_weight_multiplies_the_cost(store: &Store) {
     assert_eq!(never.retry, Some(Retry::Never));
 }
 
-fn hold(name: u32) -> HoldId {
-    HoldId::new(&name.to_le_bytes())
+fn reservation(name: u32) -> ReservationId {
+    ReservationId::new(&name.to_le_bytes())
 }
 
 async fn slots_are_held_until_they_are_released(store: &Store) {
     let limits = [concurrency("jobs", 3, seconds(60))];
     let check = Check::new(subject("a"), &limits);
     for name in 1..=3 {
-        let taken = store.decide(check.with_hold(hold(name))).await;
+        let taken = store.decide(check.with_reservation(reservation(name))).await;
         assert_eq!((taken.allowed, taken.limits[0].used()), (true, name.into()));
     }
-    let refused = store.decide(check.with_hold(hold(4))).await;
+    let refused = store.decide(check.with_reservation(reservation(4))).await;
     assert_eq!((refused.allowed, refused.limits[0].used(), refused.retry_after()), (false, 3, Some(seconds(60))));
-    assert!(store.limiter.release(check, hold(2), store.now()).await.unwrap());
-    assert!(!store.limiter.release(check, hold(2), store.now()).await.unwrap(), "it is over");
-    assert!(store.decide(check.with_hold(hold(4))).await.allowed);
+    assert!(store.limiter.release(check, reservation(2), store.now()).await.unwrap());
+    assert!(!store.limiter.release(check, reservation(2), store.now()).await.unwrap(), "it is over");
+    assert!(store.decide(check.with_reservation(reservation(4))).await.allowed);
 }
 
 async fn a_slot_that_is_not_renewed_frees_itself(store: &Store) {
     let limits = [concurrency("jobs", 2, seconds(60))];
     let check = Check::new(subject("a"), &limits);
     for name in 1..=2 {
-        assert!(store.decide(check.with_hold(hold(name))).await.allowed);
+        assert!(store.decide(check.with_reservation(reservation(name))).await.allowed);
     }
     store.advance(seconds(59));
-    assert!(store.limiter.renew(check, hold(1), seconds(1), store.now()).await.unwrap());
-    assert_eq!(store.decide(check.with_hold(hold(3))).await.retry_after(), Some(seconds(1)));
+    assert!(store.limiter.renew(check, reservation(1), seconds(1), store.now()).await.unwrap());
+    assert_eq!(store.decide(check.with_reservation(reservation(3))).await.retry_after(), Some(seconds(1)));
     store.advance(seconds(1));
-    assert!(store.decide(check.with_hold(hold(3))).await.allowed);
-    assert!(!store.decide(check.with_hold(hold(4))).await.allowed);
-    assert!(!store.limiter.renew(check, hold(2), seconds(1), store.now()).await.unwrap(), "it is over");
+    assert!(store.decide(check.with_reservation(reservation(3))).await.allowed);
+    assert!(!store.decide(check.with_reservation(reservation(4))).await.allowed);
+    assert!(!store.limiter.renew(check, reservation(2), seconds(1), store.now()).await.unwrap(), "it is over");
 }
 
 async fn a_slot_taken_again_under_its_name_is_the_same_slot(store: &Store) {
     let limits = [concurrency("jobs", 2, seconds(60))];
     let check = Check::new(subject("a"), &limits);
     for _ in 0..5 {
-        let taken = store.decide(check.with_hold(hold(1))).await;
+        let taken = store.decide(check.with_reservation(reservation(1))).await;
         assert_eq!((taken.allowed, taken.limits[0].used()), (true, 1));
     }
 }
@@ -609,11 +610,11 @@ async fn a_refused_slot_consumes_nothing_of_the_other_limits(store: &Store) {
     let limits = [sliding("hour", 100, seconds(3600)), concurrency("jobs", 1, seconds(60))];
     let check = Check::new(subject("a"), &limits);
     for name in 1..=5 {
-        store.decide(check.with_hold(hold(name))).await;
+        store.decide(check.with_reservation(reservation(name))).await;
     }
     let look = store.check(subject("a"), &limits, 0).await;
     assert_eq!((look.limits[0].used(), look.limits[1].used()), (1, 1));
-    store.limiter.release(check, hold(1), store.now()).await.unwrap();
+    store.limiter.release(check, reservation(1), store.now()).await.unwrap();
     let look = store.check(subject("a"), &limits, 0).await;
     assert_eq!((look.limits[0].used(), look.limits[1].used()), (1, 0));
     let nameless = store.limiter.check(check, store.now()).await.unwrap_err();
@@ -625,11 +626,11 @@ async fn a_reservation_is_committed_at_its_actual_cost(store: &Store) {
     let limits =
         [sliding("a", 1_000, hour), fixed("b", 1_000, hour), bucket("c", 1_000, hour, 1_000), log("d", 1_000, hour)];
     let check = Check::new(subject("a"), &limits).with_cost(700);
-    let reserved = store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap();
+    let reserved = store.limiter.reserve(check, reservation(1), seconds(60), store.now()).await.unwrap();
     assert_eq!(reserved.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [700; 4]);
     assert!(!store.check(subject("a"), &limits, 301).await.allowed);
     assert!(store.check(subject("a"), &limits, 100).await.allowed);
-    assert!(store.limiter.commit(check.with_cost(250), hold(1), store.now()).await.unwrap());
+    assert!(store.limiter.commit(check.with_cost(250), reservation(1), store.now()).await.unwrap());
     let look = store.check(subject("a"), &limits, 0).await;
     assert_eq!(look.limits.iter().map(|status| status.used()).collect::<Vec<_>>(), [350; 4]);
 }
@@ -637,16 +638,16 @@ async fn a_reservation_is_committed_at_its_actual_cost(store: &Store) {
 async fn a_reservation_that_is_cancelled_consumed_nothing(store: &Store) {
     let limits = [sliding("hour", 100, seconds(3600))];
     let check = Check::new(subject("a"), &limits).with_cost(60);
-    assert!(store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap().allowed);
-    assert!(!store.limiter.reserve(check, hold(2), seconds(60), store.now()).await.unwrap().allowed);
-    assert!(store.limiter.release(check, hold(1), store.now()).await.unwrap());
+    assert!(store.limiter.reserve(check, reservation(1), seconds(60), store.now()).await.unwrap().allowed);
+    assert!(!store.limiter.reserve(check, reservation(2), seconds(60), store.now()).await.unwrap().allowed);
+    assert!(store.limiter.release(check, reservation(1), store.now()).await.unwrap());
     assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 0);
 }
 
 async fn a_reservation_that_is_forgotten_frees_itself(store: &Store) {
     let limits = [fixed("hour", 100, seconds(3600))];
     let check = Check::new(subject("a"), &limits).with_cost(60);
-    assert!(store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap().allowed);
+    assert!(store.limiter.reserve(check, reservation(1), seconds(60), store.now()).await.unwrap().allowed);
     let refused = store.check(subject("a"), &limits, 50).await;
     assert_eq!((refused.allowed, refused.retry_after()), (false, Some(seconds(60))));
     store.advance(seconds(60));
@@ -656,10 +657,10 @@ async fn a_reservation_that_is_forgotten_frees_itself(store: &Store) {
 async fn a_late_commit_still_counts(store: &Store) {
     let limits = [fixed("hour", 100, seconds(3600))];
     let check = Check::new(subject("a"), &limits).with_cost(60);
-    assert!(store.limiter.reserve(check, hold(1), seconds(60), store.now()).await.unwrap().allowed);
+    assert!(store.limiter.reserve(check, reservation(1), seconds(60), store.now()).await.unwrap().allowed);
     store.advance(seconds(61));
     assert!(store.check(subject("a"), &limits, 90).await.allowed);
-    assert!(!store.limiter.commit(check, hold(1), store.now()).await.unwrap(), "the reservation was over");
+    assert!(!store.limiter.commit(check, reservation(1), store.now()).await.unwrap(), "the reservation was over");
     assert_eq!(store.check(subject("a"), &limits, 0).await.limits[0].used(), 150, "but it was used");
 }
 
@@ -668,11 +669,12 @@ async fn reservations_say_when_there_will_be_room(store: &Store) {
     let check = Check::new(subject("a"), &limits);
     for (name, cost, life) in [(1, 20, 30), (2, 30, 20), (3, 40, 10)] {
         let reserved =
-            store.limiter.reserve(check.with_cost(cost), hold(name), seconds(life), store.now()).await.unwrap();
+            store.limiter.reserve(check.with_cost(cost), reservation(name), seconds(life), store.now()).await.unwrap();
         assert!(reserved.allowed);
     }
     for (cost, wait) in [(10, None), (50, Some(10)), (80, Some(20)), (100, Some(30))] {
-        let refused = store.limiter.reserve(check.with_cost(cost), hold(4), seconds(1), store.now()).await.unwrap();
+        let refused =
+            store.limiter.reserve(check.with_cost(cost), reservation(4), seconds(1), store.now()).await.unwrap();
         assert_eq!(refused.retry_after(), wait.map(seconds), "for {cost}");
     }
 }
@@ -682,11 +684,11 @@ async fn a_subject_holds_a_bounded_number(store: &Store) {
     let check = Check::new(subject("a"), &limits);
     let mut held = 0;
     for name in 0..1_010 {
-        let reserved = store.limiter.reserve(check, hold(name), seconds(60), store.now()).await.unwrap();
+        let reserved = store.limiter.reserve(check, reservation(name), seconds(60), store.now()).await.unwrap();
         held += u32::from(reserved.allowed);
     }
     assert_eq!(held, 1_000);
     assert!(store.check(subject("a"), &limits, 1).await.allowed, "what is consumed needs no place");
-    let again = store.limiter.reserve(check, hold(7), seconds(60), store.now()).await.unwrap();
+    let again = store.limiter.reserve(check, reservation(7), seconds(60), store.now()).await.unwrap();
     assert!(again.allowed, "it has its place");
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tollgate_limiter::{
-    Algorithm, Calendar, CalendarUnit, Check, Decision, Floor, HoldId, Leases, Limit, Mode, Quota, Retry, Source,
-    Subject, Timestamp, Tz, Window,
+    Algorithm, Calendar, CalendarUnit, Check, Decision, Floor, Leases, Limit, Mode, Quota, ReservationId, Retry,
+    Source, Subject, Timestamp, Tz, Window,
 };
 
 use crate::harness::{NEW_YEAR, Store, subject};
@@ -178,7 +178,7 @@ fn pair(run: u32) -> [Subject; 2] {
 type Performed = (Option<Decision>, Option<bool>);
 
 async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) -> Performed {
-    let (limiter, hold) = (&store.limiter, HoldId::new(&step.hold.to_le_bytes()));
+    let (limiter, hold) = (&store.limiter, ReservationId::new(&step.hold.to_le_bytes()));
     if let Some((amount, before)) = step.refund {
         let moment = Timestamp::from_micros(at.as_micros() - before);
         limiter.refund(check.with_cost(amount), moment, at).await.unwrap();
@@ -186,7 +186,7 @@ async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) ->
     let decision = match step.deed {
         Deed::Look => limiter.check(check.with_cost(0), at).await,
         Deed::Check => limiter.check(check, at).await,
-        Deed::Acquire => limiter.check(check.with_hold(hold), at).await,
+        Deed::Acquire => limiter.check(check.with_reservation(hold), at).await,
         Deed::Reserve => limiter.reserve(check, hold, step.life, at).await,
         Deed::Commit => return (None, Some(limiter.commit(check, hold, at).await.unwrap())),
         Deed::Release => return (None, Some(limiter.release(check, hold, at).await.unwrap())),
@@ -199,7 +199,7 @@ async fn perform(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) ->
 /// What the step's check would be answered.
 async fn peek(store: &Store, check: Check<'_>, step: &Step, at: Timestamp) -> Decision {
     let check = match step.deed {
-        Deed::Acquire => check.with_hold(HoldId::new(&step.hold.to_le_bytes())),
+        Deed::Acquire => check.with_reservation(ReservationId::new(&step.hold.to_le_bytes())),
         _ => check,
     };
     let decision = store.limiter.peek(check, at).await.unwrap();
@@ -295,11 +295,11 @@ fn retry_is_exact(
             let who = subject(&format!("{} {}", run.get(), step.who));
             let decide = |at| {
                 let (check, at) = (Check::new(who, &limits).with_cost(step.cost), Timestamp::from_micros(at));
-                let hold = HoldId::new(&step.hold.to_le_bytes());
+                let hold = ReservationId::new(&step.hold.to_le_bytes());
                 let decision = runtime.block_on(async {
                     match holding {
                         Holding::Nothing => store.limiter.check(check, at).await,
-                        Holding::Slots => store.limiter.check(check.with_hold(hold), at).await,
+                        Holding::Slots => store.limiter.check(check.with_reservation(hold), at).await,
                         Holding::All => store.limiter.reserve(check, hold, step.life, at).await,
                     }
                 });
@@ -313,8 +313,8 @@ fn retry_is_exact(
                 }
                 let unit = Check::new(who, std::slice::from_ref(limit));
                 // A refused check does not count what it holds itself.
-                let own = HoldId::new(&step.hold.to_le_bytes());
-                let unit = if decision.allowed { unit } else { unit.with_hold(own) };
+                let own = ReservationId::new(&step.hold.to_le_bytes());
+                let unit = if decision.allowed { unit } else { unit.with_reservation(own) };
                 let fits = |at| runtime.block_on(store.limiter.peek(unit, Timestamp::from_micros(at))).unwrap().allowed;
                 let moment = status.resets_at().as_micros();
                 prop_assert!(!fits(moment - 1), "a unit fits before it is said to: {:?}", step);

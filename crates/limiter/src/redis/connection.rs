@@ -1,18 +1,26 @@
 //! The connection and its supervisor: connect with jitter, notice a dead socket, open the breaker, probe until it may close.
-use std::collections::hash_map::RandomState;
-use std::fmt;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::{BuildHasher, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{Cmd, RedisError, Value};
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
-use super::breaker::Breaker;
-use super::fault::{Remedy, StoreFault, said};
-use super::target::{Connection, Target};
+use super::{
+    breaker::Breaker,
+    target::{Connection, Target},
+};
+use crate::store_fault::{Remedy, StoreFault, said};
 
 /// Time to set up a connection, name resolution, TLS and authentication included.
 const CONNECT_BUDGET: Duration = Duration::from_secs(1);
@@ -43,7 +51,7 @@ pub(super) enum Fault {
 
 /// A connection that is looked after.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct StoreConnection {
     target: Target,
     budget: Duration,
     breaker: Breaker,
@@ -61,7 +69,7 @@ struct State {
     fault: Option<StoreFault>,
 }
 
-impl Link {
+impl StoreConnection {
     /// Opens the link; the first attempt to connect is made before this returns, and may fail.
     pub(super) async fn open(target: Target, budget: Duration) -> Arc<Self> {
         let (breaker, state) = (Breaker::new(Instant::now()), Mutex::default());
@@ -238,7 +246,7 @@ async fn within(budget: Duration, connection: &mut Connection, command: &Cmd) ->
 }
 
 /// Runs until the link is dropped.
-async fn supervise(link: Weak<Link>) {
+async fn supervise(link: Weak<StoreConnection>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let Some(link) = link.upgrade() else { return };

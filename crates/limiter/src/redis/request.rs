@@ -1,22 +1,40 @@
 //! What is asked of the script: a check and its limits, as the queue holds them.
 use smallvec::SmallVec;
 
-use super::front::{Knowledge, Terms};
-use super::reply::{Answer, State, Verdict};
-use crate::algorithm::{Cell, Concurrency, FixedWindow, Rule, SLICE_LIFE, SlidingLog, SlidingWindow, TokenBucket};
-use crate::check::{Check, Part, Purpose};
-use crate::hold::HoldId;
-use crate::limit::{Limit, Mode};
-use crate::subject::Subject;
-use crate::time::Timestamp;
-use crate::window::{Period, Window};
+use super::answer::{Answer, State, Verdict};
+use crate::{
+    algorithm::{Cell, Concurrency, FixedWindow, Rule, SLICE_LIFE, SlidingLog, SlidingWindow, TokenBucket},
+    check::{Check, Part, Purpose},
+    limit::{Limit, Mode},
+    period::Period,
+    reservation::ReservationId,
+    subject::Subject,
+    time::Timestamp,
+    window::Window,
+};
 
 /// Numbers in the script are doubles: integers stay exact below this.
 pub(super) const EXACT: i64 = 1 << 52;
 
+/// What a question to the store is to say beside its check.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    pub(super) slice: u32,
+    pub(super) returns: SmallVec<[Return; 1]>,
+    pub(super) knowledge: Knowledge,
+}
+
+/// Says whether an answer still is news when it comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Knowledge {
+    pub(super) fingerprint: u64,
+    /// Resets the shard had seen when the question was asked.
+    pub(super) resets: u64,
+}
+
 /// A check as the queue holds it: owned, and small.
 #[derive(Debug, Clone)]
-pub(super) struct Question {
+pub(super) struct StoreRequest {
     pub(super) cost: u32,
     pub(super) purpose: Purpose,
     /// To be taken in advance beside the cost, where the limits can spare it.
@@ -26,7 +44,7 @@ pub(super) struct Question {
     /// The caller's clock, where that decides. Only checks of one moment share a call.
     pub(super) now: Option<i64>,
     pub(super) knowledge: Knowledge,
-    pub(super) parts: SmallVec<[QuestionPart; 1]>,
+    pub(super) parts: SmallVec<[RequestPart; 1]>,
 }
 
 /// An amount that every limit of a question gets back.
@@ -38,22 +56,22 @@ pub(super) struct Return {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct QuestionPart {
+pub(super) struct RequestPart {
     pub(super) subject: Subject,
     pub(super) policies: SmallVec<[Policy; 2]>,
-    pub(super) floors: SmallVec<[QuestionFloor; 1]>,
+    pub(super) floors: SmallVec<[RequestFloor; 1]>,
 }
 
 /// How the script is told of a check, and in which order it answers.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Way<'a> {
-    Plain(&'a QuestionPart),
-    Floored(&'a QuestionPart, QuestionFloor),
+pub(super) enum Encoding<'a> {
+    Plain(&'a RequestPart),
+    Floored(&'a RequestPart, RequestFloor),
     Other,
 }
 
 /// The limit's index, the period's start, and what was used in it at least.
-pub(super) type QuestionFloor = (u8, i64, i64);
+pub(super) type RequestFloor = (u8, i64, i64);
 
 /// A limit as the script knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,26 +104,25 @@ pub(super) enum Role {
     Guard = 2,
 }
 
-impl Question {
+impl StoreRequest {
     /// `around` is the best guess at the deciding clock: it picks the calendar periods.
     pub(super) fn new(check: &Check<'_>, terms: Terms, now: Option<i64>, around: i64) -> Self {
         let Terms { slice, returns, knowledge } = terms;
-        let mut parts: SmallVec<[QuestionPart; 1]> =
-            check.parts().map(|part| QuestionPart::new(part, around)).collect();
+        let mut parts: SmallVec<[RequestPart; 1]> = check.parts().map(|part| RequestPart::new(part, around)).collect();
         if slice > 0 {
             for (asked, part) in parts.iter_mut().zip(check.parts()) {
                 asked.policies.extend(part.limits.iter().filter_map(Policy::guard));
             }
         }
-        let mut question = Self { cost: check.cost(), purpose: check.purpose(), slice, returns, now, knowledge, parts };
+        let mut request = Self { cost: check.cost(), purpose: check.purpose(), slice, returns, now, knowledge, parts };
         if let Purpose::Peek(_) = check.purpose() {
-            question.look();
+            request.peek();
         }
-        question
+        request
     }
 
     /// Asks for the states only, which even a floor leaves as they are.
-    fn look(&mut self) {
+    fn peek(&mut self) {
         (self.cost, self.purpose) = (0, Purpose::Consume);
         self.parts.iter_mut().for_each(|part| part.floors.clear());
     }
@@ -146,16 +163,16 @@ impl Question {
     }
 
     /// Plain is a check of one subject and windows only, for nothing but its cost.
-    pub(super) fn way(&self) -> Way<'_> {
-        let [part] = self.parts.as_slice() else { return Way::Other };
+    pub(super) fn encoding(&self) -> Encoding<'_> {
+        let [part] = self.parts.as_slice() else { return Encoding::Other };
         let bare = self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty();
         if !bare || part.policies.is_empty() || !part.policies.iter().all(Policy::is_window) {
-            return Way::Other;
+            return Encoding::Other;
         }
         match part.floors.as_slice() {
-            [] => Way::Plain(part),
-            [floor] => Way::Floored(part, *floor),
-            _ => Way::Other,
+            [] => Encoding::Plain(part),
+            [floor] => Encoding::Floored(part, *floor),
+            _ => Encoding::Other,
         }
     }
 
@@ -164,8 +181,8 @@ impl Question {
         matches!(self.purpose, Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..))
     }
 
-    /// What the check is to do, as the script knows it: a number, and the hold's name and life.
-    pub(super) fn operation(&self) -> (u8, Option<(HoldId, i64)>) {
+    /// What the check is to do, as the script knows it: a number, and the reservation's name and life.
+    pub(super) fn operation(&self) -> (u8, Option<(ReservationId, i64)>) {
         match self.purpose {
             Purpose::Consume | Purpose::Peek(_) | Purpose::GiveBack(_) => (0, None),
             Purpose::Acquire(id) => (1, Some((id, 0))),
@@ -176,7 +193,7 @@ impl Question {
     }
 }
 
-impl Way<'_> {
+impl Encoding<'_> {
     /// Its place in the script's order.
     pub(super) fn turn(self) -> u8 {
         match self {
@@ -187,7 +204,7 @@ impl Way<'_> {
     }
 }
 
-impl QuestionPart {
+impl RequestPart {
     fn new(part: &Part<'_>, around: i64) -> Self {
         let floor = |floor: &crate::check::Floor| {
             let used = i64::try_from(floor.used).unwrap_or(EXACT).min(EXACT);

@@ -35,7 +35,7 @@ pub enum StoreFault {
 
 /// What is done about a fault. In any case it counts for the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Remedy {
+pub(crate) enum Remedy {
     /// Another connection: this one is dead, or leads to the wrong server.
     Reconnect,
     /// Nothing but to probe again: the server says so itself, and any connection would hear the same.
@@ -63,7 +63,7 @@ const CODES: [(&str, StoreFault); 15] = [
 ];
 
 /// The server's own words, which the library's may differ from, or the system's.
-pub(super) fn said(error: &RedisError) -> String {
+pub(crate) fn said(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
         None => error.to_string(),
@@ -71,7 +71,7 @@ pub(super) fn said(error: &RedisError) -> String {
 }
 
 impl StoreFault {
-    pub(super) fn of(error: &RedisError) -> Self {
+    pub(crate) fn of(error: &RedisError) -> Self {
         let text = said(error);
         let known = CODES.iter().find(|(code, _)| text.contains(code)).map(|(_, fault)| *fault);
         known.unwrap_or_else(|| {
@@ -96,7 +96,7 @@ impl StoreFault {
         }
     }
 
-    pub(super) fn remedy(self) -> Remedy {
+    pub(crate) fn remedy(self) -> Remedy {
         match self {
             Self::Unreachable | Self::ReadOnly | Self::NotPermitted | Self::TooManyClients | Self::OutOfFiles => {
                 Remedy::Reconnect
@@ -133,7 +133,7 @@ mod tests {
             false,
         ),
         (
-            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "MASTERDOWN StoreConnection with MASTER is down and replica-serve-stale-data is set to 'no'.",
             StoreFault::ReadOnly,
             Remedy::Reconnect,
             false,

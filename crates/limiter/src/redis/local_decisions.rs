@@ -13,9 +13,9 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
+    answer::{Answer, State, States, Verdict, explain_states},
     lease::{Hot, Spend},
-    question::{Question, Return},
-    reply::{Answer, State, States, Verdict, explain_states},
+    request::{Knowledge, StoreRequest, Terms},
 };
 use crate::{
     algorithm::Cell,
@@ -24,7 +24,7 @@ use crate::{
     decision::{Decision, Source},
     explain::Outcome,
     limit::Mode,
-    limiter::Leases,
+    options::Leases,
     progress::Progress,
     state::{Change, StateRef},
     subject::Subject,
@@ -47,29 +47,13 @@ const WATCHED: usize = 8;
 
 /// What this node knows of subjects, beside the store.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct LocalDecisions {
     shards: Box<[Mutex<Shard>]>,
     leases: Leases,
     /// Subjects for which slices are taken.
     hot: AtomicUsize,
     pub(super) refused: AtomicU64,
     pub(super) leased: AtomicU64,
-}
-
-/// What a question to the store is to say beside its check.
-#[derive(Debug, Default)]
-pub(crate) struct Terms {
-    pub(super) slice: u32,
-    pub(super) returns: SmallVec<[Return; 1]>,
-    pub(super) knowledge: Knowledge,
-}
-
-/// Says whether an answer still is news when it comes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Knowledge {
-    fingerprint: u64,
-    /// Resets the shard had seen when the question was asked.
-    resets: u64,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +84,7 @@ struct Heat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key([u64; 2]);
 
-impl Front {
+impl LocalDecisions {
     pub(super) fn new(leases: Leases) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let (hot, refused, leased) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -160,20 +144,20 @@ impl Front {
     }
 
     /// Takes over the store's answer to a question, and completes it by what this node holds.
-    pub(super) fn learn(&self, question: &Question, answer: &mut Answer) {
-        let Some(first) = question.subjects().next() else { return };
+    pub(super) fn learn(&self, request: &StoreRequest, answer: &mut Answer) {
+        let Some(first) = request.subjects().next() else { return };
         let mut shard = self.shard(first);
-        let news = shard.resets == question.knowledge.resets;
-        let refused = answer.verdict == Verdict::Refused && question.is_decision();
+        let news = shard.resets == request.knowledge.resets;
+        let refused = answer.verdict == Verdict::Refused && request.is_decision();
         let granted = if let Verdict::AllowedWithSlice(size) = answer.verdict { size } else { 0 };
         if let Some(hot) = shard.hot.get_mut(&Key(first.hash()))
-            && hot.is_for(question.knowledge.fingerprint)
+            && hot.is_for(request.knowledge.fingerprint)
             && news
         {
-            hot.learn(question, &answer.states, granted, answer.now);
+            hot.learn(request, &answer.states, granted, answer.now);
             answer.unspent = hot.unspent();
         }
-        for (subject, state) in question.subjects().zip(&answer.states) {
+        for (subject, state) in request.subjects().zip(&answer.states) {
             if refused && news {
                 shard.know(Key(subject.hash()), state);
             } else if !shard.known.is_empty() {
@@ -193,7 +177,7 @@ impl Front {
     }
 
     /// What has to be given back to the store although nobody asks it anything.
-    pub(super) fn overdue(&self, now: i64, told: Option<i64>) -> Vec<Question> {
+    pub(super) fn overdue(&self, now: i64, told: Option<i64>) -> Vec<StoreRequest> {
         let mut overdue = Vec::new();
         if self.hot.load(Ordering::Relaxed) == 0 {
             return overdue;
@@ -235,7 +219,7 @@ impl Shard {
 
     fn know(&mut self, key: Key, state: &State) {
         self.known.remove(&key);
-        if !state.as_ref().holds().is_empty() {
+        if !state.as_ref().reservations().is_empty() {
             return;
         }
         let now = Instant::now();
