@@ -147,6 +147,28 @@ async fn half_a_request_makes_way_too_and_a_whole_one_does_not() {
     .await;
 }
 
+/// A worker's listener is for probes and scrapers, and yet it keeps no socket that says nothing.
+#[tokio::test]
+async fn the_workers_listener_has_deadlines_and_a_cap_too() {
+    let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
+    let mut settings = processes::settings(&stack, &journal);
+    settings.extend([("api.header_timeout_seconds", "1"), ("api.idle_timeout_seconds", "60")]);
+    let mut worker = Process::worker(&settings);
+    worker.start_ready().await;
+    let base = worker.client().base().to_owned();
+    let mut silent = Raw::connect(&base).await;
+    let mut half = Raw::connect(&base).await;
+    half.send("GET /live HTTP/1.1\r\nhost").await;
+    let mut idle = Raw::connect(&base).await;
+    is_live(&mut idle).await;
+    assert!(silent.is_closed().await && half.is_closed().await && idle.is_open());
+    let crowd = sockets(ATTACKER, &base, 200).await;
+    is_live(&mut Raw::connect(&base).await).await;
+    assert!(idle.is_closed().await, "it made way");
+    drop(crowd);
+    assert!(worker.stop().success());
+}
+
 /// 99 of 100 checks took at most this; each fifth on a connection of its own.
 async fn p99(base: &str, secret: &str) -> Duration {
     let check = format!(

@@ -14,9 +14,10 @@ use hyper::{
     header::{AUTHORIZATION, HeaderName},
 };
 use tollgate_domain::{AdminToken, Scope, TenantId};
+use tollgate_http_server::Peer;
 use tollgate_service::{Caller, Error};
 
-use crate::{app::App, client_ip::client_ip, decided::limits_text, problem::Problem, rate_limit_headers, server::Peer};
+use crate::{app::App, client_ip::client_ip, decided::limits_text, problem::Problem, rate_limit_headers};
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 

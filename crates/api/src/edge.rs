@@ -18,9 +18,11 @@ use hyper::{
     },
 };
 use tokio::time::timeout;
+use tollgate_http_server::Refusal;
 
 use crate::{
     app::App,
+    json,
     metrics::{NO_ROUTE, VALIDATE},
     problem::Problem,
     request_id::X_REQUEST_ID,
@@ -65,8 +67,11 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     response
 }
 
-/// The answer of the hot path: bytes, where axum's own body is a box round them.
-pub(crate) type Answer = hyper::Response<Either<Full<Bytes>, Body>>;
+/// The body of an answer: of the hot path bytes, where axum's own body is a box round them.
+pub(crate) type AnswerBody = Either<Full<Bytes>, Body>;
+
+/// What leaves.
+pub(crate) type Answer = hyper::Response<AnswerBody>;
 
 /// Ends a request of the hot path: the same as [`edge`], without a layer of its own.
 pub(crate) fn finish_validate(
@@ -118,7 +123,19 @@ pub(crate) fn check_url(uri: &Uri) -> Result<(), Problem> {
     Err(url_too_long())
 }
 
-pub(crate) fn url_too_long() -> Problem {
+impl From<&Refusal> for Problem {
+    /// Where what is known of the target is over its own limit, that is what the client is told.
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(why) => Self::bad_request(why.clone()),
+            Refusal::HeadTooLarge { target_bytes } if *target_bytes > MAX_URL_BYTES => url_too_long(),
+            Refusal::HeadTooLarge { .. } => Self::new(refusal.status(), "INVALID_REQUEST", refusal.to_string()),
+            Refusal::BodyTooLarge => json::body_too_large(),
+        }
+    }
+}
+
+fn url_too_long() -> Problem {
     let detail = format!("path and query may have at most {MAX_URL_BYTES} bytes");
     Problem::new(StatusCode::URI_TOO_LONG, "INVALID_REQUEST", detail)
 }

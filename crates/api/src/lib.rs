@@ -1,22 +1,19 @@
 //! Tollgate's HTTP service.
 //!
-//! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life) → `server`, `connection`
-//! and `socket` (what comes in) → `edge` (what every request gets) → `auth`, `idempotency` (what `/api/v1` gets) → one file per resource in
-//! `routes` → `decided`, `problem`, `views` (shapes) → `openapi`.
+//! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life; what comes in is
+//! `tollgate_http_server`'s) → `edge` (what every request gets) → `auth`, `idempotency` (what `/api/v1` gets) → one file per
+//! resource in `routes` → `decided`, `problem`, `views` (shapes) → `openapi`.
 
 mod announce;
 mod app;
 mod auth;
 mod client_ip;
 mod command;
-mod connection;
 mod connections;
 mod cors;
 mod decided;
 mod edge;
 mod extract;
-mod framing;
-mod head;
 mod idempotency;
 mod json;
 mod metrics;
@@ -28,9 +25,6 @@ mod rate_limit_headers;
 mod request_id;
 mod routes;
 mod run;
-mod server;
-mod socket;
-mod turned_away;
 mod views;
 mod whole;
 mod wrong_fields;

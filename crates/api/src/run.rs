@@ -1,23 +1,14 @@
 //! A whole node: HTTP, what runs beside it, and the order in which it all stops.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::JoinHandle,
-    time::sleep,
-};
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::TokenSecret;
+use tollgate_domain::{Network, TokenSecret};
+use tollgate_http_server::{Limits, Server};
 use tollgate_service::{Config, Service, StartError, config::Listen};
 
-use crate::{
-    app::App,
-    connections::Connections,
-    open_files::room_for,
-    routes,
-    server::{self, Limits},
-};
+use crate::{app::App, json, open_files::room_for, routes};
 
 /// Requests in flight have so long after the listener is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,25 +58,9 @@ impl Listeners {
     }
 }
 
-/// Takes the first address that can be listened on. The kernel keeps up to `backlog` connections that are not accepted yet,
-/// or `net.core.somaxconn` if that is less.
 async fn bind(key: &'static str, listen: &Listen, backlog: u32) -> Result<TcpListener, Error> {
-    let failed = |error| Error::Bind { key, listen: listen.clone(), error };
-    let mut outcome = Err(io::Error::other("the name has no address"));
-    for address in listen.resolve().await.map_err(failed)? {
-        outcome = bind_address(address, backlog);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome.map_err(failed)
-}
-
-fn bind_address(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
+    let bound = async { tollgate_http_server::bind(listen.resolve().await?, backlog) };
+    bound.await.map_err(|error| Error::Bind { key, listen: listen.clone(), error })
 }
 
 /// Serves until `shutdown`; then the node is not ready at once, goes on serving for `api.drain_seconds`, finishes what is
@@ -159,14 +134,16 @@ fn serve(app: &App, listeners: Listeners, stop: &CancellationToken) -> Vec<JoinH
     let limits = Limits {
         max_connections: room - admin_connections,
         max_per_address: config.max_connections_per_ip,
+        max_body_bytes: json::MAX_BODY_BYTES as u64,
         header_timeout: seconds(config.header_timeout_seconds),
         idle_timeout: seconds(config.idle_timeout_seconds),
         answer_timeout: seconds(config.request_timeout_seconds) + SLOW_CLIENT,
         stop_timeout: STOP_TIMEOUT,
     };
     let spawn = |name, listener, routes, limits: Limits| {
-        let connections = Connections::new(limits, app.trusted_proxies.clone(), app.metrics.connections(name));
-        tokio::spawn(server::serve(listener, routes, limits, connections, stop.clone().cancelled_owned()))
+        let proxies = app.trusted_proxies.iter().copied().map(Network::as_ip_net).collect();
+        let server = Server::new(routes, limits).exempting(proxies).observed_by(app.metrics.connections(name));
+        tokio::spawn(server.serve(listener, stop.clone().cancelled_owned()))
     };
     let public = spawn("public", listeners.public, routes::public(app), limits);
     let admin = listeners.admin.map(|listener| {

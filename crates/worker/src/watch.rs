@@ -1,34 +1,51 @@
 //! Health and metrics of a worker process, on a listener for operators only.
 
+use std::time::Duration;
+
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
+use tollgate_http_server::{Limits, Plain, Server};
 use tollgate_service::{Service, config::Listen};
+
+/// A probe and a scraper; the rest is for those that died and whose sockets are still held.
+const MAX_CONNECTIONS: usize = 64;
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1_024;
+/// Nobody sends one, and nothing reads it.
+const MAX_BODY_BYTES: u64 = 1_024;
+/// As the API's: beyond a request's own bound, time for its answer to be read.
+const SLOW_CLIENT: Duration = Duration::from_secs(30);
+/// Answers under way have so long once the worker stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Binds the first of the name's addresses that can be bound.
 ///
 /// # Errors
 /// Names the setting and what the operating system says.
 pub async fn bind(listen: &Listen) -> std::io::Result<TcpListener> {
-    let bound = async { TcpListener::bind(listen.resolve().await?.as_slice()).await };
+    let bound = async { tollgate_http_server::bind(listen.resolve().await?, BACKLOG) };
     bound.await.map_err(|error| std::io::Error::new(error.kind(), format!("worker.listen = {listen}: {error}")))
 }
 
-/// Serves `/live`, `/ready` and `/metrics` until `shutdown` resolves.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    service: Service,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+/// Serves `/live`, `/ready` and `/metrics` until `shutdown` resolves, with the deadlines of the API's connections.
+pub async fn serve(listener: TcpListener, service: Service, shutdown: impl Future<Output = ()>) {
+    let (api, seconds) = (&service.config().api, Duration::from_secs);
+    let limits = Limits {
+        max_connections: MAX_CONNECTIONS,
+        max_per_address: MAX_CONNECTIONS,
+        max_body_bytes: MAX_BODY_BYTES,
+        header_timeout: seconds(api.header_timeout_seconds),
+        idle_timeout: seconds(api.idle_timeout_seconds),
+        answer_timeout: seconds(api.request_timeout_seconds) + SLOW_CLIENT,
+        stop_timeout: STOP_TIMEOUT,
+    };
     let routes = Router::new()
         .route("/live", get(async || "live"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(service);
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+    Server::new(Plain(routes), limits).serve(listener, shutdown).await;
 }
 
 async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {

@@ -12,6 +12,7 @@ use hyper::{
     body::Incoming,
     header::{ALLOW, HeaderValue},
 };
+use tollgate_http_server::{HttpService, Peer, Refusal};
 use tower::Service;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -19,13 +20,12 @@ use crate::{
     app::App,
     auth::authenticate,
     cors,
-    edge::{self, Answer, edge},
+    edge::{self, Answer, AnswerBody, edge},
     idempotency::idempotent,
     metrics::VALIDATE,
     openapi,
     problem::Problem,
     query::{QueryNames, known_parameters},
-    server::Peer,
 };
 
 mod api_keys;
@@ -39,23 +39,18 @@ mod usage;
 mod validate;
 
 /// What a listener serves: the router, past which the hot path goes.
-#[derive(Clone)]
 pub(crate) struct Routes {
     router: Router,
+    /// Whether the hot path goes past it.
     hot: Option<App>,
-    /// What names and counts refusals. None in the server's own tests.
-    app: Option<App>,
+    /// What names and counts refusals.
+    app: App,
 }
 
-#[cfg(test)]
-impl From<Router> for Routes {
-    fn from(router: Router) -> Self {
-        Self { router, hot: None, app: None }
-    }
-}
+impl HttpService for Routes {
+    type Body = AnswerBody;
 
-impl Routes {
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         match &self.hot {
             Some(app) if request.uri().path() == VALIDATE && request.method() == Method::POST => {
                 validate::answer(app, request, Some(peer)).await
@@ -64,14 +59,12 @@ impl Routes {
         }
     }
 
-    /// Answers what no route may see; without a request when none could be read.
-    pub(crate) fn refuse(&self, request: Option<(&Method, &HeaderMap)>, problem: &Problem) -> Answer {
-        match &self.app {
-            Some(app) => edge::refuse(app, request, problem),
-            None => problem.render("").map(Either::Right),
-        }
+    fn refuse(&self, head: Option<(&Method, &HeaderMap)>, refusal: &Refusal) -> Answer {
+        edge::refuse(&self.app, head, &refusal.into())
     }
+}
 
+impl Routes {
     async fn route(&self, mut request: Request<Incoming>, peer: Peer) -> Answer {
         request.extensions_mut().insert(peer);
         let Ok(response) = self.router.clone().call(request.map(Body::new)).await;
@@ -146,7 +139,7 @@ pub(crate) fn public(app: &App) -> Routes {
         Some(cors) => (rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), edge))), None),
         None => (rest.merge(hot), Some(app.clone())),
     };
-    Routes { router: router.with_state(app.clone()), hot: past, app: Some(app.clone()) }
+    Routes { router: router.with_state(app.clone()), hot: past, app: app.clone() }
 }
 
 /// What the admin listener serves.
@@ -154,7 +147,7 @@ pub(crate) fn admin(app: &App) -> Routes {
     let (router, mut paths) = probes().merge(metrics()).split_for_parts();
     let names = QueryNames::of(&mut paths);
     let router = router.layer(from_fn_with_state(names, known_parameters));
-    Routes { router: around(router, app).with_state(app.clone()), hot: None, app: Some(app.clone()) }
+    Routes { router: around(router, app).with_state(app.clone()), hot: None, app: app.clone() }
 }
 
 /// What every route but the hot path is wrapped in.

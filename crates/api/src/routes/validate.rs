@@ -16,6 +16,7 @@ use http_body_util::Full;
 use hyper::{HeaderMap, Uri, header::HeaderValue};
 use serde::Deserialize;
 use tollgate_domain::{Country, Network};
+use tollgate_http_server::Peer;
 use tollgate_service::{Attempt, CheckRequest, Error, Progress, check::decide::Waiting};
 use utoipa::ToSchema;
 
@@ -28,7 +29,6 @@ use crate::{
     problem::Problem,
     query,
     routes::checks::Call,
-    server::Peer,
     whole,
 };
 

@@ -1,42 +1,43 @@
-//! What a request's head must be before any route sees it, and what is said of one that is not.
+//! What a request's head must be before any handler sees it, what is said of one that is not, and in which bytes.
+
+use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
-    HeaderMap, Request, StatusCode, Version,
+    HeaderMap, Request, Response, Version,
     body::Body,
     header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderValue, TRANSFER_ENCODING},
 };
-use tollgate_domain::Clock;
 
-use crate::{
-    edge::{Answer, MAX_URL_BYTES, url_too_long},
-    json,
-    problem::Problem,
-};
+use crate::refusal::Refusal;
 
-/// Request line and headers together. Leaves room for a URL of 8 KiB, which has its own limit.
-pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// hyper's own bound, for which it has room beforehand.
-const MAX_FIELDS: usize = 100;
+/// Most bytes of request line and headers together: a URL of 8 KiB, which a service may bound itself, leaves room for others.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Most header fields: hyper's own bound, for which it has room beforehand.
+pub const MAX_FIELDS: usize = 100;
 
 /// Refuses a request without one host or one length (RFC 9112, sections 3.2 and 6.1), and a body that is too large before
 /// the client is told to send it.
-pub(crate) fn check<B: Body>(request: &Request<B>) -> Result<(), Problem> {
+pub(crate) fn check<B: Body>(request: &Request<B>, max_body_bytes: u64) -> Result<(), Refusal> {
     check_host(request.version(), request.headers())?;
     let mut encodings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if let Some(encoding) = encodings.next()
         && !(encoding.as_bytes().eq_ignore_ascii_case(b"chunked") && encodings.next().is_none())
     {
-        return Err(Problem::bad_request("Transfer-Encoding may only be chunked, once"));
+        return Err(malformed("Transfer-Encoding may only be chunked, once"));
     }
-    if request.body().size_hint().lower() > json::MAX_BODY_BYTES as u64 {
-        return Err(json::body_too_large());
+    if request.body().size_hint().lower() > max_body_bytes {
+        return Err(Refusal::BodyTooLarge);
     }
     Ok(())
 }
 
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+fn malformed(why: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::Malformed(why.into())
+}
+
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     let refusal = match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host(host.as_bytes()) => return Ok(()),
@@ -45,7 +46,7 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
         (None, _) if version == Version::HTTP_10 => return Ok(()),
         (None, _) => "HTTP/1.1 needs the header Host",
     };
-    Err(Problem::bad_request(refusal))
+    Err(malformed(refusal))
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110, section 7.2), not empty.
@@ -63,19 +64,14 @@ fn is_host(text: &[u8]) -> bool {
 }
 
 /// What is said of input that hyper could not read; `unread` is what it had of it.
-pub(crate) fn unreadable(error: &hyper::Error, unread: &[u8], gave_two_lengths: bool) -> Problem {
+pub(crate) fn unreadable(error: &hyper::Error, unread: &[u8], gave_two_lengths: bool) -> Refusal {
     if error.is_parse_too_large() {
-        return if target_bytes(unread) > MAX_URL_BYTES { url_too_long() } else { head_too_large() };
+        return Refusal::HeadTooLarge { target_bytes: target_bytes(unread) };
     }
     if gave_two_lengths {
-        return Problem::bad_request("Content-Length and Transfer-Encoding may not stand in one request");
+        return malformed("Content-Length and Transfer-Encoding may not stand in one request");
     }
-    Problem::bad_request(format!("this cannot be read as an HTTP/1.1 request: {error}"))
-}
-
-fn head_too_large() -> Problem {
-    let detail = format!("request line and headers may have at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields");
-    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "INVALID_REQUEST", detail)
+    malformed(format!("this cannot be read as an HTTP/1.1 request: {error}"))
 }
 
 /// Length of the target in what may be the beginning of a request.
@@ -85,11 +81,12 @@ fn target_bytes(unread: &[u8]) -> usize {
 }
 
 /// The bytes of a connection's last response, as hyper would write them.
-pub(crate) async fn written(answer: Answer) -> Vec<u8> {
-    let (mut parts, body) = answer.into_parts();
-    // Problems are whole in memory: reading one cannot fail.
+#[expect(clippy::disallowed_methods, reason = "Date is the machine's time here as in every response that hyper writes")]
+pub(crate) async fn written<B: Body<Data = Bytes>>(response: Response<B>) -> Vec<u8> {
+    let (mut parts, body) = response.into_parts();
+    // A refusal is whole in memory: reading one cannot fail.
     let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-    let date = Clock::System.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let date = httpdate::fmt_http_date(SystemTime::now());
     parts.headers.insert(DATE, HeaderValue::from_str(&date).unwrap_or(HeaderValue::from_static("")));
     parts.headers.insert(CONTENT_LENGTH, body.len().into());
     parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));

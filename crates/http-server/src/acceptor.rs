@@ -1,0 +1,122 @@
+//! Who gets in: accepts connections, within the caps, and outlasts a lack of file descriptors.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    connections::Connections,
+    exchange::serve_connection,
+    service::{HttpService, Peer},
+};
+
+/// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Of so many attempts in a row that fail for want of a file descriptor, one closes an idle connection: one in a second.
+const DISPLACE_EVERY: u32 = 50;
+/// How often a connection that waits for room sees whether another has become idle.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
+
+/// Hands connections to their tasks.
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    permits: Arc<Semaphore>,
+    /// When the log last said that nothing can be accepted.
+    said: Option<Instant>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(listener: TcpListener, connections: Arc<Connections>, permits: Arc<Semaphore>) -> Self {
+        Self { listener, connections, permits, said: None }
+    }
+
+    /// Ends only when the permits are closed, which nothing does.
+    pub(crate) async fn run<S: HttpService>(&mut self, service: &Arc<S>) {
+        let max_body_bytes = self.connections.limits().max_body_bytes;
+        loop {
+            let (stream, peer) = self.next_connection().await;
+            if !self.connections.admits(peer.ip()) {
+                continue;
+            }
+            let Some(permit) = self.permit().await else { return };
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+            self.connections.spawn(peer.ip(), |connection| {
+                serve_connection(stream, Peer(peer), Arc::clone(service), max_body_bytes, connection, permit)
+            });
+        }
+    }
+
+    /// Room for one more.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        loop {
+            let permit = Arc::clone(&self.permits).acquire_owned();
+            if self.connections.displace() {
+                return permit.await.ok();
+            }
+            if let Ok(permit) = timeout(ROOM_PAUSE, permit).await {
+                return permit.ok();
+            }
+        }
+    }
+
+    /// Waits out a lack of file descriptors, for which an idle connection makes way; a connection that broke in the queue is
+    /// passed over.
+    async fn next_connection(&mut self) -> (TcpStream, SocketAddr) {
+        let mut failures = 0_u32;
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.say(&error);
+                    // One descriptor should do. If it does not, others take them, and closing all that is idle helps nobody.
+                    if is_out_of_files(&error) && failures.is_multiple_of(DISPLACE_EVERY) {
+                        self.connections.displace();
+                    }
+                    failures = failures.wrapping_add(1);
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.said.is_some_and(|said| now.duration_since(said) < BETWEEN_LINES) {
+            return;
+        }
+        self.said = Some(now);
+        if is_out_of_files(error) {
+            tracing::error!(%error, "out of file descriptors: idle connections make way for new ones");
+        } else {
+            tracing::error!(%error, "cannot accept connections; trying again");
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Whether the process (`EMFILE`) or the machine (`ENFILE`) has as many files open as it may. The numbers are those of every
+/// Unix.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}

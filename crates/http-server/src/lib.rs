@@ -1,0 +1,30 @@
+//! HTTP/1.1 on a bound listener: deadlines for silent and slow clients, caps on connections, a stop that finishes what is in
+//! flight. Generic over what it serves.
+//!
+//! Reading order: [`Server`] (from start to stop) → `acceptor` (who gets in) → `connections` (who makes way, and the sweeper
+//! that keeps the deadlines) → `connection` (what one connection is doing) → `exchange` (one request after another) → `head`
+//! and [`Refusal`] (what no handler sees) → `socket` and `framing` (the bytes on their way in and out).
+
+mod acceptor;
+mod bind;
+mod connection;
+mod connections;
+mod exchange;
+mod framing;
+mod head;
+mod limits;
+mod observer;
+mod refusal;
+mod server;
+mod service;
+mod socket;
+mod turned_away;
+
+pub use bind::bind;
+pub use head::{MAX_FIELDS, MAX_HEAD_BYTES};
+pub use limits::Limits;
+pub use observer::ConnectionObserver;
+pub use refusal::Refusal;
+pub use server::Server;
+pub use service::{HttpService, Peer, Plain};
+pub use turned_away::TurnedAway;

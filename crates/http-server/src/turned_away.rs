@@ -1,0 +1,50 @@
+//! Who found no room, said once a minute: an attack must not fill the log too.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{limits::Limits, observer::ConnectionObserver};
+
+const BETWEEN_REPORTS: Duration = Duration::from_secs(60);
+
+/// Who found no room since the last report. Not both numbers are 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TurnedAway {
+    /// Connections closed at once because their address had as many as it may have.
+    pub refused: u64,
+    /// Idle connections that made way for new ones.
+    pub displaced: u64,
+    /// The address of the last one refused.
+    pub latest: Option<IpAddr>,
+    /// Connections open now.
+    pub open: usize,
+}
+
+/// Counts since the last report.
+#[derive(Default)]
+pub(crate) struct Tally {
+    those: TurnedAway,
+    reported: Option<Instant>,
+}
+
+impl Tally {
+    pub(crate) fn refuse(&mut self, peer: IpAddr) {
+        self.those.refused += 1;
+        self.those.latest = Some(peer);
+    }
+
+    pub(crate) fn displace(&mut self) {
+        self.those.displaced += 1;
+    }
+
+    /// Reports if there is something to say and the last report is long ago.
+    pub(crate) fn report(&mut self, now: Instant, open: usize, limits: &Limits, observer: &dyn ConnectionObserver) {
+        let is_due = self.reported.is_none_or(|reported| now.duration_since(reported) >= BETWEEN_REPORTS);
+        if is_due && self.those.refused + self.those.displaced > 0 {
+            observer.turned_away(&TurnedAway { open, ..self.those }, limits);
+            *self = Self { reported: Some(now), ..Self::default() };
+        }
+    }
+}
