@@ -203,7 +203,9 @@ impl App {
         let node = tokio::spawn(async move {
             let listeners = Listeners { public, admin: None };
             let on_ready = |_first_token| is_ready.send(()).expect("the story waits");
-            run(service, listeners, Some(BOOTSTRAP_TOKEN), on_ready, told_to_stop).await.expect("the node runs");
+            let ran =
+                run(service, listeners, tollgate_worker::run, Some(BOOTSTRAP_TOKEN), on_ready, told_to_stop).await;
+            ran.expect("the node runs");
         });
         ready.await.expect("the node becomes ready");
         let admin = Client::new(format!("http://{address}")).with_credential(BOOTSTRAP_TOKEN);

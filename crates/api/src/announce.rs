@@ -6,8 +6,7 @@ use std::{
 };
 
 use tollgate_domain::TokenSecret;
-use tollgate_service::config::LogFormat;
-use tollgate_worker::telemetry::tell;
+use tollgate_telemetry::{Format, tell};
 
 /// Writes the address and, on the first start, the admin token and a command that makes a key. A token that the operator
 /// chose is not repeated: the command takes it from the environment.
@@ -16,7 +15,7 @@ use tollgate_worker::telemetry::tell;
 /// When `out` cannot be written.
 pub fn announce(
     out: &mut impl Write,
-    format: LogFormat,
+    format: Format,
     listen: SocketAddr,
     first: Option<&TokenSecret>,
     chosen: bool,
@@ -52,10 +51,10 @@ mod tests {
     use super::*;
 
     fn said(first: Option<&TokenSecret>, chosen: bool) -> String {
-        said_as(LogFormat::Pretty, first, chosen)
+        said_as(Format::Pretty, first, chosen)
     }
 
-    fn said_as(format: LogFormat, first: Option<&TokenSecret>, chosen: bool) -> String {
+    fn said_as(format: Format, first: Option<&TokenSecret>, chosen: bool) -> String {
         let mut out = Vec::new();
         announce(&mut out, format, "0.0.0.0:8080".parse().unwrap(), first, chosen).unwrap();
         String::from_utf8(out).unwrap()
@@ -64,7 +63,7 @@ mod tests {
     #[test]
     fn with_json_each_line_is_an_object_with_the_same_text() {
         let token = TokenSecret::generate().unwrap();
-        let (json, plain) = (said_as(LogFormat::Json, Some(&token), false), said(Some(&token), false));
+        let (json, plain) = (said_as(Format::Json, Some(&token), false), said(Some(&token), false));
         let message = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].clone();
         assert_eq!(json.lines().map(message).collect::<Vec<_>>(), plain.lines().collect::<Vec<_>>());
     }

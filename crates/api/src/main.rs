@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tollgate_api::{Command, Listeners, announce, carry_out, run};
-use tollgate_domain::Clock;
-use tollgate_service::{Config, Role, Service, config::bootstrap_token};
-use tollgate_worker::telemetry;
+use tollgate_domain::{Clock, TokenSecret};
+use tollgate_service::{
+    Config, Role, Service,
+    config::{LogFormat, bootstrap_token},
+};
+use tollgate_telemetry as telemetry;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,7 +22,8 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry::say_why("tollgate-api", &error);
+            // The settings may be what is wrong: the format is what can be told of it.
+            telemetry::say_why("tollgate-api", format(Config::log_format()), &error);
             ExitCode::FAILURE
         }
     }
@@ -28,22 +31,28 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load()?;
-    let _lines = telemetry::init(&config.log)?;
+    let format = format(config.log.format);
+    let log = telemetry::init(format, &config.log.level);
+    let _lines = log.map_err(|bad| format!("settings: log.level = {bad}"))?;
     // Fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = telemetry::shutdown()?;
     let bootstrap = bootstrap_token()?;
     let listeners = Listeners::bind(&config).await?;
-    let (address, format) = (listeners.public.local_addr()?, config.log.format);
+    let address = listeners.public.local_addr()?;
     let service = Service::connect(config, Clock::System, Role::Api).await?;
-    let say = |first: Option<tollgate_domain::TokenSecret>| {
+    let on_ready = |first: Option<TokenSecret>| {
         if let Err(error) = announce(&mut std::io::stdout(), format, address, first.as_ref(), bootstrap.is_some()) {
             tracing::warn!(%error, "nobody reads the standard output");
         }
     };
-    let told_to_stop = async move {
-        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-    };
-    run(service, listeners, bootstrap.as_deref(), say, told_to_stop).await?;
+    run(service, listeners, tollgate_worker::run, bootstrap.as_deref(), on_ready, shutdown).await?;
     Ok(())
+}
+
+fn format(setting: LogFormat) -> telemetry::Format {
+    match setting {
+        LogFormat::Pretty => telemetry::Format::Pretty,
+        LogFormat::Json => telemetry::Format::Json,
+    }
 }

@@ -1,9 +1,9 @@
 //! A whole node: HTTP, what runs beside it, and the order in which it all stops.
 
-use std::{io, time::Duration};
+use std::{fmt::Display, io, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tollgate_domain::{Network, TokenSecret};
 use tollgate_http_server::{Limits, Server};
 use tollgate_service::{Config, Service, StartError, config::Listen};
@@ -66,23 +66,30 @@ async fn bind(key: &'static str, listen: &Listen, backlog: u32) -> Result<TcpLis
 /// Serves until `shutdown`; then the node is not ready at once, goes on serving for `api.drain_seconds`, finishes what is
 /// in flight, ships its journal, stops its worker and closes the service.
 ///
+/// `worker` is what `worker.in_process` asks for: runs the service's jobs until the future that it is given resolves.
+///
 /// HTTP is served from the first moment, so that `/live` and `/ready` answer while the database is waited for. `on_ready`
 /// is called once the tables are there, with the first admin token if this start has made it.
 ///
 /// # Errors
 /// When the tables cannot be brought up to date. Everything is closed then too.
-pub async fn run(
+pub async fn run<W, E>(
     service: Service,
     listeners: Listeners,
+    worker: impl FnOnce(Service, WaitForCancellationFutureOwned) -> W,
     bootstrap: Option<&str>,
     on_ready: impl FnOnce(Option<TokenSecret>),
     shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
+) -> Result<(), Error>
+where
+    W: Future<Output = Result<(), E>> + Send + 'static,
+    E: Display + Send + 'static,
+{
     let app = App::new(service.clone()).map_err(StartError::from)?;
     let (stop_http, stop_worker) = (CancellationToken::new(), CancellationToken::new());
     let serving = serve(&app, listeners, &stop_http);
     let worker = service.config().worker.in_process.then(|| {
-        let work = tollgate_worker::run(service.in_background(), stop_worker.clone().cancelled_owned());
+        let work = worker(service.in_background(), stop_worker.clone().cancelled_owned());
         service.spawn_in_background(work)
     });
     let mut shutdown = std::pin::pin!(shutdown);

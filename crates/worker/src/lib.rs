@@ -4,12 +4,10 @@
 //! one takes a file here, a file in `jobs` and a line in each list.
 
 mod fold;
-mod json_lines;
 mod quota_sync;
 mod retention;
 mod run;
 mod schedule;
-pub mod telemetry;
 mod usage_apply;
 mod violation_record;
 pub mod watch;

@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::Clock;
-use tollgate_service::{Config, Role, Service, config::bootstrap_token};
-use tollgate_worker::{run, telemetry, watch};
+use tollgate_service::{
+    Config, Role, Service,
+    config::{LogFormat, bootstrap_token},
+};
+use tollgate_telemetry as telemetry;
+use tollgate_worker::{run, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,7 +19,8 @@ async fn main() -> ExitCode {
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry::say_why("tollgate-worker", &error);
+            // The settings may be what is wrong: the format is what can be told of it.
+            telemetry::say_why("tollgate-worker", format(Config::log_format()), &error);
             ExitCode::FAILURE
         }
     }
@@ -24,24 +28,22 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load()?;
-    let _lines = telemetry::init(&config.log)?;
+    let format = format(config.log.format);
+    let log = telemetry::init(format, &config.log.level);
+    let _lines = log.map_err(|bad| format!("settings: log.level = {bad}"))?;
     // Fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut shutdown = Box::pin(telemetry::shutdown()?);
     let watched = match &config.worker.listen.0 {
         Some(listen) => Some(watch::bind(listen).await?),
         None => None,
     };
-    let (bootstrap, format) = (bootstrap_token()?, config.log.format);
+    let bootstrap = bootstrap_token()?;
     let service = Service::connect(config, Clock::System, Role::Worker).await?;
     let stop = CancellationToken::new();
     if let Some(listener) = watched {
         tokio::spawn(watch::serve(listener, service.clone(), stop.clone().cancelled_owned()));
     }
-    let told_to_stop = async move {
-        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-    };
-    let mut told_to_stop = Box::pin(told_to_stop);
     tokio::select! {
         prepared = service.prepare(bootstrap.as_deref()) => {
             // A worker that was the first to start has made the token: nobody else will be told.
@@ -50,12 +52,19 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
                 telemetry::tell(&mut std::io::stdout(), format, &text)?;
             }
         }
-        () = &mut told_to_stop => return Ok(()),
+        () = &mut shutdown => return Ok(()),
     }
     tracing::info!("running jobs");
-    let ended = run(service.clone(), told_to_stop).await;
+    let ended = run(service.clone(), shutdown).await;
     service.drain();
     stop.cancel();
     service.close().await;
     Ok(ended?)
+}
+
+fn format(setting: LogFormat) -> telemetry::Format {
+    match setting {
+        LogFormat::Pretty => telemetry::Format::Pretty,
+        LogFormat::Json => telemetry::Format::Json,
+    }
 }

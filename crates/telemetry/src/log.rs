@@ -1,5 +1,5 @@
-//! Log lines, for both binaries: to standard error, through a writer that never makes a request wait. With
-//! `log.format = "json"` whatever a process writes is one JSON object per line: also how it starts, panics and ends.
+//! Log lines: to standard error, through a writer that never makes a request wait. As JSON, whatever a process writes is one
+//! object per line: also how it starts, panics and ends.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -9,12 +9,8 @@ use std::{
     time::Duration,
 };
 
-use tollgate_service::{
-    Config,
-    config::{Log, LogFormat},
-};
 use tracing::{Level, level_filters::LevelFilter};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
 
 use crate::json_lines::{self, JsonLines};
@@ -26,31 +22,40 @@ const GATHER_BYTES: usize = 64 * 1024;
 /// Lines that may wait to be written; further ones are dropped. A quarter of a second at a line per check of a whole core.
 const MAX_WAITING: usize = 32_768;
 
-/// `log.level` is neither a level nor a list of directives.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "settings: log.level = {level:?} is not allowed: a level such as info, or directives such as info,tollgate_api=debug"
-)]
-pub struct BadLevel {
-    level: String,
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For a person: text, with colours where it is a terminal that reads.
+    Pretty,
+    /// For a machine: an object per line.
+    Json,
 }
 
-/// Sends log lines to standard error from now on. Those still queued are written when the guard is dropped.
+/// Neither a level nor a list of directives.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not allowed: a level such as info, or directives such as info,tollgate_api=debug")]
+pub struct BadLevel(String);
+
+/// Lines still queued are written when it is dropped.
+pub use tracing_appender::non_blocking::WorkerGuard as LogGuard;
+
+/// Sends log lines to standard error from now on: those of `level`, which is a level's name or directives as
+/// [`EnvFilter`] has them. A panic is a line, too.
 ///
 /// # Errors
-/// When `log.level` cannot be read.
-pub fn init(log: &Log) -> Result<WorkerGuard, BadLevel> {
-    let bad = || BadLevel { level: log.level.clone() };
+/// When `level` cannot be read.
+pub fn init(format: Format, level: &str) -> Result<LogGuard, BadLevel> {
+    let bad = || BadLevel(level.to_owned());
     // The filter takes a word that is no level for the name of a module, of which it shows all, and of others nothing.
     let is_fine = |directive: &str| directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok();
-    let filter = log.level.split(',').all(is_fine).then(|| EnvFilter::try_new(&log.level).ok()).flatten();
+    let filter = level.split(',').all(is_fine).then(|| EnvFilter::try_new(level).ok()).flatten();
     let filter = filter.ok_or_else(bad)?;
     let gathered = Gathered(BufWriter::with_capacity(GATHER_BYTES, io::stderr()));
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(gathered);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let set = match log.format {
-        LogFormat::Json => lines.event_format(JsonLines).try_init(),
-        LogFormat::Pretty => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
+    let set = match format {
+        Format::Json => lines.event_format(JsonLines).try_init(),
+        Format::Pretty => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
     };
     match set {
         Ok(()) => std::panic::set_hook(Box::new(log_panic)),
@@ -72,18 +77,18 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn tell(out: &mut impl Write, format: LogFormat, text: &str) -> io::Result<()> {
+pub fn tell(out: &mut impl Write, format: Format, text: &str) -> io::Result<()> {
     match format {
-        LogFormat::Pretty => writeln!(out, "{text}"),
-        LogFormat::Json => out.write_all(json_lines::line(Level::INFO, text).as_bytes()),
+        Format::Pretty => writeln!(out, "{text}"),
+        Format::Json => out.write_all(json_lines::line(Level::INFO, text).as_bytes()),
     }
 }
 
-/// Writes to standard error why `program` ends. The settings may be what is wrong: the format is what can be told of it.
-pub fn say_why(program: &str, error: &dyn std::fmt::Display) {
-    let text = match Config::log_format() {
-        LogFormat::Pretty => format!("{program}: {error}\n"),
-        LogFormat::Json => json_lines::line(Level::ERROR, &format!("{program}: {error}")),
+/// Writes to standard error why `program` ends.
+pub fn say_why(program: &str, format: Format, error: &dyn std::fmt::Display) {
+    let text = match format {
+        Format::Pretty => format!("{program}: {error}\n"),
+        Format::Json => json_lines::line(Level::ERROR, &format!("{program}: {error}")),
     };
     // When standard error is gone there is nobody to tell.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -133,6 +138,6 @@ mod tests {
             (&"ERROR".into(), &"panic: so \"it\"\nwent".into()),
             "{written}"
         );
-        assert!(line["location"].as_str().unwrap().contains("telemetry.rs:"), "{written}");
+        assert!(line["location"].as_str().unwrap().contains("log.rs:"), "{written}");
     }
 }

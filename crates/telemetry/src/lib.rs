@@ -1,0 +1,8 @@
+//! What a process starts with: where its log lines go, what it tells a person, and how it hears that it should stop.
+
+mod json_lines;
+mod log;
+mod signals;
+
+pub use log::{BadLevel, Format, LogGuard, init, say_why, tell};
+pub use signals::shutdown;
