@@ -4,6 +4,10 @@
 //! Reading order: [`Server`] (from start to stop) → `acceptor` (who gets in) → `connections` (who makes way, and the sweeper
 //! that keeps the deadlines) → `connection` (what one connection is doing) → `exchange` (one request after another) → `head`
 //! and [`Refusal`] (what no handler sees) → `socket` and `framing` (the bytes on their way in and out).
+//!
+//! Why not hyper's own: its `header_read_timeout` costs 0.15 to 0.4 µs of 5.7 per request (hyper 1.12, 64 connections; all of this
+//! crate 0.4), has one length for a head and for the rest between two requests, and does not close a client that does not read
+//! its answers; hyper-util's graceful stop costs nothing. Neither knows which connection has been idle longest.
 
 mod acceptor;
 mod bind;

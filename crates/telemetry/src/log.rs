@@ -15,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::json_lines::{self, JsonLines};
 
+/// Lines still queued are written when it is dropped.
+pub use tracing_appender::non_blocking::WorkerGuard as LogGuard;
+
 /// Lines gather so long between two writes, or until there are so many bytes of them. The first one after a rest is written
 /// at once.
 const GATHER: Duration = Duration::from_millis(10);
@@ -35,9 +38,6 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not allowed: a level such as info, or directives such as info,tollgate_api=debug")]
 pub struct BadLevel(String);
-
-/// Lines still queued are written when it is dropped.
-pub use tracing_appender::non_blocking::WorkerGuard as LogGuard;
 
 /// Sends log lines to standard error from now on: those of `level`, which is a level's name or directives as
 /// [`EnvFilter`] has them. A panic is a line, too.
