@@ -1,11 +1,14 @@
 //! What every handler shares.
 
-use std::{sync::Arc, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tollgate_domain::Network;
 use tollgate_service::{Service, config::HeaderStyle};
 
-use crate::{metrics::HttpMetrics, request_id::RequestIds};
+use crate::{metrics::HttpMetrics, middleware::request_id::RequestIds};
 
 /// The service and what the API keeps beside it. Cloning is cheap.
 #[derive(Clone)]

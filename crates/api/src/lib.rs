@@ -1,33 +1,21 @@
 //! Tollgate's HTTP service.
 //!
 //! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life; what comes in is
-//! `tollgate_http_server`'s) → `edge` (what every request gets) → `auth`, `idempotency` (what `/api/v1` gets) → one file per
-//! resource in `routes` → `decided`, `problem`, `views` (shapes) → `openapi`.
+//! `tollgate_http_server`'s) → `middleware` (what wraps routes) → `body` (what comes in) → a file or folder per noun in `routes` →
+//! `answers` (shapes of the contract) → `openapi`.
 
 mod announce;
+mod answers;
 mod app;
-mod auth;
-mod client_ip;
+mod body;
 mod command;
 mod connections;
-mod cors;
-mod decided;
-mod edge;
-mod extract;
-mod idempotency;
-mod json;
 mod metrics;
+mod middleware;
 mod open_files;
 mod openapi;
-mod problem;
-mod query;
-mod rate_limit_headers;
-mod request_id;
 mod routes;
 mod run;
-mod views;
-mod whole;
-mod wrong_fields;
 
 pub use announce::announce;
 pub use command::{Command, carry_out};

@@ -30,7 +30,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     app::App,
-    problem::{Body, Problem, WrongField},
+    body::problem::{Body, Problem, WrongField},
 };
 
 /// Visible ASCII, with spaces between.

@@ -8,7 +8,7 @@ use tollgate_domain::{Network, TokenSecret};
 use tollgate_http_server::{Limits, Server};
 use tollgate_service::{Config, Service, StartError, config::Listen};
 
-use crate::{app::App, json, open_files::room_for, routes};
+use crate::{app::App, body::json, open_files::room_for, routes};
 
 /// Requests in flight have so long after the listener is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, body::problem::Problem};
 
 /// What the service depends on.
 #[derive(Serialize, ToSchema)]

@@ -10,12 +10,14 @@ use tollgate_service::DeadJob;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    answers::views::{Data, List},
     app::App,
-    auth::{Admin, Can},
-    extract::{Id, page},
-    problem::Problem,
-    query::Params,
-    views::{Data, List},
+    body::{
+        extract::{Id, page},
+        problem::Problem,
+        query::Params,
+    },
+    middleware::auth::{Admin, Can},
 };
 
 /// Which page.

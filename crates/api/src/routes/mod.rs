@@ -18,25 +18,28 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
-    auth::authenticate,
-    cors,
-    edge::{self, Answer, AnswerBody, edge},
-    idempotency::idempotent,
+    body::{
+        problem::Problem,
+        query::{QueryNames, known_parameters},
+    },
     metrics::VALIDATE,
+    middleware::{
+        auth::authenticate,
+        cors,
+        envelope::{self, Answer, AnswerBody, envelope},
+        idempotency::idempotent,
+    },
     openapi,
-    problem::Problem,
-    query::{QueryNames, known_parameters},
 };
 
-mod api_keys;
 mod checks;
 mod health;
 mod jobs;
+mod keys;
 mod plans;
 mod rate_limit;
 mod tokens;
 mod usage;
-mod validate;
 
 /// What a listener serves: the router, past which the hot path goes.
 pub(crate) struct Routes {
@@ -53,14 +56,14 @@ impl HttpService for Routes {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         match &self.hot {
             Some(app) if request.uri().path() == VALIDATE && request.method() == Method::POST => {
-                validate::answer(app, request, Some(peer)).await
+                checks::validate::answer(app, request, Some(peer)).await
             }
             _ => Box::pin(self.route(request, peer)).await,
         }
     }
 
     fn refuse(&self, head: Option<(&Method, &HeaderMap)>, refusal: &Refusal) -> Answer {
-        edge::refuse(&self.app, head, &refusal.into())
+        envelope::refuse(&self.app, head, &refusal.into())
     }
 }
 
@@ -75,18 +78,18 @@ impl Routes {
 /// `/api/v1`: a token, or a client's own key for what it may read about itself.
 fn management() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(api_keys::create, api_keys::list))
-        .routes(routes!(api_keys::lookup))
-        .routes(routes!(api_keys::show, api_keys::update, api_keys::delete))
-        .routes(routes!(api_keys::rotate))
-        .routes(routes!(api_keys::suspend))
-        .routes(routes!(api_keys::resume))
-        .routes(routes!(api_keys::stats))
+        .routes(routes!(keys::create::create, keys::list::list))
+        .routes(routes!(keys::show::lookup))
+        .routes(routes!(keys::show::show, keys::update::update, keys::state::delete))
+        .routes(routes!(keys::state::rotate))
+        .routes(routes!(keys::state::suspend))
+        .routes(routes!(keys::state::resume))
+        .routes(routes!(keys::stats::stats))
         .routes(routes!(plans::create, plans::list))
         .routes(routes!(plans::show, plans::update, plans::delete))
-        .routes(routes!(checks::check))
-        .routes(routes!(checks::check_batch))
-        .routes(routes!(checks::preview))
+        .routes(routes!(checks::check::check))
+        .routes(routes!(checks::check::check_batch))
+        .routes(routes!(checks::check::preview))
         .routes(routes!(rate_limit::own_info))
         .routes(routes!(rate_limit::info))
         .routes(routes!(rate_limit::reset))
@@ -116,7 +119,7 @@ fn metrics() -> OpenApiRouter<App> {
 
 /// The key under test is the credential.
 fn hot() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(validate::validate))
+    OpenApiRouter::new().routes(routes!(checks::validate::validate))
 }
 
 /// Everything that the public listener serves; `/metrics` only when it has no listener of its own.
@@ -132,11 +135,11 @@ pub(crate) fn public(app: &App) -> Routes {
         .layer(from_fn_with_state(names.clone(), known_parameters))
         .layer(from_fn_with_state(app.clone(), authenticate));
     let open = open.layer(from_fn_with_state(names, known_parameters));
-    let hot = hot.method_not_allowed_fallback(validate::wrong_method);
+    let hot = hot.method_not_allowed_fallback(checks::validate::wrong_method);
     let rest = around(management.merge(open).merge(openapi::routes(document)), app);
     let (router, past) = match cors::layer(&config.cors_origins) {
         // Only browsers need the hot path to be wrapped.
-        Some(cors) => (rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), edge))), None),
+        Some(cors) => (rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), envelope))), None),
         None => (rest.merge(hot), Some(app.clone())),
     };
     Routes { router: router.with_state(app.clone()), hot: past, app: app.clone() }
@@ -157,7 +160,7 @@ fn around(router: Router<App>, app: &App) -> Router<App> {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(from_fn_with_state(app.clone(), edge))
+    router.layer(from_fn_with_state(app.clone(), envelope))
 }
 
 /// 404; 405 for a method that no route has.

@@ -13,13 +13,15 @@ use tollgate_service::plans::PlanTerms;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    answers::views::{Data, Limit, List, Quota},
     app::App,
-    auth::{Can, KeysRead, KeysWrite},
-    extract::{Id, IfMatch, etag, location, page},
-    json::Json,
-    problem::Problem,
-    query::Params,
-    views::{Data, Limit, List, Quota},
+    body::{
+        extract::{Id, IfMatch, etag, location, page},
+        json::Json,
+        problem::Problem,
+        query::Params,
+    },
+    middleware::auth::{Can, KeysRead, KeysWrite},
 };
 
 /// A plan to be made.

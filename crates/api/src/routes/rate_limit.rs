@@ -13,16 +13,20 @@ use tollgate_service::{Caller, CheckOutcome, LimitStatus, Timestamp, keys::NewSi
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    answers::{
+        check_response::{KeySummary, LimitState, limit_states, reset_time},
+        views::{self, ApiKeyView, Cursor, Data, Series},
+    },
     app::App,
-    auth::{Can, LimitsWrite, UsageRead, Who},
-    decided::{KeySummary, LimitState, limit_states, reset_time},
-    extract::{Id, IfMatch, page_size},
-    json::Json,
-    problem::Problem,
-    query::Params,
-    routes::api_keys::shown,
-    views::{self, ApiKeyView, Cursor, Data, Series},
-    whole,
+    body::{
+        extract::{Id, IfMatch, page_size},
+        json::Json,
+        problem::Problem,
+        query::Params,
+        whole,
+    },
+    middleware::auth::{Can, LimitsWrite, UsageRead, Who},
+    routes::keys::shown,
 };
 
 /// Hours of violations shown unless the client says, and at most.

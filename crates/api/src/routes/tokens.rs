@@ -17,15 +17,16 @@ use utoipa::{
 };
 
 use crate::{
+    answers::views::{self, Data, List},
     app::App,
-    auth::{Admin, Can, Maker, Who},
-    extract::{Id, IfMatch, etag, location, page},
-    json::Json,
-    problem::Problem,
-    query::Params,
-    routes::api_keys::present,
-    views::{self, Data, List},
-    whole,
+    body::{
+        extract::{Id, IfMatch, etag, location, page, present},
+        json::Json,
+        problem::Problem,
+        query::Params,
+        whole,
+    },
+    middleware::auth::{Admin, Can, Maker, Who},
 };
 
 /// A token to be made.

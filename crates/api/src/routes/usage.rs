@@ -13,14 +13,10 @@ use tollgate_service::{keys::UsedKey, metering::history::History};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    answers::views::{self, Data, Limit, Quota},
     app::App,
-    auth::{BillingWrite, Can, Who},
-    extract::Id,
-    json::Json,
-    problem::Problem,
-    query::Params,
-    views::{self, Data, Limit, Quota},
-    whole,
+    body::{extract::Id, json::Json, problem::Problem, query::Params, whole},
+    middleware::auth::{BillingWrite, Can, Who},
 };
 
 /// The current billing period.

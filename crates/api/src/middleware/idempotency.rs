@@ -21,7 +21,11 @@ use ring::{
 use tollgate_domain::{Idempotency, StoredResponse, text::IDEMPOTENCY_KEY};
 use tollgate_service::{Caller, access::idempotency::fingerprint};
 
-use crate::{app::App, auth, edge::RequestId, json, problem::Problem};
+use crate::{
+    app::App,
+    body::{json, problem::Problem},
+    middleware::{auth, envelope::RequestId},
+};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -86,7 +90,8 @@ async fn attempt(
 async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: Request, next: Next) -> Response {
     let instance = request.extensions().get::<RequestId>().cloned();
     let instance = instance.as_ref().and_then(|RequestId(id)| id.to_str().ok()).unwrap_or_default().to_owned();
-    let response = crate::edge::caught(app, next.run(request)).await.unwrap_or_else(IntoResponse::into_response);
+    let response =
+        crate::middleware::envelope::caught(app, next.run(request)).await.unwrap_or_else(IntoResponse::into_response);
     let (response, kept) = copied(response, &instance, seal).await;
     let written = match kept {
         Some(stored) => app.service.idempotency().finish(caller, key, &stored).await,

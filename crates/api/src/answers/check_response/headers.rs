@@ -8,7 +8,7 @@ use hyper::{
 };
 use tollgate_service::{CheckOutcome, check::http_text::LimitsText, config::HeaderStyle, fields};
 
-use crate::decided::{header, number};
+use super::buffer::{header, number};
 
 const POLICY: HeaderName = HeaderName::from_static(fields::POLICY);
 const STATE: HeaderName = HeaderName::from_static(fields::STATE);

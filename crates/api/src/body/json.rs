@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tollgate_domain::FieldError;
 
-use crate::{problem::Problem, wrong_fields};
+use crate::body::{problem::Problem, wrong_fields};
 
 /// Largest body.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -193,7 +193,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::wrong_fields::FreeForm;
+    use crate::body::wrong_fields::FreeForm;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

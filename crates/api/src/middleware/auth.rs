@@ -17,7 +17,12 @@ use tollgate_domain::{AdminToken, Scope, TenantId};
 use tollgate_http_server::Peer;
 use tollgate_service::{Caller, Error};
 
-use crate::{app::App, client_ip::client_ip, decided::limits_text, problem::Problem, rate_limit_headers};
+use crate::{
+    answers::check_response::{headers, limits_text},
+    app::App,
+    body::problem::Problem,
+    middleware::client_ip::client_ip,
+};
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -94,7 +99,7 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
         && let Ok(checked) = app.service.checks().peek(entry, 1).await
     {
         let texts = limits_text(&checked.known_key.counted.limits);
-        rate_limit_headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());
+        headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());
     }
     response
 }

@@ -22,10 +22,9 @@ use tollgate_http_server::Refusal;
 
 use crate::{
     app::App,
-    json,
+    body::{json, problem::Problem},
     metrics::{NO_ROUTE, VALIDATE},
-    problem::Problem,
-    request_id::X_REQUEST_ID,
+    middleware::request_id::X_REQUEST_ID,
 };
 
 /// Longest path and query together.
@@ -39,7 +38,7 @@ const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 pub(crate) struct RequestId(pub(crate) HeaderValue);
 
 /// Wraps every route but the hot path.
-pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = app.ids.of(request.headers());
     let method = request.method().clone();
@@ -73,7 +72,7 @@ pub(crate) type AnswerBody = Either<Full<Bytes>, Body>;
 /// What leaves.
 pub(crate) type Answer = hyper::Response<AnswerBody>;
 
-/// Ends a request of the hot path: the same as [`edge`], without a layer of its own.
+/// Ends a request of the hot path: the same as [`envelope`], without a layer of its own.
 pub(crate) fn finish_validate(
     app: &App,
     id: HeaderValue,

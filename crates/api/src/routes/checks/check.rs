@@ -22,15 +22,17 @@ use utoipa::{
 };
 
 use crate::{
+    answers::{
+        check_response::{Decided, KeySummary, QuotaState, Refused, in_batch, quota_state, respond},
+        views::{self, Data},
+    },
     app::App,
-    auth::{Can, LimitsCheck},
-    decided::{Decided, KeySummary, QuotaState, Refused, in_batch, quota_state, respond},
-    edge::RequestId,
-    idempotency::NothingConsumed,
-    json::Json,
-    problem::Problem,
-    views::{self, Data},
-    whole,
+    body::{json::Json, problem::Problem, whole},
+    middleware::{
+        auth::{Can, LimitsCheck},
+        envelope::RequestId,
+        idempotency::NothingConsumed,
+    },
 };
 
 /// Most checks of one batch.
@@ -130,7 +132,7 @@ struct Rejection {
 struct PreviewLimit<'a> {
     #[serde(flatten)]
     #[schema(inline)]
-    state: crate::decided::LimitState<'a>,
+    state: crate::answers::check_response::LimitState<'a>,
     used: u64,
     /// `plan`, or `key` when the key overrides or adds it.
     #[schema(schema_with = origin)]
@@ -219,7 +221,8 @@ pub(crate) async fn preview(
         app.service.checks().preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
     let (allowed, checked) = (preview.allowed(), &preview.checked);
     let statuses = checked.rate_limits().map(|(_, status)| status.used());
-    let explained = crate::decided::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);
+    let explained =
+        crate::answers::check_response::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);
     let limits = explained.map(|((state, used), reason)| PreviewLimit {
         state,
         used,

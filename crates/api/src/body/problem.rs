@@ -1,6 +1,6 @@
 //! Errors as the client sees them: RFC 9457 problem details with our own `code`.
 //!
-//! A handler returns a [`Problem`]; it travels in the response's extensions to the edge middleware, the only place that
+//! A handler returns a [`Problem`]; it travels in the response's extensions to the envelope middleware, the only place that
 //! knows the request's id, writes the body and logs the cause.
 
 use std::borrow::Cow;

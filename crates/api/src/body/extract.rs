@@ -7,6 +7,7 @@ use axum::{
     http::request::Parts,
 };
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
+use serde::{Deserialize, Deserializer};
 use tollgate_domain::{ApiKeyId, Page, PlanId, TokenId, text};
 use utoipa::{
     IntoParams,
@@ -17,7 +18,7 @@ use utoipa::{
     },
 };
 
-use crate::problem::Problem;
+use crate::body::problem::Problem;
 
 /// Items per page unless the client says.
 const DEFAULT_LIMIT: u32 = 20;
@@ -135,6 +136,13 @@ pub(crate) fn etag(version: i64) -> [(HeaderName, HeaderValue); 1] {
 /// `Location` of what was made.
 pub(crate) fn location(list: &'static str, id: &impl Display) -> [(HeaderName, HeaderValue); 1] {
     [(LOCATION, HeaderValue::from_str(&format!("{list}/{id}")).unwrap_or(HeaderValue::from_static(list)))]
+}
+
+/// Tells null (`Some(None)`) from absent (`None`).
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -21,15 +21,14 @@ use tollgate_service::{Attempt, CheckRequest, Error, Progress, check::decide::Wa
 use utoipa::ToSchema;
 
 use crate::{
+    answers::check_response::{Decided, Refused, respond},
     app::App,
-    auth::{caller_ip, credential},
-    decided::{Decided, Refused, respond},
-    edge::{Answer, caught, caught_now, check_url, finish_validate},
-    json,
-    problem::Problem,
-    query,
-    routes::checks::Call,
-    whole,
+    body::{json, problem::Problem, query, whole},
+    middleware::{
+        auth::{caller_ip, credential},
+        envelope::{Answer, caught, caught_now, check_url, finish_validate},
+    },
+    routes::checks::check::Call,
 };
 
 /// What a client wants to do. May be absent: one unit with the key in a header.

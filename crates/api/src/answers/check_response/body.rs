@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 
-use axum::body::Bytes;
 use bytes::BytesMut;
 use hyper::header::HeaderValue;
 use serde::Serialize;
@@ -18,7 +17,11 @@ use tollgate_service::{
     },
 };
 
-use super::{KeySummary, TITLE, TYPE, why};
+use super::{
+    KeySummary, TITLE, TYPE,
+    buffer::{number, text},
+    why,
+};
 
 /// What of every answer for a key is the same.
 #[derive(Clone, Copy)]
@@ -141,21 +144,6 @@ fn quota(out: &mut BytesMut, status: Option<&LimitStatus>) {
     text(out, r#","period_end":""#);
     seconds(out, Recent::PeriodEnd, status.reset_unix_seconds());
     text(out, r#""}"#);
-}
-
-fn text(out: &mut BytesMut, text: &str) {
-    out.extend_from_slice(text.as_bytes());
-}
-
-pub(crate) fn number(out: &mut BytesMut, number: impl itoa::Integer) {
-    text(out, itoa::Buffer::new().format(number));
-}
-
-/// Takes what was written into `out` since the last call, as a header's value.
-pub(crate) fn header(out: &mut BytesMut) -> HeaderValue {
-    let bytes: Bytes = out.split().freeze();
-    // Digits and names that are header text.
-    HeaderValue::from_maybe_shared(bytes).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Which member a time stands in: each repeats, for the windows of most keys end together.

@@ -20,7 +20,7 @@ use utoipa::{
     },
 };
 
-use crate::whole;
+use crate::body::whole;
 
 /// One resource.
 #[derive(Serialize, ToSchema)]

@@ -1,10 +1,13 @@
 //! A decision as HTTP: status, headers and body of an answered check, written in one place.
 
-mod text;
+mod body;
+mod buffer;
+pub(crate) mod headers;
 
 use std::borrow::Cow;
 
 use axum::body::Bytes;
+use body::Texts;
 use bytes::BytesMut;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http_body_util::Full;
@@ -14,16 +17,15 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use text::Texts;
 use tollgate_domain::{Algorithm, ApiKeyId, KeyStatus, LimitSpec};
 use tollgate_service::{CheckOutcome, LimitStatus, check::known_key::HeldKey, config::HeaderStyle};
 use utoipa::ToSchema;
 
 use crate::{
-    problem::{CONTENT_TYPE_PROBLEM, Problem},
-    rate_limit_headers, views,
+    answers::views,
+    body::problem::{CONTENT_TYPE_PROBLEM, Problem},
 };
-pub(crate) use text::{header, limits_text, number};
+pub(crate) use body::limits_text;
 
 /// draft-ietf-httpapi-ratelimit-headers-10, section "Quota Exceeded".
 const TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -252,13 +254,13 @@ pub(crate) fn respond(
     let headers = response.headers_mut();
     headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
-    rate_limit_headers::insert(headers, checked, texts.limits, style, &mut buffer);
+    headers::insert(headers, checked, texts.limits, style, &mut buffer);
     if !checked.allowed()
         && let Some(seconds) = checked.retry_after_seconds()
     {
         headers.insert(RETRY_AFTER, seconds.into());
     }
-    text::write(&mut buffer, texts, checked, instance);
+    body::write(&mut buffer, texts, checked, instance);
     *response.body_mut() = Full::new(buffer.freeze());
     Ok(response)
 }

@@ -13,7 +13,10 @@ use serde::de::DeserializeOwned;
 use tollgate_domain::text;
 use utoipa::openapi::{OpenApi, RefOr, path::ParameterIn};
 
-use crate::{openapi::operations, problem::Problem, wrong_fields};
+use crate::{
+    body::{problem::Problem, wrong_fields},
+    openapi::operations,
+};
 
 /// The query as a `T`.
 pub(crate) struct Params<T>(pub(crate) T);
