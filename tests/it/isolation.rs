@@ -8,7 +8,7 @@ use tollgate_domain::{
     ApiKeyId, BootId, Counts, Scope, TenantId,
     usage::{JournalSpan, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch, ViolationRow, pack},
 };
-use tollgate_jobs::{Concurrency, Job, Outcome, Push, retention, run};
+use tollgate_jobs::{Concurrency, Job, Outcome, Push, job::retention, run};
 use tollgate_tests::{
     answer::{Answer, Client, send},
     app::{App, Things, on_every_stack},

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::Clock;
-use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, retention, run};
+use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, job::retention, run};
 use tollgate_tests::{
     app::{Stack, on_every_stack},
     process::Process,

@@ -7,46 +7,13 @@ use serde::Serialize;
 use tollgate_domain::{Clock, TenantId};
 
 use crate::{
-    Error, Job, Priority,
-    job::{Envelope, describe},
+    Error, Job, Options, Priority,
+    envelope::{Envelope, describe},
     memory::Memory,
+    record::{DeadRecord, Depth, NewJob, Pushed, Tenants},
     redis::RedisStore,
-    store::{DeadRecord, NewJob, Store, Tenants},
+    store::Store,
 };
-
-/// How a queue behaves. [`Options::default`] suits production.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How long a job stays with a worker that no longer says it is alive. Renewed at every third of it, so a killed
-    /// worker's jobs are taken over within it.
-    pub lease: Duration,
-    /// Most jobs taken in one call.
-    pub batch: usize,
-    /// Before the second attempt; doubled for each further one, of which between half and all is waited.
-    pub backoff: Duration,
-    /// Most that is waited between two attempts.
-    pub backoff_max: Duration,
-    /// Dead jobs kept per priority; the oldest make room and are counted.
-    pub dead_kept: usize,
-    /// What runs may take to finish once a worker is told to stop; the rest is given back.
-    pub drain: Duration,
-    /// First part of every Redis key, so that several installations can share a database.
-    pub namespace: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(15),
-            batch: 64,
-            backoff: Duration::from_millis(200),
-            backoff_max: Duration::from_secs(60),
-            dead_kept: 10_000,
-            drain: Duration::from_secs(10),
-            namespace: "tg".to_owned(),
-        }
-    }
-}
 
 /// How to push a job.
 #[derive(Clone, Debug, Default)]
@@ -57,15 +24,6 @@ pub struct Push {
     pub run_at: Option<DateTime<Utc>>,
     /// W3C trace context of whoever pushes, for the handler to go on with.
     pub traceparent: Option<String>,
-}
-
-/// What became of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It waits now.
-    Added,
-    /// A job with this id waits, is leased or is dead; nothing changed.
-    AlreadyThere,
 }
 
 /// A job that was given up.
@@ -87,25 +45,6 @@ pub struct DeadJob {
     pub died_at: DateTime<Utc>,
     /// What it was to work on, without what is other tenants'; null when that cannot be decoded.
     pub payload: serde_json::Value,
-}
-
-/// How full one priority's queue is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Depth {
-    /// Which queue.
-    pub priority: Priority,
-    /// Due, and with no worker.
-    pub waiting: u64,
-    /// Due later: scheduled, or failed and waiting for the next attempt.
-    pub scheduled: u64,
-    /// With a worker.
-    pub leased: u64,
-    /// Given up.
-    pub dead: u64,
-    /// Given up and no longer kept, since the store was empty.
-    pub dead_dropped: u64,
-    /// How long the first in line has been due.
-    pub oldest_waiting: Option<Duration>,
 }
 
 /// A job as it is stored, to be pushed.

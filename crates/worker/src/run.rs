@@ -2,9 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 use tollgate_jobs::{Concurrency, Job, JobContext, Outcome};
-use tollgate_service::{Error, Service};
+use tollgate_service::Service;
 
-use crate::{fold, quota_sync, retention, schedule, usage_apply, violation_record};
+use crate::{fold, job, schedule};
 
 /// Runs jobs and schedules until `shutdown` resolves, then finishes what is under way and gives back the rest.
 ///
@@ -37,12 +37,7 @@ pub async fn run(
 
 async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
     let name = job.name();
-    let outcome = match job {
-        Job::UsageApply(batch) => usage_apply::run(&service, &batch).await,
-        Job::ViolationRecord(batch) => violation_record::run(&service, &batch).await,
-        Job::Retention(_) => retention::run(&service).await,
-        Job::QuotaSync(_) => quota_sync::run(&service).await,
-    };
+    let outcome = job::run(&service, job).await;
     let label = match &outcome {
         Outcome::Done => "done",
         Outcome::Retry(cause) => {
@@ -56,12 +51,4 @@ async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
     };
     service.metrics().jobs.with_label_values(&[name, label]).inc();
     outcome
-}
-
-/// Anything that went wrong may go right later: what a job needs is in the database or comes again.
-pub(crate) fn outcome<T>(result: Result<T, Error>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Retry(error.to_string()),
-    }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tollgate_jobs::{Job, Push, quota_sync, retention};
+use tollgate_jobs::{
+    Job, Push,
+    job::{quota_sync, retention},
+};
 use tollgate_service::Service;
 
 /// How often a worker looks whether a tick has come; also the pause before another try.

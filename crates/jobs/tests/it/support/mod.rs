@@ -16,7 +16,8 @@ use tollgate_domain::{
     usage::{JournalSpan, UsageBatch, ViolationBatch},
 };
 use tollgate_jobs::{
-    Concurrency, Depth, Error, Job, JobContext, Options, Outcome, Priority, Push, Pushed, Queue, quota_sync, retention,
+    Concurrency, Depth, Error, Job, JobContext, Options, Outcome, Priority, Push, Pushed, Queue,
+    job::{quota_sync, retention},
     run,
 };
 

@@ -5,5 +5,5 @@ use tollgate_jobs::Outcome;
 use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service, batch: &UsageBatch) -> Outcome {
-    crate::run::outcome(service.apply_usage(batch).await)
+    super::outcome(service.apply_usage(batch).await)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 pub use tollgate_domain::usage::UsageBatch as Payload;
 use tollgate_domain::{Counts, TenantId, usage::KeyUsage};
 
-use crate::{Priority, job::Belongs};
+use crate::{Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "usage_apply";

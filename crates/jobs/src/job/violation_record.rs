@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_domain::TenantId;
 pub use tollgate_domain::usage::ViolationBatch as Payload;
 
-use crate::{Priority, job::Belongs};
+use crate::{Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "violation_record";

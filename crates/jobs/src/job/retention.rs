@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Priority, job::Belongs};
+use crate::{Priority, belongs::Belongs};
 
 /// What to clean up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
-//! One priority's queue as an apalis backend, and the care for its leases.
+//! What works one priority's queue: an apalis backend that fetches its jobs, and the loop that keeps their leases.
 //!
-//! No error of the store reaches apalis, which would end the worker: a store that is away is a queue that is empty for a
-//! while.
+//! No error of the store reaches apalis, because an error would end the worker. While the store is away the queue looks
+//! empty.
 
 use std::{
     convert::Infallible,
@@ -27,26 +27,26 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::layer::util::Identity;
 use tracing::{error, info, warn};
 
-use crate::{Error, Options, Priority, Queue, claims::Claims, store::Claimed};
+use crate::{Error, Options, Priority, Queue, leases::Leases, record::LeasedJob};
 
-/// An idle worker looks this often, so an idle queue's job waits 10 ms on average; a look costs Redis some microseconds.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// After a failed call. Long enough not to hammer a Redis that comes up, short enough to be back at once.
+/// How often an idle worker asks for jobs: a new job waits 10 ms on average, and asking costs Redis some microseconds.
+const POLL_EVERY: Duration = Duration::from_millis(20);
+/// Pause after a failed call: long enough to spare a Redis that is starting, short enough to be back soon.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Before a worker that failed starts again.
+/// Pause before a failed worker starts again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// What runs jobs of one priority. Clones are the same lane.
+/// Runs jobs of one priority. Clones are the same worker.
 #[derive(Clone)]
-pub(crate) struct Lane {
+pub(crate) struct PriorityWorker {
     pub(crate) priority: Priority,
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) leases: Arc<Leases>,
     queue: Queue,
-    worker: Arc<str>,
+    process: Arc<str>,
     shared: Arc<Shared>,
 }
 
-/// What the lanes of one run share.
+/// What the workers of one run share.
 pub(crate) struct Shared {
     /// Everything spawned that holds or may get a lease.
     pub(crate) tasks: TaskTracker,
@@ -62,91 +62,91 @@ impl Shared {
     }
 }
 
-impl Lane {
-    /// `worker` is unique among all processes: it is part of every token.
+impl PriorityWorker {
+    /// `process` is unique among all processes: it is part of every token.
     pub(crate) fn new(
         queue: Queue,
         priority: Priority,
-        worker: Arc<str>,
+        process: Arc<str>,
         capacity: usize,
         shared: Arc<Shared>,
         halt: CancellationToken,
     ) -> Self {
-        Self { priority, claims: Arc::new(Claims::new(capacity, halt)), queue, worker, shared }
+        Self { priority, leases: Arc::new(Leases::new(capacity, halt)), queue, process, shared }
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("{}-{}", self.worker, self.priority.as_str())
+        format!("{}-{}", self.process, self.priority.as_str())
     }
 
-    pub(crate) fn options(&self) -> &Options {
-        &self.queue.options
+    pub(crate) fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.queue.options)
     }
 
-    /// Sends ends of jobs as they come and prolongs the leases, for ever.
-    pub(crate) async fn keep(self) {
+    /// Sends the ends of jobs as they come and renews the leases. Never returns.
+    pub(crate) async fn keep_leases(self) {
         let mut beat = interval(self.queue.options.lease / 3);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let result = tokio::select! {
-                () = self.claims.settled() => Ok(()),
+                () = self.leases.settled() => Ok(()),
                 _ = beat.tick() => self.renew().await,
             };
             if result.is_err() || self.flush().await.is_err() {
                 sleep(PAUSE).await;
-                // What could not be sent waits still, and nobody else will say so.
-                self.claims.give_notice();
+                // What could not be sent still waits, and nothing else would wake this loop for it.
+                self.leases.notify_settled();
             }
         }
     }
 
     /// Tells the store which jobs have ended.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
-        let settlements = self.claims.settlements();
+        let settlements = self.leases.settlements();
         if settlements.is_empty() {
             return Ok(());
         }
         self.watched(self.queue.store.settle(self.priority, &settlements).await)?;
-        self.claims.confirmed(&settlements);
+        self.leases.confirmed(&settlements);
         Ok(())
     }
 
     async fn renew(&self) -> Result<(), Error> {
-        let leases = self.claims.leases();
-        if leases.is_empty() {
+        let tokens = self.leases.tokens();
+        if tokens.is_empty() {
             return Ok(());
         }
-        let lost = self.watched(self.queue.store.renew(self.priority, &leases).await)?;
+        let lost = self.watched(self.queue.store.renew(self.priority, &tokens).await)?;
         if !lost.is_empty() {
             warn!(worker = %self.name(), jobs = lost.len(), "leases ran out before they were renewed; others have these jobs");
-            self.claims.lose(&leases, &lost);
+            self.leases.lose(&tokens, &lost);
         }
         Ok(())
     }
 
-    /// Leases as many as there is room for; none when the store is away.
-    async fn fetch(&self) -> Vec<Claimed> {
-        let limit = self.claims.free().min(self.queue.options.batch);
+    /// Leases as many jobs as there is room for; none while the store is away.
+    async fn fetch(&self) -> Vec<LeasedJob> {
+        let limit = self.leases.free().min(self.queue.options.batch);
         if limit == 0 {
             return Vec::new();
         }
-        let lane = self.clone();
-        // A task of its own: apalis drops this future when it closes, and a lease must not be forgotten on the way.
-        let claim = self.shared.tasks.spawn(async move {
-            let fetch = lane.shared.fetches.fetch_add(1, Ordering::Relaxed);
-            let token: Arc<str> = format!("{}#{fetch}", lane.worker).into();
-            let claimed = lane.watched(lane.queue.store.claim(lane.priority, &token, limit).await)?;
-            lane.claims.took(&claimed);
-            Ok::<_, Error>(claimed)
+        let worker = self.clone();
+        // In its own task: apalis drops this future when it closes, and a lease must not be forgotten in between.
+        let leasing = self.shared.tasks.spawn(async move {
+            let fetch = worker.shared.fetches.fetch_add(1, Ordering::Relaxed);
+            let token: Arc<str> = format!("{}#{fetch}", worker.process).into();
+            let leased = worker.watched(worker.queue.store.lease(worker.priority, &token, limit).await)?;
+            worker.leases.took(&leased);
+            Ok::<_, Error>(leased)
         });
-        if let Ok(Ok(claimed)) = claim.await {
-            return claimed;
+        if let Ok(Ok(leased)) = leasing.await {
+            return leased;
         }
         sleep(PAUSE).await;
         Vec::new()
     }
 
-    /// Logs when the store goes away and when it is back.
+    /// Logs the start and the end of an outage, once each.
     fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
             Ok(_) => {
@@ -164,28 +164,28 @@ impl Lane {
     }
 }
 
-impl Persistence for Lane {
-    type Compact = Claimed;
+impl Persistence for PriorityWorker {
+    type Compact = LeasedJob;
     type Response = ();
     type Error = Infallible;
 
-    /// A worker starts: the first, or the next one after one failed.
+    /// Called when a worker starts, also after one has failed.
     async fn register(&mut self, worker: &WorkerContext) -> Result<(), Infallible> {
         if worker.restarts() > 0 {
-            self.claims.give_back_taken();
+            self.leases.give_back_taken();
             sleep(RESTART_PAUSE).await;
         }
         Ok(())
     }
 
-    /// apalis beats only between fetches; [`Lane::keep`] renews whatever the worker does.
+    /// apalis calls this only between fetches. [`PriorityWorker::keep_leases`] renews at any time.
     async fn heartbeat(&mut self, _: &WorkerContext) -> Result<(), Infallible> {
         Ok(())
     }
 
-    async fn fetch_next(&mut self, _: &WorkerContext) -> Result<Vec<Task<Claimed>>, Infallible> {
-        let claimed = self.fetch().await;
-        Ok(claimed
+    async fn fetch_next(&mut self, _: &WorkerContext) -> Result<Vec<Task<LeasedJob>>, Infallible> {
+        let leased = self.fetch().await;
+        Ok(leased
             .into_iter()
             .map(|job| {
                 let id = TaskId::from_string(job.id.clone());
@@ -195,44 +195,44 @@ impl Persistence for Lane {
             .collect())
     }
 
-    async fn reenqueue_abandoned(&mut self, tasks: Vec<Task<Claimed>>, _: &WorkerContext) -> Result<u64, Infallible> {
-        self.claims.give_back_taken();
+    async fn reenqueue_abandoned(&mut self, tasks: Vec<Task<LeasedJob>>, _: &WorkerContext) -> Result<u64, Infallible> {
+        self.leases.give_back_taken();
         Ok(tasks.len() as u64)
     }
 
-    /// Never called: [`LaneBackend`] installs no event layer, since apalis hands events on only between fetches, and none
-    /// while it drains. A job settles itself in [`Claims`].
+    /// Never called: [`PriorityBackend`] installs no event layer, because apalis passes events on only between fetches and
+    /// none while it drains. A job settles itself in [`Leases`].
     async fn handle_events(&mut self, _: Vec<TaskEvent<()>>, _: &WorkerContext) -> Result<(), Infallible> {
         Ok(())
     }
 
     /// Never called: jobs come in by [`Queue::push`].
-    async fn push_tasks(&mut self, _: Vec<Task<Claimed>>) -> Result<(), Infallible> {
+    async fn push_tasks(&mut self, _: Vec<Task<LeasedJob>>) -> Result<(), Infallible> {
         Ok(())
     }
 }
 
-/// A [`Lane`] that apalis polls: it looks at a steady pace, and at once when there is room again.
-pub(crate) struct LaneBackend {
-    persisted: Persisted<Lane>,
-    look: Interval,
+/// A [`PriorityWorker`] as apalis polls it: at a steady pace, and at once when there is room again.
+pub(crate) struct PriorityBackend {
+    persisted: Persisted<PriorityWorker>,
+    polls: Interval,
 }
 
-impl LaneBackend {
+impl PriorityBackend {
     /// Must be called within a runtime.
-    pub(crate) fn new(lane: Lane) -> Self {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { persisted: Persisted::new(lane), look }
+    pub(crate) fn new(worker: PriorityWorker) -> Self {
+        let mut polls = interval(POLL_EVERY);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { persisted: Persisted::new(worker), polls }
     }
 }
 
-impl Backend for LaneBackend {
-    type Task = Task<Claimed>;
+impl Backend for PriorityBackend {
+    type Task = Task<LeasedJob>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Infallible>> {
-        let beat = self.persisted.options().lease;
+        let beat = self.persisted.queue.options.lease;
         self.persisted.poll_ready(cx, worker, beat)
     }
 
@@ -240,10 +240,10 @@ impl Backend for LaneBackend {
         &mut self,
         cx: &mut Context<'_>,
         worker: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Claimed>, Infallible>>> {
-        self.persisted.claims.wake_on_room(cx.waker());
+    ) -> Poll<Option<Result<Task<LeasedJob>, Infallible>>> {
+        self.persisted.leases.wake_on_room(cx.waker());
         // Polled until pending, or the next tick would wake nobody.
-        while self.look.poll_tick(cx).is_ready() {}
+        while self.polls.poll_tick(cx).is_ready() {}
         self.persisted.poll_next(cx, worker)
     }
 
@@ -252,15 +252,15 @@ impl Backend for LaneBackend {
     }
 }
 
-impl BackendConfig for LaneBackend {
-    type Args = Claimed;
+impl BackendConfig for PriorityBackend {
+    type Args = LeasedJob;
     type Id = String;
     type Kind = Ephemeral;
     type Config = Options;
     type Layer = Identity;
 
     fn config(&self) -> &Options {
-        self.persisted.options()
+        &self.persisted.queue.options
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> Identity {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Priority, job::Belongs};
+use crate::{Priority, belongs::Belongs};
 
 /// Nothing to say: all that is current is pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A script over a full batch takes milliseconds; longer means a paused or unreachable server.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) struct Link {
+pub(super) struct Connection {
     client: Client,
     live: Mutex<Live>,
     outage: Outage,
@@ -31,7 +31,7 @@ struct Live {
     generation: u64,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(client: Client) -> Self {
         Self { client, live: Mutex::default(), outage: Outage::default() }
     }
