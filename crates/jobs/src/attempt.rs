@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
-    Job, Options,
+    Backoff, Job,
     envelope::{Envelope, Unreadable},
     leases::Leases,
     record::{LeasedJob, Verdict},
@@ -16,7 +16,7 @@ use crate::{
 /// Longest cause that is kept, in bytes.
 const CAUSE_LIMIT: usize = 2_000;
 
-/// What a handler is told beside the job.
+/// What a handler is told besides its job.
 #[derive(Clone, Debug)]
 pub struct JobContext {
     /// As pushed.
@@ -29,56 +29,79 @@ pub struct JobContext {
     pub traceparent: Option<String>,
 }
 
+impl JobContext {
+    fn new(leased: &LeasedJob, traceparent: Option<String>) -> Self {
+        let attempt = leased.attempts.saturating_add(1);
+        Self { id: leased.id.clone(), attempt, max_attempts: leased.max_attempts, traceparent }
+    }
+}
+
 /// How a handler ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Finished, or found nothing to do.
     Done,
-    /// Failed for this cause; may succeed later. Dead after the last attempt.
-    Retry(String),
+    /// Failed, but may succeed later. The attempt counts, and after the last one the job is dead.
+    Retry {
+        /// Why, for the log and the list of dead jobs.
+        cause: String,
+        /// How long to wait, when the job knows better than its [`Backoff`]: not below that one's first wait, and a day
+        /// at most.
+        after: Option<Duration>,
+    },
     /// Failed for this cause and always will. Dead at once.
     Abort(String),
 }
 
-/// Runs one job to its end, unless its lease is lost in between.
-pub(crate) async fn run_leased<H, F>(leases: Arc<Leases>, options: Arc<Options>, handler: Arc<H>, job: LeasedJob)
-where
-    H: Fn(Job, JobContext) -> F,
-    F: Future<Output = Outcome>,
-{
-    let Some(lost) = leases.start(&job) else { return };
-    tokio::select! {
-        () = lost.cancelled() => debug!(id = job.id, "a job was cut short"),
-        outcome = attempt(&*handler, &job) => {
-            let verdict = verdict(outcome, &job, &options);
-            leases.settle(&job, verdict);
-        }
+impl Outcome {
+    /// To be tried again for this cause when the job's [`Backoff`] says.
+    pub fn retry(cause: impl Into<String>) -> Self {
+        Self::Retry { cause: cause.into(), after: None }
     }
 }
 
-async fn attempt<H, F>(handler: &H, job: &LeasedJob) -> Outcome
+/// Runs one job to its end, unless its lease is lost in between.
+pub(crate) async fn run_leased<H, F>(leases: Arc<Leases>, handler: Arc<H>, leased: LeasedJob)
 where
     H: Fn(Job, JobContext) -> F,
     F: Future<Output = Outcome>,
 {
-    let envelope = match Envelope::decode(&job.body) {
-        Ok(envelope) => envelope,
-        Err(error @ Unreadable::Newer { .. }) => return Outcome::Retry(error.to_string()),
-        Err(error @ Unreadable::Malformed(_)) => return Outcome::Abort(error.to_string()),
+    let Some(lost) = leases.start(&leased) else { return };
+    tokio::select! {
+        () = lost.cancelled() => debug!(id = leased.id, "a job was cut short"),
+        verdict = attempt(&*handler, &leased) => leases.settle(&leased, verdict),
+    }
+}
+
+async fn attempt<H, F>(handler: &H, leased: &LeasedJob) -> Verdict
+where
+    H: Fn(Job, JobContext) -> F,
+    F: Future<Output = Outcome>,
+{
+    let (outcome, backoff) = match Envelope::decode(&leased.body) {
+        Ok(Envelope { job, traceparent, .. }) => {
+            let backoff = job.backoff();
+            (handled(handler, job, JobContext::new(leased, traceparent)).await, backoff)
+        }
+        Err(error @ Unreadable::Newer { .. }) => (Outcome::retry(error.to_string()), Backoff::STORES),
+        Err(error @ Unreadable::Malformed(_)) => (Outcome::Abort(error.to_string()), Backoff::STORES),
     };
-    let limit = envelope.job.timeout();
-    let context = JobContext {
-        id: job.id.clone(),
-        attempt: job.attempts.saturating_add(1),
-        max_attempts: job.max_attempts,
-        traceparent: envelope.traceparent,
-    };
+    verdict(outcome, backoff, leased)
+}
+
+/// A panic and an attempt that takes too long are failures with that cause.
+async fn handled<H, F>(handler: &H, job: Job, context: JobContext) -> Outcome
+where
+    H: Fn(Job, JobContext) -> F,
+    F: Future<Output = Outcome>,
+{
+    let limit = job.timeout();
     // The handler's own code before its first await may panic too.
-    let handled = async { handler(envelope.job, context).await };
+    let handled = async { handler(job, context).await };
     match AssertUnwindSafe(timeout(limit, handled)).catch_unwind().await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Outcome::Retry(format!("took longer than {} s", limit.as_secs_f64())),
-        Err(panic) => Outcome::Retry(format!("panicked: {}", panic_text(&*panic))),
+        Ok(Err(_)) => Outcome::retry(format!("took longer than {} s", limit.as_secs_f64())),
+        Err(panic) => Outcome::retry(format!("panicked: {}", panic_text(&*panic))),
     }
 }
 
@@ -90,15 +113,20 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no text")
 }
 
-fn verdict(outcome: Outcome, job: &LeasedJob, options: &Options) -> Verdict {
-    let (cause, fatal) = match outcome {
+fn verdict(outcome: Outcome, backoff: Backoff, leased: &LeasedJob) -> Verdict {
+    let attempt = leased.attempts.saturating_add(1);
+    let verdict = match outcome {
         Outcome::Done => return Verdict::Done,
-        Outcome::Retry(cause) => (shorten(cause), false),
-        Outcome::Abort(cause) => (shorten(cause), true),
+        Outcome::Retry { cause, after } => {
+            // Without randomness the whole delay: later is harmless.
+            let share = || getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
+            let after = after.map_or_else(|| backoff.delay(attempt, share()), |after| backoff.bounded(after));
+            Verdict::Retry { after, cause: shorten(cause) }
+        }
+        Outcome::Abort(cause) => Verdict::Abort { cause: shorten(cause) },
     };
-    let attempt = job.attempts.saturating_add(1);
-    warn!(id = job.id, attempt, max_attempts = job.max_attempts, fatal, cause, "a job failed");
-    if fatal { Verdict::Abort { cause } } else { Verdict::Retry { after: backoff(options, attempt), cause } }
+    warn!(id = leased.id, attempt, max_attempts = leased.max_attempts, ?verdict, "a job failed");
+    verdict
 }
 
 fn shorten(mut cause: String) -> String {
@@ -106,36 +134,12 @@ fn shorten(mut cause: String) -> String {
     cause
 }
 
-/// Doubles with each attempt up to the most; between half and all of that, so that what failed together does not come
-/// back together.
-fn backoff(options: &Options, attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(31);
-    let most = options.backoff.saturating_mul(1 << doublings).min(options.backoff_max);
-    // Without randomness the whole delay: later is harmless.
-    let share = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
-    most.mul_f64(0.5 + share / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{Concurrency, Priority, Queue, job::quota_sync, run};
-
-    #[test]
-    fn the_backoff_doubles_up_to_its_most_and_keeps_at_least_half() {
-        let options =
-            Options { backoff: Duration::from_millis(200), backoff_max: Duration::from_secs(60), ..Options::default() };
-        for (attempt, most) in
-            [(1, 200), (2, 400), (3, 800), (8, 25_600), (9, 51_200), (10, 60_000), (u32::MAX, 60_000)]
-        {
-            for _ in 0..100 {
-                let delay = backoff(&options, attempt).as_micros();
-                assert!((most * 500..=most * 1_000).contains(&delay), "attempt {attempt}: {delay} us");
-            }
-        }
-    }
+    use crate::job::quota_sync;
 
     fn leased(body: Vec<u8>) -> LeasedJob {
         LeasedJob { id: "1".to_owned(), body, attempts: 0, max_attempts: 3, token: "t".into() }
@@ -153,44 +157,17 @@ mod tests {
                 std::future::pending().await
             }
         };
-        let outcome = attempt(&forever, &leased(Envelope::encode(&job, None).unwrap())).await;
-        assert_eq!(outcome, Outcome::Retry("took longer than 30 s".to_owned()));
+        let verdict = attempt(&forever, &leased(Envelope::encode(&job, None).unwrap())).await;
+        assert!(matches!(verdict, Verdict::Retry { cause, .. } if cause == "took longer than 30 s"));
         assert!(dropped.is_cancelled());
     }
 
     #[tokio::test]
     async fn what_a_newer_version_pushed_is_left_for_a_newer_worker() {
         let never = |_, _| async { Outcome::Done };
-        let outcome = attempt(&never, &leased(br#"{"v":9,"job":{}}"#.to_vec())).await;
-        assert_eq!(outcome, Outcome::Retry("its layout 9 is newer than this worker's 2".to_owned()));
-    }
-
-    #[tokio::test]
-    async fn poison_in_memory_is_dead_with_a_cause_and_the_others_flow() {
-        let queue = Queue::connect("memory:", Options::default(), tollgate_domain::Clock::System).await.unwrap();
-        // Before the sound one in line: due as early, and their ids sort first.
-        let poison = |id: &str| crate::record::NewJob {
-            id: id.to_owned(),
-            body: b"{\"v\":1,".to_vec(),
-            max_attempts: 5,
-            tenants: crate::record::Tenants::default(),
-            run_at: None,
-        };
-        queue.store.push(Priority::Critical, vec![poison("0-a"), poison("0-b")]).await.unwrap();
-        queue.push(&Job::QuotaSync(quota_sync::Payload {}), crate::Push::default()).await.unwrap();
-        let handled = CancellationToken::new();
-        let (told, shutdown) = (handled.clone(), handled.cancelled_owned());
-        let handler = move |_, _| {
-            told.cancel();
-            async { Outcome::Done }
-        };
-        run(queue.clone(), handler, Concurrency { critical: 1, default: 0, low: 0 }, shutdown).await.unwrap();
-        let (dead, _) = queue.dead(tollgate_domain::TenantId::DEFAULT, 1, 10).await.unwrap();
-        assert_eq!(
-            dead.iter().map(|job| (job.id.as_str(), job.attempts)).collect::<Vec<_>>(),
-            [("0-b", 1), ("0-a", 1)]
-        );
-        assert!(dead.iter().all(|job| job.cause.contains("cannot be decoded") && job.name == "unreadable"));
+        let verdict = attempt(&never, &leased(br#"{"v":9,"job":{}}"#.to_vec())).await;
+        let newer = "its layout 9 is newer than this worker's 2";
+        assert!(matches!(verdict, Verdict::Retry { cause, .. } if cause == newer));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Delivery is at least once: a job may run twice or out of order, and must allow for it.
 
 pub mod attempt;
+mod backoff;
 mod belongs;
 mod envelope;
 mod error;
@@ -28,6 +29,7 @@ pub mod run;
 mod store;
 
 pub use attempt::{JobContext, Outcome};
+pub use backoff::Backoff;
 pub use error::Error;
 pub use job::Job;
 pub use options::Options;

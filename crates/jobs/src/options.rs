@@ -10,10 +10,6 @@ pub struct Options {
     pub lease: Duration,
     /// Most jobs taken in one call.
     pub batch: usize,
-    /// Before the second attempt; doubled for each further one, of which between half and all is waited.
-    pub backoff: Duration,
-    /// Most that is waited between two attempts.
-    pub backoff_max: Duration,
     /// Dead jobs kept per priority; the oldest make room and are counted.
     pub dead_kept: usize,
     /// What runs may take to finish once a worker is told to stop; the rest is given back.
@@ -27,8 +23,6 @@ impl Default for Options {
         Self {
             lease: Duration::from_secs(15),
             batch: 64,
-            backoff: Duration::from_millis(200),
-            backoff_max: Duration::from_secs(60),
             dead_kept: 10_000,
             drain: Duration::from_secs(10),
             namespace: "tg".to_owned(),

@@ -79,8 +79,8 @@ impl PriorityWorker {
         format!("{}-{}", self.process, self.priority.as_str())
     }
 
-    pub(crate) fn options(&self) -> Arc<Options> {
-        Arc::clone(&self.queue.options)
+    pub(crate) fn options(&self) -> &Options {
+        &self.queue.options
     }
 
     /// Sends the ends of jobs as they come and renews the leases. Never returns.
@@ -232,7 +232,7 @@ impl Backend for PriorityBackend {
     type Error = Infallible;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Infallible>> {
-        let beat = self.persisted.queue.options.lease;
+        let beat = self.persisted.options().lease;
         self.persisted.poll_ready(cx, worker, beat)
     }
 
@@ -260,7 +260,7 @@ impl BackendConfig for PriorityBackend {
     type Layer = Identity;
 
     fn config(&self) -> &Options {
-        &self.persisted.queue.options
+        self.persisted.options()
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> Identity {

@@ -152,14 +152,11 @@ where
     for worker in workers {
         let (worker, handler, shared) = (worker.clone(), Arc::clone(handler), Arc::clone(shared));
         monitor = monitor.register(move |_| {
-            let (leases, options) = (Arc::clone(&worker.leases), worker.options());
-            let (handler, shared) = (Arc::clone(&handler), Arc::clone(&shared));
+            let (leases, handler, shared) = (Arc::clone(&worker.leases), Arc::clone(&handler), Arc::clone(&shared));
             WorkerBuilder::new(worker.name())
                 .backend(PriorityBackend::new(worker.clone()))
                 .parallelize(move |job| shared.tasks.spawn(job))
-                .build(move |job: LeasedJob| {
-                    run_leased(Arc::clone(&leases), Arc::clone(&options), Arc::clone(&handler), job)
-                })
+                .build(move |job: LeasedJob| run_leased(Arc::clone(&leases), Arc::clone(&handler), job))
         });
     }
     monitor
@@ -181,4 +178,44 @@ async fn last_call(workers: &[PriorityWorker]) -> Result<(), Error> {
         result = result.and(flushed);
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::{Clock, TenantId};
+
+    use super::*;
+    use crate::{
+        Options, Push,
+        job::quota_sync,
+        record::{NewJob, Tenants},
+    };
+
+    #[tokio::test]
+    async fn poison_in_memory_is_dead_with_a_cause_and_the_others_flow() {
+        let queue = Queue::connect("memory:", Options::default(), Clock::System).await.unwrap();
+        // Before the sound one in line: due as early, and their ids sort first.
+        let poison = |id: &str| NewJob {
+            id: id.to_owned(),
+            body: b"{\"v\":1,".to_vec(),
+            max_attempts: 5,
+            tenants: Tenants::default(),
+            run_at: None,
+        };
+        queue.store.push(Priority::Critical, vec![poison("0-a"), poison("0-b")]).await.unwrap();
+        queue.push(&Job::QuotaSync(quota_sync::Payload {}), Push::default()).await.unwrap();
+        let handled = CancellationToken::new();
+        let (told, shutdown) = (handled.clone(), handled.cancelled_owned());
+        let handler = move |_, _| {
+            told.cancel();
+            async { Outcome::Done }
+        };
+        run(queue.clone(), handler, Concurrency { critical: 1, default: 0, low: 0 }, shutdown).await.unwrap();
+        let (dead, _) = queue.dead(TenantId::DEFAULT, 1, 10).await.unwrap();
+        assert_eq!(
+            dead.iter().map(|job| (job.id.as_str(), job.attempts)).collect::<Vec<_>>(),
+            [("0-b", 1), ("0-a", 1)]
+        );
+        assert!(dead.iter().all(|job| job.cause.contains("cannot be decoded") && job.name == "unreadable"));
+    }
 }

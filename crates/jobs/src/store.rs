@@ -136,8 +136,11 @@ mod tests {
             0 => Verdict::Done,
             1 => Verdict::Abort { cause: format!("cause {}", dice.roll(9)) },
             2 => Verdict::GiveBack,
-            _ => {
-                Verdict::Retry { after: Duration::from_millis(dice.roll(60)), cause: format!("cause {}", dice.roll(9)) }
+            roll => {
+                // Either the backoff of a moment, or what a job asked for itself: up to a day.
+                let most = if roll == 3 { 86_400_000 } else { 60 };
+                let after = Duration::from_millis(dice.roll(most));
+                Verdict::Retry { after, cause: format!("cause {}", dice.roll(9)) }
             }
         };
         let recent = seen.iter().rev().take(24).collect::<Vec<_>>();

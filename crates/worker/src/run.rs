@@ -40,7 +40,7 @@ async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
     let outcome = job::run(&service, job).await;
     let label = match &outcome {
         Outcome::Done => "done",
-        Outcome::Retry(cause) => {
+        Outcome::Retry { cause, .. } => {
             tracing::warn!(job = name, id = %context.id, attempt = context.attempt, cause, "a job is to be tried again");
             "retry"
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tollgate_domain::TenantId;
 
-use crate::{Priority, belongs::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// Makes the enum from the list: the variant's name in snake case must be its module's `NAME` (a test sees to it).
 macro_rules! jobs {
@@ -40,6 +40,11 @@ macro_rules! jobs {
             /// How often it is tried before it is dead.
             pub fn max_attempts(&self) -> u32 {
                 match self { $(Self::$variant(_) => $module::MAX_ATTEMPTS,)+ }
+            }
+
+            /// How long it waits after an attempt that failed.
+            pub fn backoff(&self) -> Backoff {
+                match self { $(Self::$variant(_) => $module::BACKOFF,)+ }
             }
 
             /// Who may see it and have it tried again.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Priority, belongs::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// Nothing to say: all that is current is pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub const PRIORITY: Priority = Priority::Critical;
 pub const MAX_ATTEMPTS: u32 = 3;
 /// Longer and it would push totals that are out of date.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts that fail at once are over before the next tick.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 /// The installation's own.
 impl Belongs for Payload {}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 pub use tollgate_domain::usage::UsageBatch as Payload;
 use tollgate_domain::{Counts, TenantId, usage::KeyUsage};
 
-use crate::{Priority, belongs::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "usage_apply";
@@ -16,6 +16,8 @@ pub const PRIORITY: Priority = Priority::Critical;
 pub const MAX_ATTEMPTS: u32 = 100;
 /// One transaction of a few thousand rows at most.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// With the minute between later attempts, `MAX_ATTEMPTS` outlasts a database that is away for an hour and a half.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 impl Belongs for Payload {
     fn tenants(&self) -> BTreeSet<TenantId> {

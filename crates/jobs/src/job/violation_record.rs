@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_domain::TenantId;
 pub use tollgate_domain::usage::ViolationBatch as Payload;
 
-use crate::{Priority, belongs::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "violation_record";
@@ -16,6 +16,8 @@ pub const PRIORITY: Priority = Priority::Default;
 pub const MAX_ATTEMPTS: u32 = 100;
 /// One transaction of a few thousand rows at most.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// As for usage.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 impl Belongs for Payload {
     fn tenants(&self) -> BTreeSet<TenantId> {

@@ -261,7 +261,7 @@ async fn every_key_of_a_priority_is_in_one_slot_and_nothing_is_left_behind() {
         *causes.lock().unwrap() += 1;
         let outcome = match *causes.lock().unwrap() % 3 {
             0 => Outcome::Done,
-            1 => Outcome::Retry("again".to_owned()),
+            1 => Outcome::retry("again"),
             _ => Outcome::Abort("never".to_owned()),
         };
         async { outcome }

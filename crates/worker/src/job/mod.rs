@@ -21,6 +21,6 @@ pub(crate) async fn run(service: &Service, job: Job) -> Outcome {
 fn outcome<T>(result: Result<T, Error>) -> Outcome {
     match result {
         Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Retry(error.to_string()),
+        Err(error) => Outcome::retry(error.to_string()),
     }
 }
