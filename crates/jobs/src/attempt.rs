@@ -4,13 +4,14 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Du
 
 use futures_util::FutureExt;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::{
-    Backoff, Job,
+    Backoff, Job, Push,
     envelope::{Envelope, Unreadable},
     leases::Leases,
     record::{LeasedJob, Verdict},
+    trace::trace_id,
 };
 
 /// Longest cause that is kept, in bytes.
@@ -33,6 +34,16 @@ impl JobContext {
     fn new(leased: &LeasedJob, traceparent: Option<String>) -> Self {
         let attempt = leased.attempts.saturating_add(1);
         Self { id: leased.id.clone(), attempt, max_attempts: leased.max_attempts, traceparent }
+    }
+
+    /// Of [`JobContext::traceparent`]: what stands in this job's log lines as `trace_id`.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_deref().and_then(trace_id)
+    }
+
+    /// How to push another job from within this one, so that it belongs to the same trace.
+    pub fn push(&self) -> Push {
+        Push { traceparent: self.traceparent.clone(), ..Push::default() }
     }
 }
 
@@ -78,15 +89,21 @@ where
     H: Fn(Job, JobContext) -> F,
     F: Future<Output = Outcome>,
 {
-    let (outcome, backoff) = match Envelope::decode(&leased.body) {
-        Ok(Envelope { job, traceparent, .. }) => {
-            let backoff = job.backoff();
-            (handled(handler, job, JobContext::new(leased, traceparent)).await, backoff)
+    let envelope = match Envelope::decode(&leased.body) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            let outcome = match error {
+                Unreadable::Newer { .. } => Outcome::retry(error.to_string()),
+                Unreadable::Malformed(_) => Outcome::Abort(error.to_string()),
+            };
+            return verdict(outcome, Backoff::STORES, "unreadable", &JobContext::new(leased, None));
         }
-        Err(error @ Unreadable::Newer { .. }) => (Outcome::retry(error.to_string()), Backoff::STORES),
-        Err(error @ Unreadable::Malformed(_)) => (Outcome::Abort(error.to_string()), Backoff::STORES),
     };
-    verdict(outcome, backoff, leased)
+    let Envelope { job, traceparent, .. } = envelope;
+    let (name, backoff, context) = (job.name(), job.backoff(), JobContext::new(leased, traceparent));
+    let span = info_span!("job", name, id = context.id, attempt = context.attempt, trace_id = context.trace_id());
+    let outcome = handled(handler, job, context.clone()).instrument(span).await;
+    verdict(outcome, backoff, name, &context)
 }
 
 /// A panic and an attempt that takes too long are failures with that cause.
@@ -113,20 +130,34 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no text")
 }
 
-fn verdict(outcome: Outcome, backoff: Backoff, leased: &LeasedJob) -> Verdict {
-    let attempt = leased.attempts.saturating_add(1);
-    let verdict = match outcome {
-        Outcome::Done => return Verdict::Done,
+/// What the store is told. This is the one place that logs how an attempt ended.
+fn verdict(outcome: Outcome, backoff: Backoff, job: &str, context: &JobContext) -> Verdict {
+    let JobContext { id, attempt, max_attempts, .. } = context;
+    let trace_id = context.trace_id();
+    match outcome {
+        Outcome::Done => {
+            debug!(job, id, attempt, trace_id, "a job is done");
+            Verdict::Done
+        }
         Outcome::Retry { cause, after } => {
+            let cause = shorten(cause);
             // Without randomness the whole delay: later is harmless.
             let share = || getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
-            let after = after.map_or_else(|| backoff.delay(attempt, share()), |after| backoff.bounded(after));
-            Verdict::Retry { after, cause: shorten(cause) }
+            let after = after.map_or_else(|| backoff.delay(*attempt, share()), |after| backoff.bounded(after));
+            if attempt >= max_attempts {
+                error!(job, id, attempt, max_attempts, trace_id, cause, "a job failed for the last time and is dead");
+            } else {
+                let after = after.as_secs_f64();
+                warn!(job, id, attempt, max_attempts, trace_id, cause, after, "a job failed and is tried again");
+            }
+            Verdict::Retry { after, cause }
         }
-        Outcome::Abort(cause) => Verdict::Abort { cause: shorten(cause) },
-    };
-    warn!(id = leased.id, attempt, max_attempts = leased.max_attempts, ?verdict, "a job failed");
-    verdict
+        Outcome::Abort(cause) => {
+            let cause = shorten(cause);
+            error!(job, id, attempt, trace_id, cause, "a job was given up and is dead");
+            Verdict::Abort { cause }
+        }
+    }
 }
 
 fn shorten(mut cause: String) -> String {

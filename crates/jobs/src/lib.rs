@@ -27,6 +27,7 @@ mod redis;
 mod redis_server;
 pub mod run;
 mod store;
+mod trace;
 
 pub use attempt::{JobContext, Outcome};
 pub use backoff::Backoff;

@@ -13,6 +13,7 @@ use crate::{
     record::{DeadRecord, Depth, NewJob, Pushed, Tenants},
     redis::RedisStore,
     store::Store,
+    trace::trace_id,
 };
 
 /// How to push a job.
@@ -22,7 +23,8 @@ pub struct Push {
     pub id: Option<String>,
     /// Not before this moment.
     pub run_at: Option<DateTime<Utc>>,
-    /// W3C trace context of whoever pushes, for the handler to go on with.
+    /// W3C trace context of the request or job that pushes, for the handler to go on with; what is not one is left out. Its
+    /// trace id stands in the job's log lines.
     pub traceparent: Option<String>,
 }
 
@@ -145,7 +147,7 @@ impl Queue {
         let Push { id, run_at, traceparent } = push;
         Ok(NewJob {
             id: id.unwrap_or_else(|| self.clock.new_id().to_string()),
-            body: Envelope::encode(job, traceparent)?,
+            body: Envelope::encode(job, traceparent.filter(|text| trace_id(text).is_some()))?,
             max_attempts: job.max_attempts(),
             tenants: Tenants::of(job),
             // Rounded up: never early.

@@ -1,7 +1,7 @@
 //! The worker's loop: what the queue hands over, and what the schedules put into it.
 
 use tokio_util::sync::CancellationToken;
-use tollgate_jobs::{Concurrency, Job, JobContext, Outcome};
+use tollgate_jobs::{Concurrency, Job, Outcome};
 use tollgate_service::Service;
 
 use crate::{fold, job, schedule};
@@ -24,7 +24,7 @@ pub async fn run(
     let stop = CancellationToken::new();
     let schedules = tokio::spawn(schedule::run_all(service.clone(), stop.clone()));
     let folding = tokio::spawn(fold::run(service.clone(), stop.clone()));
-    let handler = move |job: Job, context: JobContext| handle(service.clone(), job, context);
+    let handler = move |job, _context| handle(service.clone(), job);
     let ended = tollgate_jobs::run(queue, handler, concurrency, shutdown).await;
     stop.cancel();
     for (what, task) in [("the schedules", schedules), ("the fold", folding)] {
@@ -35,19 +35,13 @@ pub async fn run(
     ended
 }
 
-async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
+async fn handle(service: Service, job: Job) -> Outcome {
     let name = job.name();
     let outcome = job::run(&service, job).await;
     let label = match &outcome {
         Outcome::Done => "done",
-        Outcome::Retry { cause, .. } => {
-            tracing::warn!(job = name, id = %context.id, attempt = context.attempt, cause, "a job is to be tried again");
-            "retry"
-        }
-        Outcome::Abort(cause) => {
-            tracing::error!(job = name, id = %context.id, cause, "a job was given up");
-            "abort"
-        }
+        Outcome::Retry { .. } => "retry",
+        Outcome::Abort(_) => "abort",
     };
     service.metrics().jobs.with_label_values(&[name, label]).inc();
     outcome
