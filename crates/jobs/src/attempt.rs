@@ -1,9 +1,12 @@
 //! One attempt at a job: what its handler is told, how it may end, and what becomes of it in the store.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
-use tokio::time::timeout;
+use apalis::{
+    layers::{TimeoutLayer, catch_panic::CatchPanicLayer},
+    prelude::Task,
+};
+use tower::{Layer, Service, service_fn, timeout::error::Elapsed};
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::{
@@ -106,28 +109,36 @@ where
     verdict(outcome, backoff, name, &context)
 }
 
-/// A panic and an attempt that takes too long are failures with that cause.
+/// Runs the handler under apalis's layers: a panic and an attempt that takes too long are failures with that cause.
 async fn handled<H, F>(handler: &H, job: Job, context: JobContext) -> Outcome
 where
     H: Fn(Job, JobContext) -> F,
     F: Future<Output = Outcome>,
 {
     let limit = job.timeout();
-    // The handler's own code before its first await may panic too.
-    let handled = async { handler(job, context).await };
-    match AssertUnwindSafe(timeout(limit, handled)).catch_unwind().await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Outcome::retry(format!("took longer than {} s", limit.as_secs_f64())),
-        Err(panic) => Outcome::retry(format!("panicked: {}", panic_text(&*panic))),
+    // In a future, because the handler's own code before its first await may panic and take its time too.
+    let call = service_fn(|task: Task<(Job, JobContext)>| async {
+        let (job, context) = task.args;
+        Ok::<_, Infallible>(handler(job, context).await)
+    });
+    // Per attempt and not per worker: each job has a timeout of its own.
+    let mut layered = CatchPanicLayer::with_panic_handler(Panicked::of).layer(TimeoutLayer::new(limit).layer(call));
+    match layered.call(Task::new((job, context))).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is::<Elapsed>() => Outcome::retry(format!("took longer than {} s", limit.as_secs_f64())),
+        Err(error) => Outcome::retry(error.to_string()),
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no text")
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+struct Panicked(String);
+
+impl Panicked {
+    fn of(panic: &Box<dyn Any + Send>) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Self(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned())
+    }
 }
 
 /// What the store is told. This is the one place that logs how an attempt ended.

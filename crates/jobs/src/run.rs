@@ -2,10 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use apalis_core::{
-    monitor::{Monitor, MonitorError},
-    worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt},
-};
+use apalis::prelude::{Monitor, MonitorError, ParallelizeExt, WorkerBuilder};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
