@@ -6,6 +6,13 @@ use chrono::{DateTime, Utc};
 use crate::{Error, Repository, calendar::micros};
 
 impl Repository {
+    /// The last tick that was taken; `None` when none ever was.
+    pub async fn last_tick(&self, name: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        let text = "select last_tick from schedules where name = $1";
+        self.read(|db| async move { on!(&db, pool => sqlx::query_scalar(text).bind(name).fetch_optional(pool).await) })
+            .await
+    }
+
     /// True for exactly one caller per tick, and never for a tick before one already taken.
     pub async fn claim_tick(&self, name: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
         let text = "

@@ -92,6 +92,11 @@ impl Service {
         Ok(self.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?)
     }
 
+    /// The last tick of a schedule that was claimed; `None` when it has never run.
+    pub async fn last_tick(&self, schedule: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        Ok(self.repository().last_tick(schedule).await?)
+    }
+
     /// True for exactly one of all workers that claim this tick of a schedule.
     pub async fn claim_tick(&self, schedule: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
         Ok(self.repository().claim_tick(schedule, tick).await?)

@@ -3,11 +3,12 @@
 //! [`run`] is all of it, in a process of its own (`tollgate-worker`) or inside the API's. It runs the jobs (`job`, one file
 //! each), pushes those that are due at certain times (`schedule`) and adds usage to the tables (`fold`).
 
+mod calendar;
 mod fold;
 mod job;
 mod json_lines;
 mod run;
-mod schedule;
+pub mod schedule;
 pub mod telemetry;
 pub mod watch;
 
