@@ -27,7 +27,7 @@ pub struct JobContext {
     pub id: String,
     /// 1 for the first attempt.
     pub attempt: u32,
-    /// When `attempt` reaches it, a retry is a death.
+    /// A job that fails in the attempt with this number is dead.
     pub max_attempts: u32,
     /// W3C trace context of whoever pushed.
     pub traceparent: Option<String>,
@@ -39,7 +39,7 @@ impl JobContext {
         Self { id: leased.id.clone(), attempt, max_attempts: leased.max_attempts, traceparent }
     }
 
-    /// Of [`JobContext::traceparent`]: what stands in this job's log lines as `trace_id`.
+    /// The trace id of [`JobContext::traceparent`], which is in this job's log lines as `trace_id`.
     pub fn trace_id(&self) -> Option<&str> {
         self.traceparent.as_deref().and_then(trace_id)
     }
@@ -59,8 +59,8 @@ pub enum Outcome {
     Retry {
         /// Why, for the log and the list of dead jobs.
         cause: String,
-        /// How long to wait, when the job knows better than its [`Backoff`]: not below that one's first wait, and a day
-        /// at most.
+        /// How long to wait, when the job knows better than its [`Backoff`]. At least that backoff's first wait and at most a
+        /// day. `None` leaves it to the backoff.
         after: Option<Duration>,
     },
     /// Failed for this cause and always will. Dead at once.
@@ -68,7 +68,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// To be tried again for this cause when the job's [`Backoff`] says.
+    /// A failure after which the job's [`Backoff`] says when it is tried again.
     pub fn retry(cause: impl Into<String>) -> Self {
         Self::Retry { cause: cause.into(), after: None }
     }

@@ -1,7 +1,7 @@
-//! Jobs in this process's memory: gone with it, so for jobs that durable state can rebuild.
+//! Jobs in this process's memory. They end with the process, so it suits jobs that durable state can rebuild.
 //!
-//! The twin of the Redis scripts; the conformance tests hold the two equal. Due times follow the [`Clock`], leases the
-//! monotonic clock, as on Redis they follow the server's.
+//! The twin of the Redis scripts: the conformance tests hold the two equal. Due times follow the [`Clock`]. Leases follow the
+//! monotonic clock here, and the server's clock on Redis.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -5,14 +5,14 @@ use std::time::Duration;
 /// [`Options::default`] suits production.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long a job stays with a worker that no longer says it is alive. Renewed at every third of it, so a killed
-    /// worker's jobs are taken over within it.
+    /// How long a job stays with a worker that does not renew its lease. Workers renew three times as often, and the jobs of
+    /// a killed worker are taken over when this time is over.
     pub lease: Duration,
-    /// Most jobs taken in one call.
+    /// Most jobs leased in one call.
     pub batch: usize,
-    /// Dead jobs kept per priority; the oldest make room and are counted.
+    /// Dead jobs kept per priority; the oldest are dropped and counted.
     pub dead_kept: usize,
-    /// What runs may take to finish once a worker is told to stop; the rest is given back.
+    /// How long running jobs may take to finish once a worker is told to stop; the others are given back.
     pub drain: Duration,
     /// First part of every Redis key, so that several installations can share a database.
     pub namespace: String,

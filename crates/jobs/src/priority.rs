@@ -1,16 +1,16 @@
-//! Which queue carries a job.
+//! How urgent a job is.
 
 use serde::{Deserialize, Serialize};
 
-/// Which of the three queues carries a job. Each has its own workers, so none waits behind another.
+/// Chooses one of three queues. Each has its own workers, so no queue waits for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// Money or admission depends on it.
     Critical,
-    /// What people look at.
+    /// People see its effect.
     Default,
-    /// What nobody waits for.
+    /// Nobody waits for it.
     Low,
 }
 

@@ -1,4 +1,4 @@
-//! What works one priority's queue: an apalis backend that fetches its jobs, and the loop that keeps their leases.
+//! One priority's worker: the apalis backend that fetches its jobs, and the loop that keeps their leases.
 //!
 //! No error of the store reaches apalis, because an error would end the worker. While the store is away the queue looks
 //! empty.
@@ -25,9 +25,9 @@ use apalis_core::{
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::layer::util::Identity;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use crate::{Error, Options, Priority, Queue, leases::Leases, record::LeasedJob};
+use crate::{Error, Options, Priority, Queue, leases::Leases, record::LeasedJob, redis::is_logged};
 
 /// How often an idle worker asks for jobs: a new job waits 10 ms on average, and asking costs Redis some microseconds.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -52,13 +52,13 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Makes tokens unique.
     fetches: AtomicU64,
-    /// The last call failed: an outage is logged once.
-    away: AtomicBool,
+    /// The store's last answer could not be understood.
+    confused: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { tasks: TaskTracker::new(), fetches: AtomicU64::new(0), away: AtomicBool::new(false) })
+        Arc::new(Self { tasks: TaskTracker::new(), fetches: AtomicU64::new(0), confused: AtomicBool::new(false) })
     }
 }
 
@@ -146,17 +146,17 @@ impl PriorityWorker {
         Vec::new()
     }
 
-    /// Logs the start and the end of an outage, once each.
+    /// Logs once that the store answers what cannot be understood. That it is away is in the log already.
     fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
             Ok(_) => {
-                if self.shared.away.load(Ordering::Relaxed) && self.shared.away.swap(false, Ordering::Relaxed) {
-                    info!("the queue answers again");
+                if self.shared.confused.load(Ordering::Relaxed) {
+                    self.shared.confused.store(false, Ordering::Relaxed);
                 }
             }
             Err(error) => {
-                if !self.shared.away.swap(true, Ordering::Relaxed) {
-                    error!(%error, "the queue does not answer; trying until it does");
+                if !is_logged(error) && !self.shared.confused.swap(true, Ordering::Relaxed) {
+                    error!(%error, "the queue's answer cannot be understood; trying until it can");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The queue as its users see it: push jobs, look at what waits and what died, replay the dead.
+//! The queue as its users see it: push jobs, ask how many wait, list and replay the dead.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
 /// How to push a job.
 #[derive(Clone, Debug, Default)]
 pub struct Push {
-    /// Idempotency id: while a job with this id waits, is leased or is dead, another is not added. A new one when `None`.
+    /// Idempotency id: while a job with this id waits, is leased or is dead, no other is added. `None` makes a new id.
     pub id: Option<String>,
     /// Not before this moment.
     pub run_at: Option<DateTime<Utc>>,
-    /// W3C trace context of the request or job that pushes, for the handler to go on with; what is not one is left out. Its
-    /// trace id stands in the job's log lines.
+    /// W3C trace context of the request or job that pushes. The handler gets it, and its trace id is in the job's log lines.
+    /// A text that is not one is left out.
     pub traceparent: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct Push {
 pub struct DeadJob {
     /// As pushed.
     pub id: String,
-    /// Which job; `unreadable` when the stored text says nothing.
+    /// Which job; `unreadable` when the stored text does not say.
     pub name: String,
     /// Which queue.
     pub priority: Priority,
@@ -45,11 +45,11 @@ pub struct DeadJob {
     pub pushed_at: DateTime<Utc>,
     /// When it was given up.
     pub died_at: DateTime<Utc>,
-    /// What it was to work on, without what is other tenants'; null when that cannot be decoded.
+    /// What it was to work on, without the rows of other tenants; null when it cannot be decoded.
     pub payload: serde_json::Value,
 }
 
-/// A job as it is stored, to be pushed.
+/// A job in the form in which it is stored, ready to be pushed.
 #[derive(Debug)]
 pub struct Encoded {
     priority: Priority,
@@ -80,11 +80,11 @@ impl Queue {
         Ok(Self { store, options: Arc::new(options), clock })
     }
 
-    /// Refuses a Redis that may drop queued jobs when its memory is full. To be called at start.
+    /// Refuses a Redis that may drop queued jobs when its memory is full. Call it at start.
     ///
     /// # Errors
     /// [`Error::Evicts`] says what to set; [`Error::EvictionUnknown`] when this user may not ask; [`Error::Redis`] when
-    /// it cannot be reached, which says nothing about the policy.
+    /// Redis cannot be reached, so that its policy is unknown.
     pub async fn check_eviction(&self) -> Result<(), Error> {
         match &self.store {
             Store::Memory(_) => Ok(()),
@@ -95,13 +95,13 @@ impl Queue {
     /// Adds one job.
     ///
     /// # Errors
-    /// When Redis did not confirm it. It may have been added all the same: push again with the same id.
+    /// When Redis did not confirm it. It may still have been added: push again with the same id.
     pub async fn push(&self, job: &Job, push: Push) -> Result<Pushed, Error> {
         self.push_encoded(self.encode(job, push)?).await
     }
 
-    /// The first half of [`Queue::push`]: it waits for nothing, and takes milliseconds where a job has thousands of rows, so
-    /// that a caller may want a thread for it.
+    /// The first half of [`Queue::push`]. It waits for nothing, but takes milliseconds when a job has thousands of rows, so a
+    /// caller may want a thread for it.
     ///
     /// # Errors
     /// When the job cannot be written as JSON.
@@ -109,7 +109,7 @@ impl Queue {
         Ok(Encoded { priority: job.priority(), new: self.new_job(job, push)? })
     }
 
-    /// The second half.
+    /// The second half of [`Queue::push`].
     ///
     /// # Errors
     /// As for [`Queue::push`].
@@ -178,8 +178,8 @@ impl Queue {
         Ok((page, total))
     }
 
-    /// Makes a dead job of the tenant's due at once, with all its attempts ahead of it again. The job as it was; `None` when
-    /// none has this id.
+    /// Makes a dead job of the tenant due at once, with no attempts counted. Returns the job as it was; `None` when the tenant
+    /// has no dead job with this id.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -204,7 +204,7 @@ impl Queue {
         Ok(depths)
     }
 
-    /// One round trip.
+    /// How long one round trip takes.
     ///
     /// # Errors
     /// When Redis does not answer.

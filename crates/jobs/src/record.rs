@@ -6,7 +6,7 @@ use tollgate_domain::TenantId;
 
 use crate::{Job, Priority};
 
-/// Cause of death of a job whose worker went away once too often.
+/// Cause of death of a job whose lease ran out on its last attempt.
 pub(crate) const LEASE_EXPIRED: &str = "its worker was killed or stalled: the lease ran out";
 
 /// A job to store.
@@ -15,13 +15,12 @@ pub(crate) struct NewJob {
     pub(crate) id: String,
     pub(crate) body: Vec<u8>,
     pub(crate) max_attempts: u32,
-    /// Whose it is.
     pub(crate) tenants: Tenants,
     /// Milliseconds since the epoch; at once when `None`.
     pub(crate) run_at: Option<i64>,
 }
 
-/// Whose a job is, as stored: their ids, each followed by a space.
+/// The tenants that a job belongs to, as stored: their ids, each followed by a space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tenants(pub(crate) String);
 
@@ -36,7 +35,7 @@ impl Tenants {
 }
 
 impl Default for Tenants {
-    /// Of a job that was stored without: the operator's.
+    /// The operator, for a job that was stored without tenants.
     fn default() -> Self {
         Self(TenantId::DEFAULT.to_string())
     }
@@ -50,20 +49,20 @@ pub(crate) struct LeasedJob {
     /// Attempts that failed before this one.
     pub(crate) attempts: u32,
     pub(crate) max_attempts: u32,
-    /// Proves the lease: what is done with another token changes nothing.
+    /// Proves the lease: a call with another token changes nothing.
     pub(crate) token: Arc<str>,
 }
 
 /// How a lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Finished; forgotten.
+    /// Finished, and forgotten by the store.
     Done,
-    /// Failed: due again after the delay, or dead when that was the last attempt.
+    /// Failed: due again after this long, or dead when it was the last attempt.
     Retry { after: Duration, cause: String },
     /// Dead at once.
     Abort { cause: String },
-    /// Not run: due at once, no attempt counted.
+    /// Not run: due at once, and no attempt is counted.
     GiveBack,
 }
 
@@ -106,10 +105,10 @@ pub struct Depth {
     pub scheduled: u64,
     /// With a worker.
     pub leased: u64,
-    /// Given up.
+    /// Dead and still kept.
     pub dead: u64,
-    /// Given up and no longer kept, since the store was empty.
+    /// Dead jobs that made room for later ones, counted since the store was empty.
     pub dead_dropped: u64,
-    /// How long the first in line has been due.
+    /// How long the first job in line has been due.
     pub oldest_waiting: Option<Duration>,
 }

@@ -22,7 +22,7 @@ const CUT: Duration = Duration::from_secs(1);
 /// How long the last call to the store may take. The leases run out by themselves, so nothing is lost when it fails.
 const LAST_CALL: Duration = Duration::from_secs(3);
 
-/// How many jobs of each priority run at once in this process. With 0 it leaves that priority to others.
+/// How many jobs of each priority run at once in this process. With 0 it leaves that priority to other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency {
     /// For [`Priority::Critical`].
@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn poison_in_memory_is_dead_with_a_cause_and_the_others_flow() {
         let queue = Queue::connect("memory:", Options::default(), Clock::System).await.unwrap();
-        // Before the sound one in line: due as early, and their ids sort first.
+        // In line before the good one: they are due as early, and their ids sort first.
         let poison = |id: &str| NewJob {
             id: id.to_owned(),
             body: b"{\"v\":1,".to_vec(),

@@ -28,12 +28,12 @@ macro_rules! on {
 }
 
 impl Store {
-    /// Adds those whose id is not known yet; one answer per job, in order.
+    /// Adds the jobs whose id is not known yet; one answer per job, in order.
     pub(crate) async fn push(&self, priority: Priority, jobs: Vec<NewJob>) -> Result<Vec<Pushed>, Error> {
         on!(self, push(priority, jobs))
     }
 
-    /// Leases up to `limit` due jobs, after putting those back whose lease has run out.
+    /// Leases up to `limit` due jobs. Jobs whose lease has run out are put back first.
     pub(crate) async fn lease(
         &self,
         priority: Priority,
@@ -43,17 +43,17 @@ impl Store {
         on!(self, lease(priority, token, limit))
     }
 
-    /// Ends leases. Those that are no longer held are passed over.
+    /// Ends leases. Those that are no longer held are skipped.
     pub(crate) async fn settle(&self, priority: Priority, settlements: &[Settlement]) -> Result<(), Error> {
         on!(self, settle(priority, settlements))
     }
 
-    /// Prolongs leases; the ids whose lease another holder has by now, or that are due again.
+    /// Renews leases. Returns the ids that another process has leased by now, or that are due again.
     pub(crate) async fn renew(&self, priority: Priority, held: &[(String, Arc<str>)]) -> Result<Vec<String>, Error> {
         on!(self, renew(priority, held))
     }
 
-    /// How many of the tenant's are dead, and the `limit` latest of them as (died at, id), the latest first.
+    /// How many of the tenant's jobs are dead, and the `limit` latest of them as (died at, id), the latest first.
     pub(crate) async fn dead(
         &self,
         priority: Priority,
@@ -63,19 +63,20 @@ impl Store {
         on!(self, dead(priority, tenant_id, limit))
     }
 
-    /// A dead job, unless it was retried or dropped meanwhile.
+    /// A dead job; `None` when it was retried or dropped in the meantime.
     pub(crate) async fn dead_one(&self, priority: Priority, id: &str) -> Result<Option<DeadRecord>, Error> {
         on!(self, dead_one(priority, id))
     }
 
-    /// Makes a dead job of the tenant's due at once with no attempts counted; as it was, or `None` when it is not dead.
+    /// Makes a dead job of the tenant due at once, with no attempts counted. Returns it as it was; `None` when the tenant has
+    /// no such dead job.
     pub(crate) async fn revive(
         &self,
         priority: Priority,
         tenant_id: TenantId,
         id: &str,
     ) -> Result<Option<DeadRecord>, Error> {
-        // Of whom a job is does not change while it is stored.
+        // A stored job keeps its tenants, so this check cannot be outdated by the next step.
         let dead = self.dead_one(priority, id).await?;
         if !dead.is_some_and(|dead| dead.tenants.include(tenant_id)) {
             return Ok(None);

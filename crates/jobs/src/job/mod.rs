@@ -13,7 +13,7 @@ use tollgate_domain::TenantId;
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// Makes the enum from the list: the variant's name in snake case must be its module's `NAME` (a test sees to it).
+/// Makes the enum from the list. A variant's name in snake case must be its module's `NAME`, which a test checks.
 macro_rules! jobs {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)+) => {
         /// What can be queued.

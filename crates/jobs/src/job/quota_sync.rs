@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// Nothing to say: all that is current is pushed.
+/// Empty: the job pushes all totals that are current.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {}
 
@@ -16,7 +16,7 @@ pub const NAME: &str = "quota_sync";
 pub const PRIORITY: Priority = Priority::Critical;
 /// The next tick, seconds later, does the same work with newer totals.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// Longer and it would push totals that are out of date.
+/// After a longer run its totals would be out of date.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts that fail at once are over before the next tick.
 pub const BACKOFF: Backoff = Backoff::STORES;

@@ -10,7 +10,7 @@ use crate::{Backoff, Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "violation_record";
-/// Nobody is billed by it, but operators watch it.
+/// Nobody is billed for it, but operators watch it.
 pub const PRIORITY: Priority = Priority::Default;
 /// As for usage: the span stays in the journal until the cursor has moved.
 pub const MAX_ATTEMPTS: u32 = 100;

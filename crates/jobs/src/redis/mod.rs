@@ -10,13 +10,13 @@ use std::{
 use redis::{Client, Script, ScriptInvocation, Value, from_redis_value};
 use tollgate_domain::{Clock, TenantId};
 
-use self::connection::Connection;
+use self::connection::{Connection, is_outage};
 use crate::{
     Error, Options, Priority,
     record::{DeadRecord, Depth, LEASE_EXPIRED, LeasedJob, NewJob, Pushed, Settlement, Tenants, Verdict},
 };
 
-/// A script behind the shared prelude, loaded by whoever runs it first and again after the server forgot it.
+/// A script after the shared prelude. The first caller loads it, and so does whoever finds that the server forgot it.
 macro_rules! script {
     ($file:literal) => {
         LazyLock::new(|| Script::new(concat!(include_str!("prelude.lua"), include_str!($file))))
@@ -31,7 +31,7 @@ static REVIVE: LazyLock<Script> = script!("revive.lua");
 static DEAD_ONE: LazyLock<Script> = script!("dead_one.lua");
 static DEPTH: LazyLock<Script> = script!("depth.lua");
 
-/// Jobs per call: keeps a script in the low milliseconds, and its arguments far below what Redis accepts.
+/// Most jobs per call: a script takes few milliseconds, and its arguments stay far below what Redis accepts.
 const CHUNK: usize = 500;
 
 pub(crate) struct RedisStore {
@@ -74,7 +74,7 @@ impl RedisStore {
         }
     }
 
-    /// With the keys and the two arguments every script takes.
+    /// A call with the keys and the two arguments that every script takes.
     fn start<'a>(&self, script: &'a Script, priority: Priority) -> ScriptInvocation<'a> {
         let mut invocation = script.prepare_invoke();
         for key in self.keys(priority) {
@@ -158,7 +158,7 @@ impl RedisStore {
         Ok(lost)
     }
 
-    /// Reads of whom each dead job is, of which a bounded number is kept.
+    /// Reads the tenants of every dead job; the number of dead jobs that are kept is bounded.
     pub(crate) async fn dead(
         &self,
         priority: Priority,
@@ -172,11 +172,11 @@ impl RedisStore {
             self.connection.with(async |connection| all.query_async(connection).await).await?;
         let (mut total, mut latest) = (0, Vec::new());
         for chunk in all.chunks(CHUNK) {
-            let mut of_whom = redis::cmd("HMGET");
-            of_whom.arg(tenants).arg(chunk.iter().map(|(id, _)| id).collect::<Vec<_>>());
-            let of_whom: Vec<Option<String>> =
-                self.connection.with(async |connection| of_whom.query_async(connection).await).await?;
-            for ((id, died_at), tenants) in chunk.iter().zip(of_whom) {
+            let mut owners = redis::cmd("HMGET");
+            owners.arg(tenants).arg(chunk.iter().map(|(id, _)| id).collect::<Vec<_>>());
+            let owners: Vec<Option<String>> =
+                self.connection.with(async |connection| owners.query_async(connection).await).await?;
+            for ((id, died_at), tenants) in chunk.iter().zip(owners) {
                 if !tenants.map(Tenants).unwrap_or_default().include(tenant_id) {
                     continue;
                 }
@@ -228,7 +228,7 @@ impl RedisStore {
         Ok(sent.elapsed())
     }
 
-    /// An error unless Redis is known to keep what it was given.
+    /// Fails unless Redis is known to keep what it was given.
     pub(crate) async fn check_eviction(&self) -> Result<(), Error> {
         let policy = match self.policy_of_config().await {
             Ok(Some(policy)) => policy,
@@ -254,6 +254,11 @@ impl RedisStore {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Whether Redis is away, which its connection has logged.
+pub(crate) fn is_logged(error: &Error) -> bool {
+    matches!(error, Error::Redis(error) if is_outage(error))
 }
 
 fn millis(duration: Duration) -> u64 {

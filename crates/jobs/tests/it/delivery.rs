@@ -255,7 +255,7 @@ async fn a_backlog_of_50_000_drains_completely() {
             }
             async { Outcome::Done }
         });
-        // A worker that only looked every 20 ms would take a minute.
+        // A worker that asked only every 20 ms would take a minute.
         let deadline = begun + Duration::from_secs(40);
         while total(&stage.queue, |depth| depth.waiting + depth.scheduled + depth.leased).await > 0 {
             assert!(Instant::now() < deadline, "not drained after 40 s");

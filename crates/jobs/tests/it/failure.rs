@@ -156,7 +156,7 @@ fn tenant(number: u128) -> TenantId {
     TenantId(uuid::Uuid::from_u128(number))
 }
 
-/// What the tenant's key, whose id says whose it is, did in a minute.
+/// What a key did in a minute; the key's id is its tenant's.
 fn usage_of(tenant_id: TenantId) -> KeyUsage {
     let minute = DateTime::UNIX_EPOCH;
     let counts = Counts { allowed: 3, ..Counts::default() };
