@@ -1,6 +1,6 @@
 //! One attempt at a job: what its handler is told, how it may end, and what becomes of it in the store.
 
-use std::{any::Any, convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{any::Any, convert::Infallible, fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use apalis::{
     layers::{TimeoutLayer, catch_panic::CatchPanicLayer},
@@ -68,6 +68,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Done, or a failure that may pass: for jobs whose data is in the database or comes again.
+    pub fn of<T>(result: Result<T, impl Display>) -> Self {
+        match result {
+            Ok(_) => Self::Done,
+            Err(error) => Self::retry(error.to_string()),
+        }
+    }
+
     /// A failure after which the job's [`Backoff`] says when it is tried again.
     pub fn retry(cause: impl Into<String>) -> Self {
         Self::Retry { cause: cause.into(), after: None }

@@ -1,6 +1,6 @@
 //! Tollgate's background worker: each job is one service call and ends in done, retry or abort.
 //!
-//! [`run`] is all of it, in a process of its own (`tollgate-worker`) or inside the API's. It runs the jobs (`job`, one file
+//! [`run()`] is all of it, in a process of its own (`tollgate-worker`) or inside the API's. It runs the jobs (`job`, one file
 //! each), pushes those that are due at certain times (`schedule`) and adds usage to the tables (`fold`).
 
 mod calendar;

@@ -6,7 +6,7 @@ mod usage_apply;
 mod violation_record;
 
 use tollgate_jobs::{Job, Outcome};
-use tollgate_service::{Error, Service};
+use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service, job: Job) -> Outcome {
     match job {
@@ -14,13 +14,5 @@ pub(crate) async fn run(service: &Service, job: Job) -> Outcome {
         Job::ViolationRecord(payload) => violation_record::run(service, &payload).await,
         Job::Retention(payload) => retention::run(service, &payload).await,
         Job::QuotaSync(payload) => quota_sync::run(service, &payload).await,
-    }
-}
-
-/// Any failure may pass: what a job needs is in the database or comes again.
-fn outcome<T>(result: Result<T, Error>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::retry(error.to_string()),
     }
 }

@@ -8,5 +8,5 @@ pub(crate) async fn run(service: &Service, _payload: &Payload) -> Outcome {
     if let Ok(rows) = result {
         tracing::info!(rows, "deleted what was past its retention");
     }
-    super::outcome(result)
+    Outcome::of(result)
 }

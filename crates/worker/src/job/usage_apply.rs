@@ -5,5 +5,5 @@ use tollgate_jobs::Outcome;
 use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service, batch: &UsageBatch) -> Outcome {
-    super::outcome(service.apply_usage(batch).await)
+    Outcome::of(service.apply_usage(batch).await)
 }
