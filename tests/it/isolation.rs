@@ -8,7 +8,7 @@ use tollgate_domain::{
     ApiKeyId, BootId, Counts, Scope, TenantId,
     usage::{JournalSpan, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch, ViolationRow, pack},
 };
-use tollgate_jobs::{Concurrency, Job, Outcome, Push, retention, run};
+use tollgate_jobs::{Concurrency, Job, Outcome, Push, job::retention, run};
 use tollgate_tests::{
     answer::{Answer, Client, send},
     app::{App, Things, on_every_stack},
@@ -76,7 +76,7 @@ async fn die(app: &App, jobs: &[(&'static str, Job)]) {
     let stop = CancellationToken::new();
     let failing = move |_job, context: tollgate_jobs::JobContext| {
         let is_ours = ids.contains(context.id.as_str());
-        async move { if is_ours { Outcome::Abort("broken".into()) } else { Outcome::Retry("not for this worker".into()) } }
+        async move { if is_ours { Outcome::Abort("broken".into()) } else { Outcome::retry("not for this worker") } }
     };
     let concurrency = Concurrency { critical: 4, default: 4, low: 4 };
     let worker = tokio::spawn(run(queue.clone(), failing, concurrency, stop.clone().cancelled_owned()));

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::Clock;
-use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, retention, run};
+use tollgate_domain::{
+    ApiKeyId, BootId, Clock, TenantId,
+    usage::{JournalSpan, ViolationBatch, ViolationRow},
+};
+use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, job::retention, run};
 use tollgate_tests::{
     app::{Stack, on_every_stack},
     process::Process,
     wait::eventually,
 };
 
-use crate::processes::settings;
+use crate::processes::{api_and_worker, key_on, settings};
 
 #[tokio::test]
 async fn nothing_is_dead_in_a_healthy_service_and_an_unknown_job_cannot_be_retried() {
@@ -84,4 +87,44 @@ async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
     })
     .await;
     assert_eq!(total().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_attempt_is_one_line_of_the_log_and_carries_the_trace_of_whoever_pushed() {
+    let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
+    let (api, worker) = api_and_worker(&stack, &journal).await;
+    let key = key_on(&api.admin(), "free").await;
+    let at = Clock::System.now();
+    let row = ViolationRow {
+        tenant_id: TenantId::DEFAULT,
+        api_key_id: ApiKeyId(key.id.parse().unwrap()),
+        limit_name: "per-hour".into(),
+        endpoint: String::new(),
+        minute: at,
+        ip_address: String::new(),
+        // The database takes none below 0.
+        count: -1,
+        first_at: at,
+        last_at: at,
+    };
+    let span = JournalSpan { boot: BootId(Clock::System.new_id()), from: 0, to: 1 };
+    let job = Job::ViolationRecord(ViolationBatch { span, rows: vec![row] });
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-01"));
+    let queue = Queue::connect(&stack.redis.as_ref().unwrap().url(1), Options::default(), Clock::System).await.unwrap();
+    queue.push(&job, Push { id: Some("bad".into()), traceparent, ..Push::default() }).await.unwrap();
+    eventually("it has failed three times", Duration::from_secs(20), async || {
+        (worker.lines_with("\"attempt\":3") > 0).then_some(())
+    })
+    .await;
+    let text = worker.text();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
+    let about: Vec<_> = lines.filter(|line| line["id"] == "bad" || line["trace_id"] == trace_id).collect();
+    for attempt in 1..=3 {
+        let of_attempt: Vec<_> = about.iter().filter(|line| line["attempt"] == attempt).collect();
+        let [line] = of_attempt[..] else { panic!("{of_attempt:?}") };
+        assert_eq!((&line["level"], &line["job"]), (&json!("WARN"), &json!("violation_record")), "{line}");
+        assert_eq!((&line["id"], &line["trace_id"]), (&json!("bad"), &json!(trace_id)), "{line}");
+        assert!(line["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{line}");
+    }
 }

@@ -28,6 +28,7 @@ mod pooler;
 mod processes;
 mod rate_limit;
 mod restart;
+mod schedules;
 mod secrets_leak;
 mod settings;
 mod tokens;

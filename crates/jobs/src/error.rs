@@ -3,10 +3,10 @@
 /// A queue that could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address names no kind of queue. Only the scheme is repeated: the rest may hold a password.
+    /// The address names no kind of queue. Only its scheme is shown, because the rest may hold a password.
     #[error("`{scheme}` is no kind of queue: use memory:, redis://host:port/database or rediss://host:port/database")]
     UnknownScheme {
-        /// What stood before the first colon.
+        /// The text before the first colon.
         scheme: String,
     },
     /// Redis cannot be reached, did not answer in time, or refused.

@@ -1,32 +1,47 @@
 //! Tollgate's background jobs and the queue that carries them.
 //!
-//! Reading order: [`job`] (the list of jobs; one file each, such as [`usage_apply`]), [`queue`] (push, look, replay),
-//! [`mod@run`] (work). Behind them `store` chooses between `memory` and `redis`, `claims` knows what this process has
-//! leased, and `lane` puts all that behind apalis, which drives the workers.
+//! Reading order: [`job`] (the list of jobs, one file each), [`queue`] (push jobs, list and replay the dead), [`mod@run`]
+//! (work) and [`attempt`] (one attempt at a job). Behind the queue, `store` chooses between `memory` and `redis`; `record`
+//! is what goes in and out. Behind the work, `leases` knows what this process has leased, and `priority_worker` is the
+//! backend that apalis drives.
 //!
-//! Delivery is at least once: a job may be run twice or out of order, and must not mind. To add a job: its file here,
-//! its `mod` line below and its line in [`job`]'s list. Its file also says whose it is, for a dead job is shown to its
-//! tenants.
+//! Delivery is at least once: a job may run twice or out of order, and must allow for it.
+//!
+//! apalis polls, runs as many jobs at once as it is told, restarts workers and drains them, and its layers catch a panic and
+//! end an attempt that takes too long; they are laid around each attempt, because each job has a timeout of its own, and
+//! cost the same as doing it by hand (190 ns). The store, the leases, the backoff and the dead jobs are ours, because
+//! apalis's Redis storage counts no attempt of a killed worker and has no list of the dead; a job's end goes from `leases`
+//! to the store, because apalis passes events on only between fetches. Its tracing layer is left out: a span of our own
+//! costs 600 ns instead of 775, and its line about a failure would be a second one.
 
-mod claims;
+pub mod attempt;
+mod backoff;
+mod belongs;
+mod envelope;
 mod error;
 pub mod job;
-mod lane;
+mod leases;
 mod memory;
+mod options;
+mod priority;
+mod priority_worker;
 pub mod queue;
-pub mod quota_sync;
+mod record;
 mod redis;
 #[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests in tests/, which use the rest")]
 #[path = "../tests/it/support/redis_server.rs"]
 mod redis_server;
-pub mod retention;
 pub mod run;
 mod store;
-pub mod usage_apply;
-pub mod violation_record;
+mod trace;
 
+pub use attempt::{JobContext, Outcome};
+pub use backoff::Backoff;
 pub use error::Error;
-pub use job::{Job, Priority};
-pub use queue::{DeadJob, Depth, Encoded, Options, Push, Pushed, Queue};
-pub use run::{Concurrency, JobContext, Outcome, run};
+pub use job::Job;
+pub use options::Options;
+pub use priority::Priority;
+pub use queue::{DeadJob, Encoded, Push, Queue};
+pub use record::{Depth, Pushed};
+pub use run::{Concurrency, run};

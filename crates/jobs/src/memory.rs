@@ -1,7 +1,7 @@
-//! Jobs in this process's memory: gone with it, so for jobs that durable state can rebuild.
+//! Jobs in this process's memory. They end with the process, so it suits jobs that durable state can rebuild.
 //!
-//! The twin of the Redis scripts; the conformance tests hold the two equal. Due times follow the [`Clock`], leases the
-//! monotonic clock, as on Redis they follow the server's.
+//! The twin of the Redis scripts: the conformance tests hold the two equal. Due times follow the [`Clock`]. Leases follow the
+//! monotonic clock here, and the server's clock on Redis.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,8 +12,8 @@ use std::{
 use tollgate_domain::{Clock, TenantId};
 
 use crate::{
-    Depth, Options, Priority, Pushed,
-    store::{Claimed, DeadRecord, LEASE_EXPIRED, NewJob, Settlement, Tenants, Verdict},
+    Options, Priority,
+    record::{DeadRecord, Depth, LEASE_EXPIRED, LeasedJob, NewJob, Pushed, Settlement, Tenants, Verdict},
 };
 
 pub(crate) struct Memory {
@@ -31,7 +31,7 @@ struct Jobs {
     entries: HashMap<String, Entry>,
     /// (due at in milliseconds, id)
     due: BTreeSet<(i64, String)>,
-    leased: HashMap<String, Lease>,
+    leased: HashMap<String, Holder>,
     /// (died at in milliseconds, id)
     dead: BTreeSet<(i64, String)>,
     dead_dropped: u64,
@@ -47,7 +47,8 @@ struct Entry {
     cause: String,
 }
 
-struct Lease {
+/// Who has leased a job, and until when.
+struct Holder {
     token: Arc<str>,
     until: Instant,
 }
@@ -83,35 +84,35 @@ impl Memory {
         new.into_iter().map(|job| jobs.add(job, now)).collect()
     }
 
-    pub(crate) fn claim(&self, priority: Priority, token: &Arc<str>, limit: usize) -> Vec<Claimed> {
+    pub(crate) fn lease(&self, priority: Priority, token: &Arc<str>, limit: usize) -> Vec<LeasedJob> {
         let now = self.now();
         let until = Instant::now() + self.lease;
         let mut jobs = self.jobs(priority);
         jobs.take_back_expired(now, self.dead_kept);
-        let mut claimed = Vec::new();
-        while claimed.len() < limit {
+        let mut leased = Vec::new();
+        while leased.len() < limit {
             let Some(first) = jobs.due.first().filter(|(due, _)| *due <= now) else { break };
             let first = first.clone();
             jobs.due.remove(&first);
             let (_, id) = first;
             let Some(entry) = jobs.entries.get(&id) else { continue };
-            claimed.push(Claimed {
+            leased.push(LeasedJob {
                 id: id.clone(),
                 body: entry.body.clone(),
                 attempts: entry.attempts,
                 max_attempts: entry.max_attempts,
                 token: Arc::clone(token),
             });
-            jobs.leased.insert(id, Lease { token: Arc::clone(token), until });
+            jobs.leased.insert(id, Holder { token: Arc::clone(token), until });
         }
-        claimed
+        leased
     }
 
     pub(crate) fn settle(&self, priority: Priority, settlements: &[Settlement]) {
         let now = self.now();
         let mut jobs = self.jobs(priority);
         for Settlement { id, token, verdict } in settlements {
-            if jobs.leased.get(id).is_none_or(|lease| lease.token != *token) {
+            if jobs.leased.get(id).is_none_or(|holder| holder.token != *token) {
                 continue;
             }
             jobs.leased.remove(id);
@@ -139,7 +140,7 @@ impl Memory {
         let mut lost = Vec::new();
         for (id, token) in held {
             match leased.get_mut(id) {
-                Some(lease) if lease.token == *token => lease.until = until,
+                Some(holder) if holder.token == *token => holder.until = until,
                 _ if entries.contains_key(id) => lost.push(id.clone()),
                 _ => {}
             }
@@ -203,7 +204,7 @@ impl Jobs {
     fn take_back_expired(&mut self, now: i64, dead_kept: usize) {
         let instant = Instant::now();
         let expired: Vec<String> =
-            self.leased.iter().filter(|(_, lease)| lease.until <= instant).map(|(id, _)| id.clone()).collect();
+            self.leased.iter().filter(|(_, holder)| holder.until <= instant).map(|(id, _)| id.clone()).collect();
         for id in expired {
             self.leased.remove(&id);
             self.fail(&id, LEASE_EXPIRED, now, now, dead_kept);

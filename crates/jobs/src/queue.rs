@@ -1,4 +1,4 @@
-//! The queue as its users see it: push jobs, look at what waits and what died, replay the dead.
+//! The queue as its users see it: push jobs, ask how many wait, list and replay the dead.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,65 +7,25 @@ use serde::Serialize;
 use tollgate_domain::{Clock, TenantId};
 
 use crate::{
-    Error, Job, Priority,
-    job::{Envelope, describe},
+    Error, Job, Options, Priority,
+    envelope::{Envelope, describe},
     memory::Memory,
+    record::{DeadRecord, Depth, NewJob, Pushed, Tenants},
     redis::RedisStore,
-    store::{DeadRecord, NewJob, Store, Tenants},
+    store::Store,
+    trace::trace_id,
 };
-
-/// How a queue behaves. [`Options::default`] suits production.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How long a job stays with a worker that no longer says it is alive. Renewed at every third of it, so a killed
-    /// worker's jobs are taken over within it.
-    pub lease: Duration,
-    /// Most jobs taken in one call.
-    pub batch: usize,
-    /// Before the second attempt; doubled for each further one, of which between half and all is waited.
-    pub backoff: Duration,
-    /// Most that is waited between two attempts.
-    pub backoff_max: Duration,
-    /// Dead jobs kept per priority; the oldest make room and are counted.
-    pub dead_kept: usize,
-    /// What runs may take to finish once a worker is told to stop; the rest is given back.
-    pub drain: Duration,
-    /// First part of every Redis key, so that several installations can share a database.
-    pub namespace: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(15),
-            batch: 64,
-            backoff: Duration::from_millis(200),
-            backoff_max: Duration::from_secs(60),
-            dead_kept: 10_000,
-            drain: Duration::from_secs(10),
-            namespace: "tg".to_owned(),
-        }
-    }
-}
 
 /// How to push a job.
 #[derive(Clone, Debug, Default)]
 pub struct Push {
-    /// Idempotency id: while a job with this id waits, is leased or is dead, another is not added. A new one when `None`.
+    /// Idempotency id: while a job with this id waits, is leased or is dead, no other is added. `None` makes a new id.
     pub id: Option<String>,
     /// Not before this moment.
     pub run_at: Option<DateTime<Utc>>,
-    /// W3C trace context of whoever pushes, for the handler to go on with.
+    /// W3C trace context of the request or job that pushes. The handler gets it, and its trace id is in the job's log lines.
+    /// A text that is not one is left out.
     pub traceparent: Option<String>,
-}
-
-/// What became of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It waits now.
-    Added,
-    /// A job with this id waits, is leased or is dead; nothing changed.
-    AlreadyThere,
 }
 
 /// A job that was given up.
@@ -73,7 +33,7 @@ pub enum Pushed {
 pub struct DeadJob {
     /// As pushed.
     pub id: String,
-    /// Which job; `unreadable` when the stored text says nothing.
+    /// Which job; `unreadable` when the stored text does not say.
     pub name: String,
     /// Which queue.
     pub priority: Priority,
@@ -85,30 +45,11 @@ pub struct DeadJob {
     pub pushed_at: DateTime<Utc>,
     /// When it was given up.
     pub died_at: DateTime<Utc>,
-    /// What it was to work on, without what is other tenants'; null when that cannot be decoded.
+    /// What it was to work on, without the rows of other tenants; null when it cannot be decoded.
     pub payload: serde_json::Value,
 }
 
-/// How full one priority's queue is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Depth {
-    /// Which queue.
-    pub priority: Priority,
-    /// Due, and with no worker.
-    pub waiting: u64,
-    /// Due later: scheduled, or failed and waiting for the next attempt.
-    pub scheduled: u64,
-    /// With a worker.
-    pub leased: u64,
-    /// Given up.
-    pub dead: u64,
-    /// Given up and no longer kept, since the store was empty.
-    pub dead_dropped: u64,
-    /// How long the first in line has been due.
-    pub oldest_waiting: Option<Duration>,
-}
-
-/// A job as it is stored, to be pushed.
+/// A job in the form in which it is stored, ready to be pushed.
 #[derive(Debug)]
 pub struct Encoded {
     priority: Priority,
@@ -139,11 +80,11 @@ impl Queue {
         Ok(Self { store, options: Arc::new(options), clock })
     }
 
-    /// Refuses a Redis that may drop queued jobs when its memory is full. To be called at start.
+    /// Refuses a Redis that may drop queued jobs when its memory is full. Call it at start.
     ///
     /// # Errors
     /// [`Error::Evicts`] says what to set; [`Error::EvictionUnknown`] when this user may not ask; [`Error::Redis`] when
-    /// it cannot be reached, which says nothing about the policy.
+    /// Redis cannot be reached, so that its policy is unknown.
     pub async fn check_eviction(&self) -> Result<(), Error> {
         match &self.store {
             Store::Memory(_) => Ok(()),
@@ -154,13 +95,13 @@ impl Queue {
     /// Adds one job.
     ///
     /// # Errors
-    /// When Redis did not confirm it. It may have been added all the same: push again with the same id.
+    /// When Redis did not confirm it. It may still have been added: push again with the same id.
     pub async fn push(&self, job: &Job, push: Push) -> Result<Pushed, Error> {
         self.push_encoded(self.encode(job, push)?).await
     }
 
-    /// The first half of [`Queue::push`]: it waits for nothing, and takes milliseconds where a job has thousands of rows, so
-    /// that a caller may want a thread for it.
+    /// The first half of [`Queue::push`]. It waits for nothing, but takes milliseconds when a job has thousands of rows, so a
+    /// caller may want a thread for it.
     ///
     /// # Errors
     /// When the job cannot be written as JSON.
@@ -168,7 +109,7 @@ impl Queue {
         Ok(Encoded { priority: job.priority(), new: self.new_job(job, push)? })
     }
 
-    /// The second half.
+    /// The second half of [`Queue::push`].
     ///
     /// # Errors
     /// As for [`Queue::push`].
@@ -206,7 +147,7 @@ impl Queue {
         let Push { id, run_at, traceparent } = push;
         Ok(NewJob {
             id: id.unwrap_or_else(|| self.clock.new_id().to_string()),
-            body: Envelope::encode(job, traceparent)?,
+            body: Envelope::encode(job, traceparent.filter(|text| trace_id(text).is_some()))?,
             max_attempts: job.max_attempts(),
             tenants: Tenants::of(job),
             // Rounded up: never early.
@@ -237,8 +178,8 @@ impl Queue {
         Ok((page, total))
     }
 
-    /// Makes a dead job of the tenant's due at once, with all its attempts ahead of it again. The job as it was; `None` when
-    /// none has this id.
+    /// Makes a dead job of the tenant due at once, with no attempts counted. Returns the job as it was; `None` when the tenant
+    /// has no dead job with this id.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -263,7 +204,7 @@ impl Queue {
         Ok(depths)
     }
 
-    /// One round trip.
+    /// How long one round trip takes.
     ///
     /// # Errors
     /// When Redis does not answer.

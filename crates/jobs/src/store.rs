@@ -1,90 +1,15 @@
 //! Where jobs wait: in this process or in Redis, with the same behaviour, chosen once.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tollgate_domain::TenantId;
 
-use crate::{Depth, Error, Job, Priority, Pushed, memory::Memory, redis::RedisStore};
-
-/// Cause of death of a job whose worker went away once too often.
-pub(crate) const LEASE_EXPIRED: &str = "its worker was killed or stalled: the lease ran out";
-
-/// A job to store.
-#[derive(Clone, Debug)]
-pub(crate) struct NewJob {
-    pub(crate) id: String,
-    pub(crate) body: Vec<u8>,
-    pub(crate) max_attempts: u32,
-    /// Whose it is.
-    pub(crate) tenants: Tenants,
-    /// Milliseconds since the epoch; at once when `None`.
-    pub(crate) run_at: Option<i64>,
-}
-
-/// Whose a job is, as stored: their ids, each followed by a space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tenants(pub(crate) String);
-
-impl Tenants {
-    pub(crate) fn of(job: &Job) -> Self {
-        Self(job.tenants().into_iter().map(|tenant_id| format!("{tenant_id} ")).collect())
-    }
-
-    pub(crate) fn include(&self, tenant_id: TenantId) -> bool {
-        self.0.split_ascii_whitespace().any(|id| id.parse() == Ok(tenant_id))
-    }
-}
-
-impl Default for Tenants {
-    /// Of a job that was stored without: the operator's.
-    fn default() -> Self {
-        Self(TenantId::DEFAULT.to_string())
-    }
-}
-
-/// A job leased to this process.
-#[derive(Clone, Debug)]
-pub(crate) struct Claimed {
-    pub(crate) id: String,
-    pub(crate) body: Vec<u8>,
-    /// Attempts that failed before this one.
-    pub(crate) attempts: u32,
-    pub(crate) max_attempts: u32,
-    /// Proves the lease: what is done with another token changes nothing.
-    pub(crate) token: Arc<str>,
-}
-
-/// How a lease ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Finished; forgotten.
-    Done,
-    /// Failed: due again after the delay, or dead when that was the last attempt.
-    Retry { after: Duration, cause: String },
-    /// Dead at once.
-    Abort { cause: String },
-    /// Not run: due at once, no attempt counted.
-    GiveBack,
-}
-
-/// The end of one lease.
-#[derive(Clone, Debug)]
-pub(crate) struct Settlement {
-    pub(crate) id: String,
-    pub(crate) token: Arc<str>,
-    pub(crate) verdict: Verdict,
-}
-
-/// A dead job as stored. Times are milliseconds since the epoch.
-#[derive(Clone, Debug)]
-pub(crate) struct DeadRecord {
-    pub(crate) body: Vec<u8>,
-    pub(crate) tenants: Tenants,
-    pub(crate) attempts: u32,
-    pub(crate) cause: String,
-    pub(crate) pushed_at: i64,
-    pub(crate) died_at: i64,
-}
+use crate::{
+    Error, Priority,
+    memory::Memory,
+    record::{DeadRecord, Depth, LeasedJob, NewJob, Pushed, Settlement},
+    redis::RedisStore,
+};
 
 #[derive(Clone)]
 pub(crate) enum Store {
@@ -103,32 +28,32 @@ macro_rules! on {
 }
 
 impl Store {
-    /// Adds those whose id is not known yet; one answer per job, in order.
+    /// Adds the jobs whose id is not known yet; one answer per job, in order.
     pub(crate) async fn push(&self, priority: Priority, jobs: Vec<NewJob>) -> Result<Vec<Pushed>, Error> {
         on!(self, push(priority, jobs))
     }
 
-    /// Leases up to `limit` due jobs, after putting those back whose lease has run out.
-    pub(crate) async fn claim(
+    /// Leases up to `limit` due jobs. Jobs whose lease has run out are put back first.
+    pub(crate) async fn lease(
         &self,
         priority: Priority,
         token: &Arc<str>,
         limit: usize,
-    ) -> Result<Vec<Claimed>, Error> {
-        on!(self, claim(priority, token, limit))
+    ) -> Result<Vec<LeasedJob>, Error> {
+        on!(self, lease(priority, token, limit))
     }
 
-    /// Ends leases. Those that are no longer held are passed over.
+    /// Ends leases. Those that are no longer held are skipped.
     pub(crate) async fn settle(&self, priority: Priority, settlements: &[Settlement]) -> Result<(), Error> {
         on!(self, settle(priority, settlements))
     }
 
-    /// Prolongs leases; the ids whose lease another holder has by now, or that are due again.
+    /// Renews leases. Returns the ids that another process has leased by now, or that are due again.
     pub(crate) async fn renew(&self, priority: Priority, held: &[(String, Arc<str>)]) -> Result<Vec<String>, Error> {
         on!(self, renew(priority, held))
     }
 
-    /// How many of the tenant's are dead, and the `limit` latest of them as (died at, id), the latest first.
+    /// How many of the tenant's jobs are dead, and the `limit` latest of them as (died at, id), the latest first.
     pub(crate) async fn dead(
         &self,
         priority: Priority,
@@ -138,19 +63,20 @@ impl Store {
         on!(self, dead(priority, tenant_id, limit))
     }
 
-    /// A dead job, unless it was retried or dropped meanwhile.
+    /// A dead job; `None` when it was retried or dropped in the meantime.
     pub(crate) async fn dead_one(&self, priority: Priority, id: &str) -> Result<Option<DeadRecord>, Error> {
         on!(self, dead_one(priority, id))
     }
 
-    /// Makes a dead job of the tenant's due at once with no attempts counted; as it was, or `None` when it is not dead.
+    /// Makes a dead job of the tenant due at once, with no attempts counted. Returns it as it was; `None` when the tenant has
+    /// no such dead job.
     pub(crate) async fn revive(
         &self,
         priority: Priority,
         tenant_id: TenantId,
         id: &str,
     ) -> Result<Option<DeadRecord>, Error> {
-        // Of whom a job is does not change while it is stored.
+        // A stored job keeps its tenants, so this check cannot be outdated by the next step.
         let dead = self.dead_one(priority, id).await?;
         if !dead.is_some_and(|dead| dead.tenants.include(tenant_id)) {
             return Ok(None);
@@ -165,12 +91,18 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use chrono::{DateTime, TimeDelta};
     use tollgate_domain::Clock;
     use uuid::Uuid;
 
     use super::*;
-    use crate::{Options, redis_server::RedisServer};
+    use crate::{
+        Options,
+        record::{Tenants, Verdict},
+        redis_server::RedisServer,
+    };
 
     const A: TenantId = TenantId(Uuid::from_u128(0xa));
     const B: TenantId = TenantId(Uuid::from_u128(0xb));
@@ -200,13 +132,16 @@ mod tests {
     }
 
     /// Of leases held now, held once, or never.
-    fn some_ends(dice: &mut Dice, seen: &[Claimed]) -> Vec<Settlement> {
+    fn some_ends(dice: &mut Dice, seen: &[LeasedJob]) -> Vec<Settlement> {
         let verdict = |dice: &mut Dice| match dice.roll(6) {
             0 => Verdict::Done,
             1 => Verdict::Abort { cause: format!("cause {}", dice.roll(9)) },
             2 => Verdict::GiveBack,
-            _ => {
-                Verdict::Retry { after: Duration::from_millis(dice.roll(60)), cause: format!("cause {}", dice.roll(9)) }
+            roll => {
+                // Either the backoff of a moment, or what a job asked for itself: up to a day.
+                let most = if roll == 3 { 86_400_000 } else { 60 };
+                let after = Duration::from_millis(dice.roll(most));
+                Verdict::Retry { after, cause: format!("cause {}", dice.roll(9)) }
             }
         };
         let recent = seen.iter().rev().take(24).collect::<Vec<_>>();
@@ -233,8 +168,8 @@ mod tests {
             let memory = Store::Memory(Arc::new(Memory::new(&options, clock.clone())));
             let redis = Store::Redis(Arc::new(RedisStore::new(&server.url(), &options, clock.clone()).unwrap()));
             let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ seed);
-            let mut seen: Vec<Claimed> = Vec::new();
-            let (mut claims, mut deaths, mut lost) = (0, 0, 0);
+            let mut seen: Vec<LeasedJob> = Vec::new();
+            let (mut leases, mut deaths, mut lost) = (0, 0, 0);
             for step in 0..2_000 {
                 let at = format!("seed {seed}, step {step}");
                 let priority = Priority::ALL[dice.roll(2) as usize];
@@ -255,9 +190,9 @@ mod tests {
                     3 | 4 => {
                         let token: Arc<str> = format!("token-{step}").into();
                         let limit = dice.roll(4) as usize;
-                        let claimed = both!(claim(priority, &token, limit));
-                        claims += claimed.len();
-                        seen.extend(claimed);
+                        let leased = both!(lease(priority, &token, limit));
+                        leases += leased.len();
+                        seen.extend(leased);
                     }
                     5..=7 => {
                         let ends = some_ends(&mut dice, &seen);
@@ -280,7 +215,7 @@ mod tests {
                 let limit = dice.roll(6) as usize;
                 deaths += both!(dead(priority, A, limit)).0 + both!(dead(priority, B, limit)).0;
             }
-            assert!(claims > 100 && deaths > 100 && lost > 20, "seed {seed} tried little: {claims} {deaths} {lost}");
+            assert!(leases > 100 && deaths > 100 && lost > 20, "seed {seed} tried little: {leases} {deaths} {lost}");
         }
     }
 }

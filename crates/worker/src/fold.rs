@@ -1,7 +1,7 @@
-//! Adds usage that waits to the tables, once a second and only so much at a time: few active keys are written at once, of
-//! many each waits longer, so that the cost follows the clock and not the checks.
+//! Adds usage that waits to the tables: once a second, and a bounded amount at a time. Few active keys are written at once;
+//! the more there are, the longer each waits, so the cost follows the clock and not the checks.
 //!
-//! What is due stands in the database and is taken there by whichever worker comes first, so no job carries it.
+//! The database holds what is due, and the first worker takes it there, so no job carries it.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use tollgate_service::{Error, FoldPart, Service};
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_secs(1);
-/// A round ends after so many keys or so long, with the part that was begun: so the tables cost at most that share of the
-/// database. With 100,000 active keys each is written every ten seconds, or later where a database is slower.
+/// A round ends after this many keys or this long, when the part that was begun is finished. So the tables cost at most that
+/// share of the database. With 100,000 active keys each is written every ten seconds, or later with a slower database.
 const MAX_KEYS: usize = 10_000;
 const MAX_TIME: Duration = Duration::from_millis(400);
-/// A round's time while this process is busy: that is with checks, and SQLite runs on a core of theirs.
+/// A round's time while this process is busy, which is with checks: SQLite runs on one of their cores.
 const MAX_TIME_BUSY: Duration = Duration::from_millis(75);
-/// So much of a core is busy.
+/// The share of a core above which the process is busy.
 const BUSY: f64 = 0.5;
-/// When all keys have waited for so long, usage comes in faster than a busy process adds it.
+/// When all keys have waited this long, usage comes in faster than a busy process adds it.
 const LATE: Duration = Duration::from_secs(300);
 
 /// Folds until `stop`.
@@ -43,7 +43,7 @@ pub(crate) async fn run(service: Service, stop: CancellationToken) {
     tokio::select! { () = folding => {} () = stop.cancelled() => {} }
 }
 
-/// Where the rounds are in their way through all parts, and how much time the next one has.
+/// How far the rounds have come through all parts, and how much time the next one has.
 struct Pace {
     last: Option<FoldPart>,
     /// When the first part was folded last.

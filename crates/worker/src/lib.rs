@@ -1,15 +1,13 @@
 //! Tollgate's background worker: each job is one service call and ends in done, retry or abort.
 //!
-//! [`run`] is all there is to it, in a process of its own (`tollgate-worker`) or inside the API's. One file per job; adding
-//! one takes a file here, a file in `jobs` and a line in each list.
+//! [`run()`] is all of it, in a process of its own (`tollgate-worker`) or inside the API's. It runs the jobs (`job`, one file
+//! each), pushes those that are due at certain times (`schedule`) and adds usage to the tables (`fold`).
 
+mod calendar;
 mod fold;
-mod quota_sync;
-mod retention;
+mod job;
 mod run;
-mod schedule;
-mod usage_apply;
-mod violation_record;
+pub mod schedule;
 pub mod watch;
 
 pub use run::run;

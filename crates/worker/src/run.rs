@@ -1,10 +1,10 @@
 //! The worker's loop: what the queue hands over, and what the schedules put into it.
 
 use tokio_util::sync::CancellationToken;
-use tollgate_jobs::{Concurrency, Job, JobContext, Outcome};
-use tollgate_service::{Error, Service};
+use tollgate_jobs::{Concurrency, Job, Outcome};
+use tollgate_service::Service;
 
-use crate::{fold, quota_sync, retention, schedule, usage_apply, violation_record};
+use crate::{fold, job, schedule};
 
 /// Runs jobs and schedules until `shutdown` resolves, then finishes what is under way and gives back the rest.
 ///
@@ -24,7 +24,7 @@ pub async fn run(
     let stop = CancellationToken::new();
     let schedules = tokio::spawn(schedule::run_all(service.clone(), stop.clone()));
     let folding = tokio::spawn(fold::run(service.clone(), stop.clone()));
-    let handler = move |job: Job, context: JobContext| handle(service.clone(), job, context);
+    let handler = move |job, _context| handle(service.clone(), job);
     let ended = tollgate_jobs::run(queue, handler, concurrency, shutdown).await;
     stop.cancel();
     for (what, task) in [("the schedules", schedules), ("the fold", folding)] {
@@ -35,33 +35,14 @@ pub async fn run(
     ended
 }
 
-async fn handle(service: Service, job: Job, context: JobContext) -> Outcome {
+async fn handle(service: Service, job: Job) -> Outcome {
     let name = job.name();
-    let outcome = match job {
-        Job::UsageApply(batch) => usage_apply::run(&service, &batch).await,
-        Job::ViolationRecord(batch) => violation_record::run(&service, &batch).await,
-        Job::Retention(_) => retention::run(&service).await,
-        Job::QuotaSync(_) => quota_sync::run(&service).await,
-    };
+    let outcome = job::run(&service, job).await;
     let label = match &outcome {
         Outcome::Done => "done",
-        Outcome::Retry(cause) => {
-            tracing::warn!(job = name, id = %context.id, attempt = context.attempt, cause, "a job is to be tried again");
-            "retry"
-        }
-        Outcome::Abort(cause) => {
-            tracing::error!(job = name, id = %context.id, cause, "a job was given up");
-            "abort"
-        }
+        Outcome::Retry { .. } => "retry",
+        Outcome::Abort(_) => "abort",
     };
     service.metrics().jobs.with_label_values(&[name, label]).inc();
     outcome
-}
-
-/// Anything that went wrong may go right later: what a job needs is in the database or comes again.
-pub(crate) fn outcome<T>(result: Result<T, Error>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Retry(error.to_string()),
-    }
 }

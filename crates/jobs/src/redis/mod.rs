@@ -1,6 +1,6 @@
 //! Jobs in Redis: one script per step, every key of a priority under one hash tag.
 
-mod link;
+mod connection;
 
 use std::{
     sync::{Arc, LazyLock},
@@ -10,13 +10,13 @@ use std::{
 use redis::{Client, Script, ScriptInvocation, Value, from_redis_value};
 use tollgate_domain::{Clock, TenantId};
 
-use self::link::Link;
+use self::connection::{Connection, is_outage};
 use crate::{
-    Depth, Error, Options, Priority, Pushed,
-    store::{Claimed, DeadRecord, LEASE_EXPIRED, NewJob, Settlement, Tenants, Verdict},
+    Error, Options, Priority,
+    record::{DeadRecord, Depth, LEASE_EXPIRED, LeasedJob, NewJob, Pushed, Settlement, Tenants, Verdict},
 };
 
-/// A script behind the shared prelude, loaded by whoever runs it first and again after the server forgot it.
+/// A script after the shared prelude. The first caller loads it, and so does whoever finds that the server forgot it.
 macro_rules! script {
     ($file:literal) => {
         LazyLock::new(|| Script::new(concat!(include_str!("prelude.lua"), include_str!($file))))
@@ -24,18 +24,18 @@ macro_rules! script {
 }
 
 static PUSH: LazyLock<Script> = script!("push.lua");
-static CLAIM: LazyLock<Script> = script!("claim.lua");
+static LEASE: LazyLock<Script> = script!("lease.lua");
 static SETTLE: LazyLock<Script> = script!("settle.lua");
 static RENEW: LazyLock<Script> = script!("renew.lua");
 static REVIVE: LazyLock<Script> = script!("revive.lua");
 static DEAD_ONE: LazyLock<Script> = script!("dead_one.lua");
 static DEPTH: LazyLock<Script> = script!("depth.lua");
 
-/// Jobs per call: keeps a script in the low milliseconds, and its arguments far below what Redis accepts.
+/// Most jobs per call: a script takes few milliseconds, and its arguments stay far below what Redis accepts.
 const CHUNK: usize = 500;
 
 pub(crate) struct RedisStore {
-    link: Link,
+    connection: Connection,
     clock: Clock,
     lease: Duration,
     dead_kept: usize,
@@ -56,7 +56,7 @@ impl RedisStore {
     /// Connects when it is first used.
     pub(crate) fn new(url: &str, options: &Options, clock: Clock) -> Result<Self, Error> {
         Ok(Self {
-            link: Link::new(Client::open(url)?),
+            connection: Connection::new(Client::open(url)?),
             clock,
             lease: options.lease,
             dead_kept: options.dead_kept,
@@ -74,7 +74,7 @@ impl RedisStore {
         }
     }
 
-    /// With the keys and the two arguments every script takes.
+    /// A call with the keys and the two arguments that every script takes.
     fn start<'a>(&self, script: &'a Script, priority: Priority) -> ScriptInvocation<'a> {
         let mut invocation = script.prepare_invoke();
         for key in self.keys(priority) {
@@ -89,7 +89,7 @@ impl RedisStore {
     }
 
     async fn call<T: redis::FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Error> {
-        Ok(self.link.with(async |connection| invocation.invoke_async(connection).await).await?)
+        Ok(self.connection.with(async |connection| invocation.invoke_async(connection).await).await?)
     }
 
     pub(crate) async fn push(&self, priority: Priority, jobs: Vec<NewJob>) -> Result<Vec<Pushed>, Error> {
@@ -106,19 +106,19 @@ impl RedisStore {
         Ok(pushed)
     }
 
-    pub(crate) async fn claim(
+    pub(crate) async fn lease(
         &self,
         priority: Priority,
         token: &Arc<str>,
         limit: usize,
-    ) -> Result<Vec<Claimed>, Error> {
-        let mut invocation = self.start(&CLAIM, priority);
+    ) -> Result<Vec<LeasedJob>, Error> {
+        let mut invocation = self.start(&LEASE, priority);
         invocation.arg(millis(self.lease)).arg(limit).arg(&**token).arg(LEASE_EXPIRED);
         let flat: Vec<Value> = self.call(&invocation).await?;
         let jobs: Vec<(String, Vec<u8>, u32, u32)> = from_redis_value(Value::Array(flat)).map_err(unexpected)?;
         Ok(jobs
             .into_iter()
-            .map(|(id, body, attempts, max_attempts)| Claimed {
+            .map(|(id, body, attempts, max_attempts)| LeasedJob {
                 id,
                 body,
                 attempts,
@@ -158,7 +158,7 @@ impl RedisStore {
         Ok(lost)
     }
 
-    /// Reads of whom each dead job is, of which a bounded number is kept.
+    /// Reads the tenants of every dead job; the number of dead jobs that are kept is bounded.
     pub(crate) async fn dead(
         &self,
         priority: Priority,
@@ -168,14 +168,15 @@ impl RedisStore {
         let [_, _, dead, .., tenants] = self.keys(priority);
         let mut all = redis::cmd("ZREVRANGE");
         all.arg(dead).arg(0).arg(-1).arg("WITHSCORES");
-        let all: Vec<(String, f64)> = self.link.with(async |connection| all.query_async(connection).await).await?;
+        let all: Vec<(String, f64)> =
+            self.connection.with(async |connection| all.query_async(connection).await).await?;
         let (mut total, mut latest) = (0, Vec::new());
         for chunk in all.chunks(CHUNK) {
-            let mut of_whom = redis::cmd("HMGET");
-            of_whom.arg(tenants).arg(chunk.iter().map(|(id, _)| id).collect::<Vec<_>>());
-            let of_whom: Vec<Option<String>> =
-                self.link.with(async |connection| of_whom.query_async(connection).await).await?;
-            for ((id, died_at), tenants) in chunk.iter().zip(of_whom) {
+            let mut owners = redis::cmd("HMGET");
+            owners.arg(tenants).arg(chunk.iter().map(|(id, _)| id).collect::<Vec<_>>());
+            let owners: Vec<Option<String>> =
+                self.connection.with(async |connection| owners.query_async(connection).await).await?;
+            for ((id, died_at), tenants) in chunk.iter().zip(owners) {
                 if !tenants.map(Tenants).unwrap_or_default().include(tenant_id) {
                     continue;
                 }
@@ -223,11 +224,11 @@ impl RedisStore {
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {
         let sent = Instant::now();
-        self.link.with(async |connection| redis::cmd("PING").query_async::<()>(connection).await).await?;
+        self.connection.with(async |connection| redis::cmd("PING").query_async::<()>(connection).await).await?;
         Ok(sent.elapsed())
     }
 
-    /// An error unless Redis is known to keep what it was given.
+    /// Fails unless Redis is known to keep what it was given.
     pub(crate) async fn check_eviction(&self) -> Result<(), Error> {
         let policy = match self.policy_of_config().await {
             Ok(Some(policy)) => policy,
@@ -240,19 +241,24 @@ impl RedisStore {
         let mut command = redis::cmd("CONFIG");
         command.arg("GET").arg("maxmemory-policy");
         let pairs: Vec<(String, String)> =
-            self.link.with(async |connection| command.query_async(connection).await).await?;
+            self.connection.with(async |connection| command.query_async(connection).await).await?;
         Ok(pairs.into_iter().next().map(|(_, policy)| policy))
     }
 
     async fn policy_of_info(&self) -> Result<Option<String>, Error> {
         let mut command = redis::cmd("INFO");
         command.arg("memory");
-        match self.link.with(async |connection| command.query_async::<String>(connection).await).await {
+        match self.connection.with(async |connection| command.query_async::<String>(connection).await).await {
             Ok(info) => Ok(info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::to_owned)),
             Err(error) if error.is_io_error() => Err(error.into()),
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Whether Redis is away, which its connection has logged.
+pub(crate) fn is_logged(error: &Error) -> bool {
+    matches!(error, Error::Redis(error) if is_outage(error))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -44,6 +44,34 @@ async fn a_pushed_job_is_handled_once_with_what_was_pushed() {
 }
 
 #[tokio::test]
+async fn a_job_that_a_job_pushes_belongs_to_the_same_trace_and_nonsense_is_none() {
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    for stage in Stage::all(Options::default()).await {
+        let seen = Seen::default();
+        let (noted, queue) = (seen.clone(), stage.queue.clone());
+        let worker = Worker::start(&stage.queue, move |job, context| {
+            noted.note(&context);
+            let queue = queue.clone();
+            async move {
+                if job == usage(1) {
+                    queue.push(&usage(2), Push { id: Some("second".to_owned()), ..context.push() }).await.unwrap();
+                }
+                Outcome::Done
+            }
+        });
+        let with_trace = |traceparent: String| Push { traceparent: Some(traceparent), ..Push::default() };
+        add(&stage.queue, &usage(1), with_trace(format!("00-{trace_id}-b7ad6b7169203331-01"))).await;
+        until("both to be handled", async || seen.count() == 2).await;
+        add(&stage.queue, &usage(3), with_trace("\n".repeat(1_000_000))).await;
+        settled(&stage.queue, 0).await;
+        worker.stop().await.unwrap();
+        let traces: Vec<_> = seen.all().into_iter().map(|(_, context)| context.trace_id().map(str::to_owned)).collect();
+        assert_eq!(traces, [Some(trace_id.to_owned()), Some(trace_id.to_owned()), None]);
+        assert_eq!(seen.all()[2].1.traceparent, None, "nor does it fill the queue");
+    }
+}
+
+#[tokio::test]
 async fn a_busy_priority_holds_up_no_other() {
     for stage in Stage::all(Options::default()).await {
         let release = Arc::new(Semaphore::new(0));
@@ -227,7 +255,7 @@ async fn a_backlog_of_50_000_drains_completely() {
             }
             async { Outcome::Done }
         });
-        // A worker that only looked every 20 ms would take a minute.
+        // A worker that asked only every 20 ms would take a minute.
         let deadline = begun + Duration::from_secs(40);
         while total(&stage.queue, |depth| depth.waiting + depth.scheduled + depth.leased).await > 0 {
             assert!(Instant::now() < deadline, "not drained after 40 s");

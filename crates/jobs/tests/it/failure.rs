@@ -13,19 +13,18 @@ use tollgate_domain::{
 use tollgate_jobs::{Job, Options, Outcome, Priority, Push, Pushed, Queue};
 
 use crate::support::{
-    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, usage,
-    violations, with_id,
+    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, total,
+    until, usage, violations, with_id,
 };
 
 #[tokio::test]
 async fn a_failing_job_is_tried_later_each_time_and_then_dead_with_its_cause() {
-    let options = Options { backoff: Duration::from_millis(200), ..quick() };
-    for stage in Stage::all(options).await {
+    for stage in Stage::all(quick()).await {
         let seen = Seen::default();
         let noted = seen.clone();
         let worker = Worker::start(&stage.queue, move |_, context| {
             noted.note(&context);
-            async move { Outcome::Retry(format!("failure {}", context.attempt)) }
+            async move { Outcome::retry(format!("failure {}", context.attempt)) }
         });
         add(&stage.queue, &sync(), with_id("fails")).await;
         settled(&stage.queue, 1).await;
@@ -41,6 +40,39 @@ async fn a_failing_job_is_tried_later_each_time_and_then_dead_with_its_cause() {
         assert_eq!(dead[0].priority, Priority::Critical);
         assert_eq!(dead[0].payload, serde_json::json!({}));
         assert!(dead[0].died_at - dead[0].pushed_at >= TimeDelta::milliseconds(298));
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_says_when_to_come_back_is_tried_again_then_and_within_a_day() {
+    let hour = Duration::from_secs(3_600);
+    let server = RedisServer::start().await;
+    for url in ["memory:".to_owned(), server.url()] {
+        for (after, waited) in
+            [(hour, hour), (hour * 24 * 365, hour * 24), (Duration::ZERO, Duration::from_millis(200))]
+        {
+            let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
+            let options = Options { namespace: format!("after-{}", after.as_secs()), ..quick() };
+            let queue = Queue::connect(&url, options, clock.clone()).await.unwrap();
+            let seen = Seen::default();
+            let noted = seen.clone();
+            let worker = Worker::start(&queue, move |_, context| {
+                noted.note(&context);
+                let retry = Outcome::Retry { cause: "Retry-After".to_owned(), after: Some(after) };
+                async move { if context.attempt == 1 { retry } else { Outcome::Done } }
+            });
+            add(&queue, &usage(1), Push::default()).await;
+            let scheduled = async || total(&queue, |depth| depth.scheduled).await == 1;
+            until("the job to wait", scheduled).await;
+            clock.advance(TimeDelta::from_std(waited).unwrap() - TimeDelta::milliseconds(1));
+            // Time enough for the worker to ask for jobs several times.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(scheduled().await, "not a moment earlier than {waited:?}");
+            clock.advance(TimeDelta::milliseconds(1));
+            settled(&queue, 0).await;
+            worker.stop().await.unwrap();
+            assert_eq!(seen.attempts(), [1, 2]);
+        }
     }
 }
 
@@ -124,7 +156,7 @@ fn tenant(number: u128) -> TenantId {
     TenantId(uuid::Uuid::from_u128(number))
 }
 
-/// What the tenant's key, whose id says whose it is, did in a minute.
+/// What a key did in a minute; the key's id is its tenant's.
 fn usage_of(tenant_id: TenantId) -> KeyUsage {
     let minute = DateTime::UNIX_EPOCH;
     let counts = Counts { allowed: 3, ..Counts::default() };

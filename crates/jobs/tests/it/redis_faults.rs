@@ -15,7 +15,7 @@ use crate::support::{
     until, usage, violations, with_id,
 };
 
-/// A handler that notes and is done.
+/// A worker whose handler notes the job and is done.
 fn noting(queue: &Queue) -> (Worker, Seen) {
     let seen = Seen::default();
     let noted = seen.clone();
@@ -26,7 +26,7 @@ fn noting(queue: &Queue) -> (Worker, Seen) {
     (worker, seen)
 }
 
-/// A handler that tells when it runs and waits for a permit; then the number of times it ran.
+/// A worker whose handler tells when it runs and waits for a permit; and the jobs that it finished.
 fn held(queue: &Queue) -> (Worker, Arc<Notify>, Arc<Semaphore>, Seen) {
     let (running, permits, seen) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)), Seen::default());
     let (told, awaited, noted) = (Arc::clone(&running), Arc::clone(&permits), seen.clone());
@@ -134,7 +134,7 @@ async fn a_redis_that_refuses_the_connection_is_asked_again() {
 
 #[tokio::test]
 async fn a_job_that_ends_while_redis_is_paused_is_handled_once() {
-    // So long a lease that it is not its renewal that brings the news.
+    // The lease is long, so the news does not come from its renewal.
     let stage = Stage::redis(Options { lease: Duration::from_secs(300), ..Options::default() }).await;
     let (worker, running, permits, seen) = held(&stage.queue);
     add(&stage.queue, &usage(1), Push::default()).await;
@@ -173,7 +173,7 @@ async fn a_worker_whose_lease_ran_out_stops_the_job_that_another_has() {
     let (next, next_running, permits, taken_over) = held(&stage.other_process(quick()).await);
     let server = stage.redis.as_ref().unwrap();
     until("the other to have the job", async || {
-        // As if it had not renewed for a while. It may do so yet before the other sees it.
+        // As if it had not renewed for a while. It may still do so before the other sees it.
         for id in server.command::<Vec<String>>("ZRANGE {tg:q:critical}:lease 0 -1").await {
             server.command::<()>(&format!("ZADD {{tg:q:critical}}:lease 0 {id}")).await;
         }
@@ -210,7 +210,7 @@ async fn a_full_redis_refuses_and_loses_nothing() {
     let full = stage.queue.push(&usage(2), Push::default()).await.unwrap_err();
     assert!(full.to_string().contains("OOM"), "{full}");
     let (worker, seen) = noting(&stage.queue);
-    // Many looks, each of which Redis refuses.
+    // The worker asks for jobs many times, and Redis refuses each time.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!((seen.count(), total(&stage.queue, |depth| depth.waiting).await), (0, 2));
     server.command::<()>("CONFIG SET maxmemory 0").await;
@@ -261,7 +261,7 @@ async fn every_key_of_a_priority_is_in_one_slot_and_nothing_is_left_behind() {
         *causes.lock().unwrap() += 1;
         let outcome = match *causes.lock().unwrap() % 3 {
             0 => Outcome::Done,
-            1 => Outcome::Retry("again".to_owned()),
+            1 => Outcome::retry("again"),
             _ => Outcome::Abort("never".to_owned()),
         };
         async { outcome }

@@ -7,6 +7,14 @@ use super::Schedules;
 use crate::{Error, core::time::micros};
 
 impl Schedules<'_> {
+    /// The last tick that was taken; `None` when none ever was.
+    pub async fn last_tick(self, name: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        let text = "select last_tick from schedules where name = $1";
+        self.0
+            .read(|db| async move { on!(&db, pool => sqlx::query_scalar(text).bind(name).fetch_optional(pool).await) })
+            .await
+    }
+
     /// True for exactly one caller per tick, and never for a tick before one already taken.
     pub async fn claim_tick(self, name: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
         let text = "

@@ -9,6 +9,7 @@ async fn one_of_eight_workers_takes_a_tick_and_none_takes_an_older_one() {
     for stack in Stack::every().await {
         let other = stack.another().await;
         let first = stack.clock.now();
+        assert_eq!(stack.repository.schedules().last_tick("rollup").await.unwrap(), None);
         for tick in [first, first + TimeDelta::minutes(1)] {
             let claims: Vec<_> = (0..8)
                 .map(|n| {
@@ -21,6 +22,7 @@ async fn one_of_eight_workers_takes_a_tick_and_none_takes_an_older_one() {
                 taken += u32::from(claim.await.unwrap());
             }
             assert_eq!(taken, 1);
+            assert_eq!(other.schedules().last_tick("rollup").await.unwrap(), Some(tick));
         }
         assert!(!stack.repository.schedules().claim_tick("rollup", first).await.unwrap());
         assert!(stack.repository.schedules().claim_tick("clean-up", first).await.unwrap());

@@ -27,6 +27,11 @@ impl Ops<'_> {
         Ok(self.0.repository().clean_up(&cutoffs).await?)
     }
 
+    /// The last tick of a schedule that was claimed; `None` when it has never run.
+    pub async fn last_tick(self, schedule: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        Ok(self.0.repository().schedules().last_tick(schedule).await?)
+    }
+
     /// True for exactly one of all workers that claim this tick of a schedule.
     pub async fn claim_tick(self, schedule: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
         Ok(self.0.repository().schedules().claim_tick(schedule, tick).await?)

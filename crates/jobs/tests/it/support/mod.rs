@@ -16,7 +16,8 @@ use tollgate_domain::{
     usage::{JournalSpan, UsageBatch, ViolationBatch},
 };
 use tollgate_jobs::{
-    Concurrency, Depth, Error, Job, JobContext, Options, Outcome, Priority, Push, Pushed, Queue, quota_sync, retention,
+    Concurrency, Depth, Error, Job, JobContext, Options, Outcome, Priority, Push, Pushed, Queue,
+    job::{quota_sync, retention},
     run,
 };
 
@@ -59,9 +60,9 @@ impl Stage {
     }
 }
 
-/// Short waits, so that a story takes moments.
+/// A short lease, so that a story takes moments.
 pub(crate) fn quick() -> Options {
-    Options { lease: Duration::from_millis(900), backoff: Duration::from_millis(10), ..Options::default() }
+    Options { lease: Duration::from_millis(900), ..Options::default() }
 }
 
 /// Three attempts, critical.

@@ -54,7 +54,7 @@ impl RedisServer {
         assert!(self.answers().await, "redis-server did not come back on port {}", self.port);
     }
 
-    /// A connection beside the queue's own.
+    /// Another connection than the queue's own.
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
         redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
     }

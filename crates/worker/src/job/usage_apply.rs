@@ -5,5 +5,5 @@ use tollgate_jobs::Outcome;
 use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service, batch: &UsageBatch) -> Outcome {
-    crate::run::outcome(service.metering().apply(batch).await)
+    Outcome::of(service.metering().apply(batch).await)
 }

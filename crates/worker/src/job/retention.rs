@@ -1,12 +1,12 @@
 //! Deletes what is past its retention.
 
-use tollgate_jobs::Outcome;
+use tollgate_jobs::{Outcome, job::retention::Payload};
 use tollgate_service::Service;
 
-pub(crate) async fn run(service: &Service) -> Outcome {
+pub(crate) async fn run(service: &Service, _payload: &Payload) -> Outcome {
     let result = service.ops().clean_up().await;
     if let Ok(rows) = result {
         tracing::info!(rows, "deleted what was past its retention");
     }
-    crate::run::outcome(result)
+    Outcome::of(result)
 }

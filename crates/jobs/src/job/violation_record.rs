@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 use tollgate_domain::TenantId;
 pub use tollgate_domain::usage::ViolationBatch as Payload;
 
-use crate::{Priority, job::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "violation_record";
-/// Nobody is billed by it, but operators watch it.
+/// Nobody is billed for it, but operators watch it.
 pub const PRIORITY: Priority = Priority::Default;
 /// As for usage: the span stays in the journal until the cursor has moved.
 pub const MAX_ATTEMPTS: u32 = 100;
 /// One transaction of a few thousand rows at most.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// As for usage.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 impl Belongs for Payload {
     fn tenants(&self) -> BTreeSet<TenantId> {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Priority, job::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
-/// Nothing to say: all that is current is pushed.
+/// Empty: the job pushes all totals that are current.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {}
 
@@ -16,8 +16,10 @@ pub const NAME: &str = "quota_sync";
 pub const PRIORITY: Priority = Priority::Critical;
 /// The next tick, seconds later, does the same work with newer totals.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// Longer and it would push totals that are out of date.
+/// After a longer run its totals would be out of date.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts that fail at once are over before the next tick.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 /// The installation's own.
 impl Belongs for Payload {}

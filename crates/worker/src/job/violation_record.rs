@@ -5,5 +5,5 @@ use tollgate_jobs::Outcome;
 use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service, batch: &ViolationBatch) -> Outcome {
-    crate::run::outcome(service.metering().record_violations(batch).await)
+    Outcome::of(service.metering().record_violations(batch).await)
 }

@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 pub use tollgate_domain::usage::UsageBatch as Payload;
 use tollgate_domain::{Counts, TenantId, usage::KeyUsage};
 
-use crate::{Priority, job::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// As stored.
 pub const NAME: &str = "usage_apply";
 /// Bills and quotas wait for it.
 pub const PRIORITY: Priority = Priority::Critical;
-/// With a minute between attempts, a database that is away for an hour and a half kills no usage.
+/// With the backoff's minute between attempts, usage outlives a database that is away for an hour and a half.
 pub const MAX_ATTEMPTS: u32 = 100;
 /// One transaction of a few thousand rows at most.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// It waits for our own database.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 impl Belongs for Payload {
     fn tenants(&self) -> BTreeSet<TenantId> {

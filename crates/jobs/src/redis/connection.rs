@@ -1,7 +1,7 @@
-//! One multiplexed connection that is made again when it is suspect.
+//! One multiplexed connection, replaced when it is suspect; and the log lines about a Redis that is away.
 //!
-//! Not the library's connection manager: that one keeps a connection that answers nothing, and for ever repeats an error
-//! met while connecting (`LOADING`, too many clients) instead of trying again.
+//! The library's connection manager will not do: it keeps a connection that answers nothing, and repeats an error it met
+//! while connecting (`LOADING`, too many clients) without end instead of trying again.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use redis::{
 use tokio::sync::Mutex;
 use tollgate_domain::Outage;
 
-/// What the system says of `EMFILE` and of `ENFILE`.
+/// The system's text for `EMFILE` and `ENFILE`.
 const OUT_OF_FILES: &str = "Too many open files";
-/// To connect, and to say hello.
+/// For the connection and its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A script over a full batch takes milliseconds; longer means a paused or unreachable server.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) struct Link {
+pub(super) struct Connection {
     client: Client,
     live: Mutex<Live>,
     outage: Outage,
@@ -27,23 +27,23 @@ pub(super) struct Link {
 #[derive(Default)]
 struct Live {
     connection: Option<MultiplexedConnection>,
-    /// Counts connections, so that a late error of an earlier one does not close its successor.
+    /// Counts connections, so that a late error of an earlier connection does not close a later one.
     generation: u64,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(client: Client) -> Self {
         Self { client, live: Mutex::default(), outage: Outage::default() }
     }
 
-    /// Runs `call` on the connection, made first if need be: one try, bounded by both timeouts together.
+    /// Runs `call` on the connection, which is made first if there is none. One try, bounded by both timeouts together.
     pub(super) async fn with<T>(
         &self,
         call: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
     ) -> RedisResult<T> {
         let outcome = self.attempt(call).await;
         match &outcome {
-            Err(error) if is_outage(error) => self.say(error),
+            Err(error) if is_outage(error) => self.log_outage(error),
             Ok(_) | Err(_) => {
                 if self.outage.ends() {
                     tracing::info!("the queue's Redis answers again");
@@ -53,19 +53,19 @@ impl Link {
         outcome
     }
 
-    fn say(&self, error: &RedisError) {
-        let said = match error.code() {
+    fn log_outage(&self, error: &RedisError) {
+        let cause = match error.code() {
             Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
             None => error.to_string(),
         };
-        let why = if said.contains(OUT_OF_FILES) { OUT_OF_FILES } else { "away" };
+        let why = if cause.contains(OUT_OF_FILES) { OUT_OF_FILES } else { "away" };
         if !self.outage.goes_on(Instant::now(), why) {
             return;
         }
         if why == OUT_OF_FILES {
-            tracing::error!(said, "out of file descriptors: the queue's Redis cannot be reached");
+            tracing::error!(cause, "out of file descriptors: the queue's Redis cannot be reached");
         } else {
-            tracing::warn!(said, "the queue's Redis cannot be used");
+            tracing::warn!(cause, "the queue's Redis cannot be used");
         }
     }
 
@@ -96,8 +96,8 @@ impl Link {
     }
 }
 
-/// Whether it is the server, or the way to it, that fails; a script that is not loaded yet is none of both.
-fn is_outage(error: &RedisError) -> bool {
+/// Whether the server or the way to it fails. A script that is not loaded yet is neither.
+pub(super) fn is_outage(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => kind != ServerErrorKind::NoScript,
         ErrorKind::UnexpectedReturnType => false,
@@ -105,7 +105,7 @@ fn is_outage(error: &RedisError) -> bool {
     }
 }
 
-/// Whether another connection may do better: anything but an answer of a healthy primary.
+/// Whether another connection may do better: after anything but the answer of a healthy primary.
 fn is_suspect(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => {

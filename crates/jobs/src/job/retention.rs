@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Priority, job::Belongs};
+use crate::{Backoff, Priority, belongs::Belongs};
 
 /// What to clean up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub const PRIORITY: Priority = Priority::Low;
 pub const MAX_ATTEMPTS: u32 = 5;
 /// Deletes in chunks, but after an outage there may be many.
 pub const TIMEOUT: Duration = Duration::from_secs(600);
+/// A database that is busy is often free a moment later.
+pub const BACKOFF: Backoff = Backoff::STORES;
 
 /// The installation's own.
 impl Belongs for Payload {}

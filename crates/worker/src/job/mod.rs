@@ -1,0 +1,18 @@
+//! What runs each job. A new one takes its file here, its `mod` line and its line in [`run`].
+
+mod quota_sync;
+mod retention;
+mod usage_apply;
+mod violation_record;
+
+use tollgate_jobs::{Job, Outcome};
+use tollgate_service::Service;
+
+pub(crate) async fn run(service: &Service, job: Job) -> Outcome {
+    match job {
+        Job::UsageApply(payload) => usage_apply::run(service, &payload).await,
+        Job::ViolationRecord(payload) => violation_record::run(service, &payload).await,
+        Job::Retention(payload) => retention::run(service, &payload).await,
+        Job::QuotaSync(payload) => quota_sync::run(service, &payload).await,
+    }
+}
