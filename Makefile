@@ -18,9 +18,8 @@ test: ## Run every test against real servers (PostgreSQL and Redis are installed
 test-api-fuzz: ## Drive the API with Schemathesis on both stacks, with all its checks (it is installed in target/)
 	@.ci/api-fuzz
 
-lint: ## Check formatting and lints, as CI does
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+lint: ## Check formatting, lints, documentation and dependencies, as CI does
+	@.ci/lint
 
 bench: ## Measure a check over HTTP beside a bare axum handler (ROWS=embedded,log,redis,hot,over,evalsha,paced)
 	@.ci/bench

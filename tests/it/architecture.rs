@@ -63,7 +63,8 @@ fn crates_depend_in_one_direction() {
         uses.insert(of_ours(&package["name"]).unwrap(), used);
     }
     uses.remove("tests");
-    let names: Vec<_> = MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect::<BTreeSet<_>>().into_iter().collect();
+    let names: Vec<_> =
+        MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect::<BTreeSet<_>>().into_iter().collect();
     assert_eq!(uses.keys().cloned().collect::<Vec<_>>(), names, "a new crate needs its line here");
     for (name, may) in MAY_USE {
         let may: BTreeSet<String> = may.iter().map(|name| (*name).to_owned()).collect();
@@ -93,23 +94,34 @@ fn no_source_file_is_long() {
 #[test]
 fn every_path_that_the_documents_name_exists() {
     let root = root();
-    let files: BTreeSet<_> =
-        sources(&root.join("crates")).iter().chain(&sources(&root.join("tests"))).filter_map(|path| path.file_name()).map(OsStr::to_owned).collect();
+    let files: BTreeSet<_> = sources(&root.join("crates"))
+        .iter()
+        .chain(&sources(&root.join("tests")))
+        .filter_map(|path| path.file_name())
+        .map(OsStr::to_owned)
+        .collect();
     let mut checked = 0;
     for document in DOCUMENTS {
         let text = fs::read_to_string(root.join(document)).unwrap();
         // Outside of blocks of code every second part stands between back-ticks.
         let outside: String = text.split("```").step_by(2).collect();
         for named in outside.split('`').skip(1).step_by(2) {
-            let is_path = named.ends_with(".rs") || named.ends_with(".sql") || named.ends_with(".toml")
-                || ["crates/", "tests/", "docs/", "configs/", "migrations/", "deploy/", ".ci/"].iter().any(|top| named.starts_with(top));
+            let is_path = named.ends_with(".rs")
+                || named.ends_with(".sql")
+                || named.ends_with(".toml")
+                || ["crates/", "tests/", "docs/", "configs/", "migrations/", "deploy/", ".ci/"]
+                    .iter()
+                    .any(|top| named.starts_with(top));
             // X stands for a name that is to be chosen; two names stand for one of each.
             if !is_path || named.contains(['X', ' ', '<', '{', '*']) {
                 continue;
             }
             let (path, is_bare) = (named.trim_end_matches('/'), !named.contains('/'));
             let exists = [root.join(path), root.join("crates").join(path)].iter().any(|path| path.exists());
-            assert!(exists || (is_bare && files.contains(OsStr::new(path))), "{document} names {named}, which is not there");
+            assert!(
+                exists || (is_bare && files.contains(OsStr::new(path))),
+                "{document} names {named}, which is not there"
+            );
             checked += 1;
         }
     }

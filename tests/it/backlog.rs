@@ -17,7 +17,7 @@ const JOBS: usize = 50_000;
 /// Half of the 1,000 per second that a debug build reaches on two busy cores.
 const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 /// What a worker may hold in memory while it drains.
-const MOST_RESIDENT_KIB: u64 = 200 * 1_024;
+const MAX_RESIDENT_KIB: u64 = 200 * 1_024;
 
 /// A unit of usage of the one key, in a span of a journal of its own: it counts however the jobs are ordered.
 fn unit_of_usage(key: ApiKeyId, now: DateTime<Utc>, clock: &Clock) -> Job {
@@ -67,6 +67,6 @@ async fn fifty_thousand_jobs_wait_and_one_worker_does_them_all() {
     .await;
     billed_becomes(&api.admin(), &key, JOBS as u64).await;
     let resident = most_resident_kib(worker.pid());
-    assert!(resident < MOST_RESIDENT_KIB, "{resident} KiB");
+    assert!(resident < MAX_RESIDENT_KIB, "{resident} KiB");
     assert!(worker.stop().success());
 }

@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod api_keys;
+mod architecture;
 mod auth;
 mod backlog;
 mod come_back;

@@ -14,7 +14,8 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use crate::{
     connection::{Connection, ResponseBody},
-    head::{self, MAX_HEAD_BYTES},
+    head,
+    limits::MAX_HEAD_BYTES,
     service::{HttpService, Peer},
     socket::Socket,
 };

@@ -12,11 +12,6 @@ use hyper::{
 
 use crate::refusal::Refusal;
 
-/// Most bytes of request line and headers together: a URL of 8 KiB, which a service may bound itself, leaves room for others.
-pub const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Most header fields: hyper's own bound, for which it has room beforehand.
-pub const MAX_FIELDS: usize = 100;
-
 /// Refuses a request without one host or one length (RFC 9112, sections 3.2 and 6.1), and a body that is too large before
 /// the client is told to send it.
 pub(crate) fn check<B: Body>(request: &Request<B>, max_body_bytes: u64) -> Result<(), Refusal> {

@@ -25,10 +25,8 @@ mod socket;
 mod turned_away;
 
 pub use bind::bind;
-pub use head::{MAX_FIELDS, MAX_HEAD_BYTES};
-pub use limits::Limits;
-pub use observer::ConnectionObserver;
+pub use limits::{Limits, MAX_FIELDS, MAX_HEAD_BYTES};
+pub use observer::{ConnectionObserver, TurnedAway};
 pub use refusal::Refusal;
 pub use server::Server;
 pub use service::{HttpService, Peer, Plain};
-pub use turned_away::TurnedAway;

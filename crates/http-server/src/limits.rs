@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Most bytes of request line and headers together: a URL of 8 KiB, which a service may bound itself, leaves room for others.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Most header fields: hyper's own bound, for which it has room beforehand.
+pub const MAX_FIELDS: usize = 100;
+
 /// Bounds of one server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

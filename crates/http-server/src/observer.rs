@@ -1,6 +1,21 @@
 //! What whoever runs a server hears of its connections.
 
-use crate::{limits::Limits, turned_away::TurnedAway};
+use std::net::IpAddr;
+
+use crate::limits::Limits;
+
+/// Who found no room since the last report. Not both numbers are 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TurnedAway {
+    /// Connections closed at once because their address had as many as it may have.
+    pub refused: u64,
+    /// Idle connections that made way for new ones.
+    pub displaced: u64,
+    /// The address of the last one refused.
+    pub latest: Option<IpAddr>,
+    /// Connections open now.
+    pub open: usize,
+}
 
 /// Told of every connection, never of a request. The list of connections is locked meanwhile: it must not wait.
 pub trait ConnectionObserver: Send + Sync + 'static {

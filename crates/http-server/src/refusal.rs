@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hyper::StatusCode;
 
-use crate::head::{MAX_FIELDS, MAX_HEAD_BYTES};
+use crate::limits::{MAX_FIELDS, MAX_HEAD_BYTES};
 
 /// What is wrong with a request, as a service tells it in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,22 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{limits::Limits, observer::ConnectionObserver};
+use crate::{
+    limits::Limits,
+    observer::{ConnectionObserver, TurnedAway},
+};
 
 const BETWEEN_REPORTS: Duration = Duration::from_secs(60);
-
-/// Who found no room since the last report. Not both numbers are 0.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TurnedAway {
-    /// Connections closed at once because their address had as many as it may have.
-    pub refused: u64,
-    /// Idle connections that made way for new ones.
-    pub displaced: u64,
-    /// The address of the last one refused.
-    pub latest: Option<IpAddr>,
-    /// Connections open now.
-    pub open: usize,
-}
 
 /// Counts since the last report.
 #[derive(Default)]

@@ -1,23 +1,15 @@
 //! The two threads that keep slow calls away from `append`: one has the next segment ready, one syncs.
-use crate::Durability;
-use crate::error::NoSegment;
-use crate::journal::{Next, Shared, Writer, locked};
-use crate::segment::Segment;
-use std::fs;
-use std::io;
-use std::mem;
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::{fs, io, mem, sync::PoisonError, time::Duration};
+
+use crate::{
+    Durability,
+    error::NoSegment,
+    segment::Segment,
+    shared::{Next, Shared, Wanted, Writer, locked},
+};
 
 /// Between attempts to make a segment while the disk is full: often enough that nobody notices the end of it.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// What the sync thread was asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Wanted {
-    position: u64,
-    stop: bool,
-}
 
 /// Keeps `next` filled and the pages ahead touched, and unmaps full segments, until the journal closes.
 pub(crate) fn prepare(shared: &Shared) {
@@ -140,30 +132,19 @@ fn sync_files(shared: &Shared, done: u64, end: u64, last: bool) -> io::Result<()
     Ok(())
 }
 
-impl Shared {
-    pub(crate) fn want_sync(&self, position: u64) {
-        let mut wanted = locked(&self.wanted);
-        wanted.position = wanted.position.max(position);
-        self.sync_wanted.notify_one();
-    }
-
-    pub(crate) fn stop_sync(&self) {
-        locked(&self.wanted).stop = true;
-        self.sync_wanted.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::File,
+        os::fd::OwnedFd,
+        path::Path,
+        pin::pin,
+        sync::Arc,
+        task::{Context, Waker},
+    };
+
     use super::*;
-    use crate::journal::Unsynced;
-    use crate::{BootId, Error, Journal, Options};
-    use std::fs::File;
-    use std::os::fd::OwnedFd;
-    use std::path::Path;
-    use std::pin::pin;
-    use std::sync::Arc;
-    use std::task::{Context, Waker};
+    use crate::{BootId, Error, Journal, Options, shared::Unsynced};
 
     fn open(dir: &Path, sync: Durability) -> Journal {
         let options = Options { segment_bytes: 8192, max_record: 1000, sync };

@@ -1,83 +1,29 @@
 //! The writer: a copy under a short lock. Everything slow is done by the threads in `background`.
-use crate::background;
-use crate::error::NoSegment;
-use crate::folder::Folder;
-use crate::record::{self, Salt};
-use crate::segment::{Layout, Segment, Written};
-use crate::stream::Stream;
-use crate::{BootId, Durability, Error, Options, Position};
-use std::fs::File;
-use std::mem;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::{
+    mem,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
 use tokio::sync::watch;
+
+use crate::{
+    BootId, Durability, Error, Options, Position, background,
+    folder::Folder,
+    record::{self, Salt},
+    segment::{Layout, Segment},
+    shared::{Next, Shared, Synced, Unsynced, Writer, locked},
+    stream::Stream,
+};
 
 /// The stream of this process, open for appending. Share it by reference or `Arc`; dropping it closes it.
 pub struct Journal {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// What the journal, its threads and its readers have in common.
-pub(crate) struct Shared {
-    pub(crate) folder: Arc<Folder>,
-    pub(crate) layout: Layout,
-    pub(crate) sync: Durability,
-    salt: Salt,
-    writer: Mutex<Writer>,
-    /// Of `writer`: `next` changed, there is something to unmap, or pages to touch.
-    pub(crate) changed: Condvar,
-    /// Every byte before this is a whole record. Stored (Release) after the copy, loaded (Acquire) before a read.
-    committed: AtomicU64,
-    closed: AtomicBool,
-    /// Segments that may hold records no sync has covered yet, oldest first, the current one last.
-    pub(crate) unsynced: Mutex<Vec<Unsynced>>,
-    pub(crate) wanted: Mutex<background::Wanted>,
-    pub(crate) sync_wanted: Condvar,
-    pub(crate) synced: watch::Sender<Synced>,
-}
-
-/// How far the disk itself has it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Synced {
-    pub(crate) position: u64,
-    /// Syncs so far.
-    pub(crate) count: u64,
-    pub(crate) failed: bool,
-}
-
-pub(crate) struct Writer {
-    /// None once closed.
-    pub(crate) current: Option<Segment>,
-    pub(crate) next: Next,
-    /// Full segments, to be unmapped by the background: that takes time in proportion to their size.
-    pub(crate) retired: Vec<Segment>,
-    sync_failed: bool,
-}
-
-/// A segment that may hold records no sync has covered yet.
-#[derive(Clone)]
-pub(crate) struct Unsynced {
-    pub(crate) file: Arc<File>,
-    /// None once it is full: then all of the file is synced.
-    pub(crate) written: Option<Written>,
-}
-
-impl Unsynced {
-    fn current(segment: &Segment) -> Self {
-        Self { file: segment.file().clone(), written: Some(segment.written()) }
-    }
-}
-
-/// The segment after the current one.
-pub(crate) enum Next {
-    /// The background is to make it, or is making it.
-    Wanted,
-    Ready(Segment),
-    /// The last attempt failed; the background tries again.
-    Failed(NoSegment),
 }
 
 impl Journal {
@@ -232,57 +178,4 @@ impl Drop for Journal {
             tracing::error!(boot = %self.shared.folder.boot, %error, "closing the journal");
         }
     }
-}
-
-impl Shared {
-    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
-        locked(&self.writer)
-    }
-
-    pub(crate) fn committed(&self) -> u64 {
-        self.committed.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn fail_sync(&self) {
-        self.writer().sync_failed = true;
-        self.synced.send_modify(|s| s.failed = true);
-    }
-
-    /// The current segment has no room: goes on to the next, waiting for it if the background is still at it.
-    #[cold]
-    fn next_segment<'a>(&'a self, mut writer: MutexGuard<'a, Writer>) -> Result<MutexGuard<'a, Writer>, Error> {
-        match mem::replace(&mut writer.next, Next::Wanted) {
-            Next::Ready(segment) => {
-                // With `None` nobody would take it out again, and a file that is held keeps its space though deleted.
-                if self.sync != Durability::None {
-                    let mut unsynced = locked(&self.unsynced);
-                    if let Some(full) = unsynced.last_mut() {
-                        full.written = None;
-                    }
-                    unsynced.push(Unsynced::current(&segment));
-                }
-                if let Some(mut full) = writer.current.replace(segment) {
-                    full.end(self.salt);
-                    writer.retired.push(full);
-                }
-                self.changed.notify_all();
-                Ok(writer)
-            }
-            Next::Failed(cause) => {
-                writer.next = Next::Failed(cause);
-                Err(Error::no_segment(cause))
-            }
-            // Whoever waits here sees a new `next`, a current segment with room because another waiter took it, or the end.
-            Next::Wanted => Ok(self.changed.wait(writer).unwrap_or_else(PoisonError::into_inner)),
-        }
-    }
-}
-
-/// A panic under one of our locks cannot leave half a change behind: each is a few stores without a call that panics.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

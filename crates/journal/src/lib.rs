@@ -77,13 +77,14 @@
 //! The mapping is the one use of `unsafe`, in `segment.rs`. Other Unix systems than Linux work, with segments written out
 //! as zeros. A network file system is no place for this: locks and mappings mean less there.
 mod background;
+mod dead_stream;
 mod error;
 mod folder;
-mod found;
 mod journal;
 mod reader;
 mod record;
 mod segment;
+mod shared;
 mod stream;
 mod types;
 

@@ -1,16 +1,15 @@
 //! The reader: records in order, from the own live stream or from that of a process that died.
-use crate::folder::Folder;
-use crate::found::{self, Found};
-use crate::journal::Shared;
-use crate::reader::{Frame, Rest, SegmentReader};
-use crate::record::ALIGN;
-use crate::segment::Layout;
-use crate::{BootId, Error, Position};
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::{fs, io, path::Path, sync::Arc, time::SystemTime};
+
+use crate::{
+    BootId, Error, Position,
+    dead_stream::{self, DeadStream},
+    folder::Folder,
+    reader::{Frame, Rest, SegmentReader},
+    record::ALIGN,
+    segment::Layout,
+    shared::Shared,
+};
 
 /// One boot's records. Holds the stream's lock: nobody else can read it to ship it. All calls block on the file system.
 pub struct Stream {
@@ -22,7 +21,7 @@ pub struct Stream {
 
 enum Source {
     Live(Arc<Shared>),
-    Dead(Found),
+    Dead(DeadStream),
 }
 
 /// Takes over the streams below `dir` that no live process holds; empty if there is no `dir`. Two processes never get the
@@ -45,7 +44,7 @@ impl Stream {
     }
 
     fn dead(folder: Folder) -> Result<Stream, Error> {
-        let found = Found::look(&folder)?;
+        let found = DeadStream::read(&folder)?;
         if found.torn > 0 {
             tracing::warn!(boot = %folder.boot, position = found.end, bytes = found.torn, "torn journal tail dropped");
         }
@@ -159,7 +158,7 @@ impl Stream {
         let Some(layout) = self.layout() else { return Ok(None) };
         let base = at - at % layout.capacity;
         if self.open.as_ref().is_none_or(|open| open.base != base) {
-            self.open = found::open(&self.folder, base, layout)?;
+            self.open = dead_stream::open(&self.folder, base, layout)?;
         }
         Ok(self.open.as_mut())
     }

@@ -15,8 +15,9 @@ mod usage;
 mod violations;
 
 pub use crate::core::{
-    database::{Options, PoolStats, Repository},
+    database::Repository,
     error::Error,
+    options::{Options, PoolStats},
     revisions::Changes,
 };
 pub use access::{FoundToken, IdempotencyKeys, Tenants, TokenWrite, Tokens};

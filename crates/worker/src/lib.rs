@@ -6,8 +6,8 @@
 mod calendar;
 mod fold;
 mod job;
+pub mod ops_server;
 mod run;
 pub mod schedule;
-pub mod watch;
 
 pub use run::run;

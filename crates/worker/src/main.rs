@@ -9,7 +9,7 @@ use tollgate_service::{
     config::{LogFormat, bootstrap_token},
 };
 use tollgate_telemetry as telemetry;
-use tollgate_worker::{run, watch};
+use tollgate_worker::{ops_server, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,14 +35,14 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut shutdown = Box::pin(telemetry::shutdown()?);
     let watched = match &config.worker.listen.0 {
-        Some(listen) => Some(watch::bind(listen).await?),
+        Some(listen) => Some(ops_server::bind(listen).await?),
         None => None,
     };
     let bootstrap = bootstrap_token()?;
     let service = Service::connect(config, Clock::System, Role::Worker).await?;
     let stop = CancellationToken::new();
     if let Some(listener) = watched {
-        tokio::spawn(watch::serve(listener, service.clone(), stop.clone().cancelled_owned()));
+        tokio::spawn(ops_server::serve(listener, service.clone(), stop.clone().cancelled_owned()));
     }
     tokio::select! {
         prepared = service.prepare(bootstrap.as_deref()) => {

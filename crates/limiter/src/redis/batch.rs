@@ -29,14 +29,14 @@ const SCRIPT: &str = concat!(
 );
 /// Checks in one call. A call costs the server some 35 µs beside its checks, so that 128 are a tenth cheaper than 64, each;
 /// past this little is saved, and a call (0.3 ms) starts to hold up other nodes.
-const MOST_CHECKS: usize = 128;
+const MAX_CHECKS: usize = 128;
 /// Calls that leave with whatever waits. More in flight would be smaller: a call costs the server as much as ten checks.
 const EAGER_CALLS: usize = 1;
 /// The same for a cluster, where a call is for one partition only and calls go to several servers.
 const EAGER_CLUSTER_CALLS: usize = 16;
 /// Calls under way at once; all but the eager ones leave with a full load only.
-const MOST_CALLS: usize = 8;
-const MOST_CLUSTER_CALLS: usize = 64;
+const MAX_CALLS: usize = 8;
+const MAX_CLUSTER_CALLS: usize = 64;
 /// Rounds of the scheduler before a call leaves: some microseconds when there is something to run, else none.
 const YIELDS: usize = 3;
 
@@ -93,7 +93,7 @@ impl Batcher {
     fn enqueue(self: &Arc<Self>, waiting: Waiting) {
         let mut queue = self.queue();
         queue.waiting.push_back(waiting);
-        let full = queue.waiting.len() >= MOST_CHECKS;
+        let full = queue.waiting.len() >= MAX_CHECKS;
         let (eager, most) = self.calls_at_once();
         if queue.calls < if full { most } else { eager } {
             queue.calls += 1;
@@ -106,7 +106,7 @@ impl Batcher {
     /// its own.
     fn load(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue();
-        let enough = if queue.calls > self.calls_at_once().0 { MOST_CHECKS } else { 1 };
+        let enough = if queue.calls > self.calls_at_once().0 { MAX_CHECKS } else { 1 };
         if queue.waiting.len() < enough {
             queue.calls = queue.calls.saturating_sub(1);
             return None;
@@ -116,19 +116,19 @@ impl Batcher {
             let alike = |waiting: &Waiting| Some((waiting.request.now, waiting.request.partition())) == first;
             let (mut load, mut rest) = (Vec::new(), VecDeque::with_capacity(queue.waiting.len()));
             for waiting in queue.waiting.drain(..) {
-                if load.len() < MOST_CHECKS && alike(&waiting) { load.push(waiting) } else { rest.push_back(waiting) }
+                if load.len() < MAX_CHECKS && alike(&waiting) { load.push(waiting) } else { rest.push_back(waiting) }
             }
             queue.waiting = rest;
             return Some(load);
         }
         let now = first.and_then(|(now, _)| now);
-        let alike = queue.waiting.iter().take(MOST_CHECKS).take_while(|next| next.request.now == now).count();
+        let alike = queue.waiting.iter().take(MAX_CHECKS).take_while(|next| next.request.now == now).count();
         Some(queue.waiting.drain(..alike).collect())
     }
 
     /// How many calls leave with whatever waits, and how many at most.
     fn calls_at_once(&self) -> (usize, usize) {
-        if self.link.is_cluster() { (EAGER_CLUSTER_CALLS, MOST_CLUSTER_CALLS) } else { (EAGER_CALLS, MOST_CALLS) }
+        if self.link.is_cluster() { (EAGER_CLUSTER_CALLS, MAX_CLUSTER_CALLS) } else { (EAGER_CALLS, MAX_CALLS) }
     }
 
     /// One call for `load`. Whoever is not answered finds the sender dropped.

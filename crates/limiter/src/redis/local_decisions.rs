@@ -35,9 +35,9 @@ const SHARDS: usize = 256;
 /// How long a refusal is known before the store is asked again: so long a reset by another node can go unnoticed.
 const KNOWN_FOR: Duration = Duration::from_millis(500);
 /// Most refused subjects known per shard: 65,536 in all, some ten megabytes.
-const MOST_KNOWN: usize = 256;
+const MAX_KNOWN: usize = 256;
 /// Most moments of refused subjects' logs known per shard: eight megabytes in all.
-const MOST_KNOWN_MOMENTS: usize = 4_096;
+const MAX_KNOWN_MOMENTS: usize = 4_096;
 /// A subject is hot once it was checked this often in one tenth of a second and is in the next: what is over sooner is
 /// decided exactly.
 const HOT: u32 = 8;
@@ -223,9 +223,9 @@ impl Shard {
             return;
         }
         let now = Instant::now();
-        if self.known.len() >= MOST_KNOWN || !self.has_room_for(state) {
+        if self.known.len() >= MAX_KNOWN || !self.has_room_for(state) {
             self.known.retain(|_, known| now < known.until);
-            if self.known.len() >= MOST_KNOWN || !self.has_room_for(state) {
+            if self.known.len() >= MAX_KNOWN || !self.has_room_for(state) {
                 return;
             }
         }
@@ -237,7 +237,7 @@ impl Shard {
         let moments = |state: &State| state.as_ref().logs().iter().map(|log| log.moments().len()).sum::<usize>();
         match moments(state) {
             0 => true,
-            more => self.known.values().map(|known| moments(&known.state)).sum::<usize>() + more <= MOST_KNOWN_MOMENTS,
+            more => self.known.values().map(|known| moments(&known.state)).sum::<usize>() + more <= MAX_KNOWN_MOMENTS,
         }
     }
 

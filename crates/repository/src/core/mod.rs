@@ -7,6 +7,7 @@ pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod json;
 mod migrations;
+pub(crate) mod options;
 mod outages;
 mod postgres;
 mod retry;

@@ -18,7 +18,7 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 
-use crate::{Error, core::database::Options};
+use crate::{Error, core::options::Options};
 
 type Step = Either<PgQueryResult, PgRow>;
 

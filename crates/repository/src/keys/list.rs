@@ -5,11 +5,13 @@ use sqlx::{Encode, QueryBuilder, Type};
 use tollgate_domain::{ApiKey, KeyFilter, KeyOrder, Order, Page, Paged, TenantId};
 use uuid::Uuid;
 
-use super::Keys;
+use super::{
+    Keys,
+    row::{KeyRow, from_keys, key_columns},
+};
 use crate::{
     Error,
     core::{text::containing, time::micros},
-    keys::change::{KeyRow, from_keys, key_columns},
 };
 
 impl Keys<'_> {

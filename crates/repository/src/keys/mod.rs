@@ -2,10 +2,11 @@
 
 use crate::Repository;
 
-pub(crate) mod change;
+mod change;
 mod list;
 mod probe;
-pub(crate) mod secrets;
+mod row;
+mod secrets;
 
 pub use change::KeyCount;
 pub use probe::MAX_PROBED;

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, ApiKeyId, KeySecret, Plan, SecretHash, TenantId, period::month_of};
 
-use super::Keys;
+use super::{
+    Keys,
+    row::{self, KeyRow, key_columns, search_text},
+};
 use crate::{
     Error,
     access::tokens::same_hash,
@@ -13,7 +16,6 @@ use crate::{
         rows::{Rows, parts},
         time::micros,
     },
-    keys::change::{self, KeyRow, key_columns, search_text},
     plans::{self, PlanRow, plan_columns},
 };
 
@@ -201,7 +203,7 @@ impl Keys<'_> {
         let rotated = self.0.write_in_turn(|| async {
             let mut tx = self.0.begin().await?;
             let revision = revisions::next(&mut tx).await?;
-            let Some(key) = change::get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
+            let Some(key) = row::get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
             let secret = match make(&key) {
                 Ok(secret) => secret,
                 Err(refused) => return Ok(Err(refused)),
@@ -209,7 +211,7 @@ impl Keys<'_> {
             set_prefix(&mut tx, tenant_id, &key, &secret.prefix(), now, revision).await?;
             end_by(&mut tx, tenant_id, id, old_expires_at).await?;
             insert(&mut tx, tenant_id, id, &secret.hash()).await?;
-            let rotated = change::get(&mut tx, tenant_id, id).await?.ok_or(Error::Conflict)?;
+            let rotated = row::get(&mut tx, tenant_id, id).await?.ok_or(Error::Conflict)?;
             let plan = plans::named(&mut tx, tenant_id, &rotated.tier).await?.ok_or(Error::Conflict)?;
             tx.commit().await?;
             Ok(Ok(Some((rotated, plan, secret))))

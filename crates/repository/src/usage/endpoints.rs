@@ -12,7 +12,7 @@ use crate::{
         database::Tx,
         rows::{Rows, parts},
     },
-    usage::upsert::Key,
+    usage::Key,
 };
 
 /// Endpoints of a key and day that have a row of their own.

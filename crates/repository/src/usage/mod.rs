@@ -1,5 +1,7 @@
 //! What keys did: batches on their way into the tables, and what is read from there.
 
+use tollgate_domain::{ApiKeyId, TenantId};
+
 use crate::Repository;
 
 pub(crate) mod cursors;
@@ -12,6 +14,9 @@ pub(crate) mod upsert;
 pub use cursors::Applied;
 pub use pending::FoldPart;
 pub use upsert::PeriodTotal;
+
+/// Whose key. Every table is written in a fixed order of its rows, so two writers never wait for each other in a circle.
+pub(crate) type Key = (TenantId, ApiKeyId);
 
 /// What keys did.
 #[derive(Clone, Copy)]

@@ -11,6 +11,7 @@ use tollgate_domain::{
 };
 use uuid::Uuid;
 
+use super::Key;
 use crate::{
     Error,
     core::{
@@ -21,9 +22,6 @@ use crate::{
     },
     usage::endpoints,
 };
-
-/// Whose key. Every table is written in a fixed order of its rows, so two writers never wait for each other in a circle.
-pub(crate) type Key = (TenantId, ApiKeyId);
 
 /// What a key used of a billing period, after it was added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::{
         text::storable,
         time::micros,
     },
-    usage::{endpoints::OTHER, upsert::Key},
+    usage::{Key, endpoints::OTHER},
 };
 
 /// Rows of a key, limit and day: two of every three minutes at one endpoint, or a hundred endpoints ten times.

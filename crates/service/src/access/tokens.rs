@@ -17,7 +17,7 @@ const TOKEN: &str = "token";
 /// Most tokens of a tenant: every write to one reads all.
 const MAX_TOKENS: usize = 1_000;
 /// Longest grace of a rotated secret.
-const MOST_GRACE: TimeDelta = TimeDelta::days(30);
+const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 
 /// A token to be made. Members as in `POST /api/v1/tokens`.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +118,7 @@ impl Tokens<'_> {
         grace_seconds: u64,
         expected: Option<i64>,
     ) -> Result<(AdminToken, TokenSecret), Error> {
-        let most = MOST_GRACE.num_seconds().unsigned_abs();
+        let most = MAX_GRACE.num_seconds().unsigned_abs();
         let grace = i64::try_from(grace_seconds).ok().filter(|_| grace_seconds <= most);
         let grace = grace.ok_or_else(|| Invalid::field("/grace_seconds", format!("from 0 to {most}")))?;
         let secret = TokenSecret::generate()?;

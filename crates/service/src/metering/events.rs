@@ -7,7 +7,7 @@ use super::Metering;
 use crate::{Error, check::MAX_REQUESTS};
 
 /// Most events of one call.
-pub const MOST_EVENTS: usize = 1_000;
+pub const MAX_EVENTS: usize = 1_000;
 
 impl Metering<'_> {
     /// Takes usage that was metered elsewhere. Each answer is true when the event was counted now, false when its id was
@@ -28,11 +28,11 @@ impl Metering<'_> {
 
     fn validate_events(self, events: &[UsageEvent]) -> Result<(), Invalid> {
         let mut invalid = Invalid::none();
-        let many = (1..=MOST_EVENTS).contains(&events.len());
-        invalid.require(many, "/events", format!("from 1 to {MOST_EVENTS}"));
+        let many = (1..=MAX_EVENTS).contains(&events.len());
+        invalid.require(many, "/events", format!("from 1 to {MAX_EVENTS}"));
         let now = self.0.clock().now();
         let oldest = now - TimeDelta::days(i64::from(self.0.config().retention.usage_events_days.min(35)));
-        for (index, event) in events.iter().enumerate().take(MOST_EVENTS) {
+        for (index, event) in events.iter().enumerate().take(MAX_EVENTS) {
             let at = |member: &str| format!("/events/{index}/{member}");
             invalid.require(text::EVENT_ID.fit(&event.id), &at("id"), text::EVENT_ID);
             invalid.require(

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Most buckets one history may have: two years of hours would be 17,520.
-const MOST_BUCKETS: usize = 2_000;
+const MAX_BUCKETS: usize = 2_000;
 
 /// One bucket of a history.
 pub type Bucket = (DateTime<Utc>, Counts);
@@ -95,7 +95,7 @@ impl Metering<'_> {
         let end = next(last, granularity);
         if !within(start, end, granularity) {
             return Err(Error::BadRequest(format!(
-                "at most {MOST_BUCKETS} buckets: shorten the period or coarsen granularity"
+                "at most {MAX_BUCKETS} buckets: shorten the period or coarsen granularity"
             )));
         }
         let found = self.0.repository().usage().series(tenant_id, id, granularity, start, end).await?;
@@ -111,7 +111,7 @@ pub(crate) fn fill(found: &[Bucket], granularity: Granularity, from: DateTime<Ut
     let mut found = found.iter().peekable();
     let mut buckets = Vec::new();
     let mut at = from;
-    while at < to && buckets.len() <= MOST_BUCKETS {
+    while at < to && buckets.len() <= MAX_BUCKETS {
         let hit = found.next_if(|(start, _)| *start <= at);
         buckets.push((at, hit.map_or_else(Counts::default, |(_, counts)| *counts)));
         at = next(at, granularity);
@@ -137,7 +137,7 @@ fn back(last: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
 }
 
 fn within(start: DateTime<Utc>, end: DateTime<Utc>, granularity: Granularity) -> bool {
-    let most = i64::try_from(MOST_BUCKETS).unwrap_or(i64::MAX);
+    let most = i64::try_from(MAX_BUCKETS).unwrap_or(i64::MAX);
     match granularity {
         Granularity::Hourly => (end - start).num_hours() <= most,
         Granularity::Daily => (end - start).num_days() <= most,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Servers that wait for their turn ship usage, write snapshots and look for changes meanwhile.
-const MOST_TAKEN: f64 = 0.15;
+const MAX_TAKEN: f64 = 0.15;
 
 /// Prints all of it.
 pub(crate) fn print(bench: &Bench, options: &Options) {
@@ -66,7 +66,7 @@ fn notes(bench: &Bench) {
         );
     }
     let taken = bench.rows.iter().filter(|row| row.server.is_some()).map(Row::taken).fold(0.0, f64::max);
-    if taken > MOST_TAKEN {
+    if taken > MAX_TAKEN {
         println!(
             "! Others took up to {:.0} % of the server's core: only the processor seconds can be relied on.",
             taken * 100.0

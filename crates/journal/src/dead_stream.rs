@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// What a look at a dead process's segments found.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct DeadStream {
     /// None when no segment has a header that checks.
     pub(crate) layout: Option<Layout>,
     pub(crate) end: u64,
@@ -19,11 +19,11 @@ pub(crate) struct Found {
     pub(crate) torn: u64,
 }
 
-impl Found {
+impl DeadStream {
     /// Finds the end: after the last whole record in the last segment that has one. Later segments are empty or torn.
-    pub(crate) fn look(folder: &Folder) -> Result<Found, Error> {
+    pub(crate) fn read(folder: &Folder) -> Result<DeadStream, Error> {
         let bases = folder.segments()?;
-        let mut found = Found { end: bases.first().copied().unwrap_or(0), ..Found::default() };
+        let mut found = DeadStream { end: bases.first().copied().unwrap_or(0), ..DeadStream::default() };
         for &base in &bases {
             let path = folder.segment(base);
             let file = File::open(&path).map_err(Error::at(&path))?;
