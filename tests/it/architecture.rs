@@ -113,7 +113,7 @@ fn every_path_that_the_documents_name_exists() {
                     .iter()
                     .any(|top| named.starts_with(top));
             // X stands for a name that is to be chosen; two names stand for one of each.
-            if !is_path || named.contains(['X', ' ', '<', '{', '*']) {
+            if !is_path || named.contains(['X', ' ', '<', '{', '*', '=']) {
                 continue;
             }
             let (path, is_bare) = (named.trim_end_matches('/'), !named.contains('/'));

@@ -1,6 +1,6 @@
 //! Tollgate's HTTP service.
 //!
-//! Reading order: [`routes`] (the whole table on one screen) → [`run`](mod@run) (a node's life; what comes in is
+//! Reading order: `routes` (the whole table on one screen) → `run` (a node's life; what comes in is
 //! `tollgate_http_server`'s) → `middleware` (what wraps routes) → `body` (what comes in) → a file or folder per noun in `routes` →
 //! `answers` (shapes of the contract) → `openapi`.
 

@@ -11,27 +11,21 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tollgate_domain::{AdminToken, BootId, Clock, JournalStream, Plan, PlanId, TenantId, TokenId, TokenSecret};
+use tollgate_domain::{AdminToken, Clock, JournalStream, Plan, PlanId, TenantId, TokenId, TokenSecret};
 use tollgate_jobs::Queue;
-use tollgate_journal::{Durability, Journal};
-use tollgate_limiter::{HashKey, Limiter, TimeSource, Timestamp};
+use tollgate_journal::Journal;
+use tollgate_limiter::{HashKey, Limiter};
 use tollgate_repository::Repository;
 
 use crate::{
     Config, Error, StartError,
     access::{secret_probe::SecretProbe, token_cache::TokenCache},
-    check::{
-        cache::{Bounds, KeyCache},
-        effective_limits::LimitsPool,
-    },
+    check::{cache::KeyCache, effective_limits::LimitsPool},
     config::SyncMode,
     metering::refusals::Refusals,
+    open,
     ops::{low_priority::LowPriority, metrics::Metrics},
 };
-
-/// Connections of an API node's background work, beside `database.max_connections`: one for each of the shipper, the fold and
-/// a few jobs at once.
-const BACKGROUND_CONNECTIONS: u32 = 4;
 
 /// What a process does with the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +79,16 @@ impl Service {
             Role::Worker => config.validate_for_worker()?,
         }
         let metrics = Metrics::new()?;
-        let repository = open_repository(&config).await?;
-        let limiter = open_limiter(&config, &clock).await?;
+        let repository = open::repository(&config).await?;
+        let limiter = open::limiter(&config, &clock).await?;
         let queue = Queue::connect(config.queue.url.expose(), tollgate_jobs::Options::default(), clock.clone()).await?;
-        refuse_eviction(&queue).await?;
+        open::refuse_eviction(&queue).await?;
         let (journal, background) = match role {
-            Role::Api => (Some(open_journal(&config, &clock)?), Some(open_background(&repository).await?)),
+            Role::Api => (Some(open::journal(&config, &clock)?), Some(open::background(&repository).await?)),
             Role::Worker => (None, None),
         };
-        let cache = KeyCache::new(bounds(&config));
-        let token_cache = TokenCache::new(bounds(&config));
+        let cache = KeyCache::new(open::bounds(&config));
+        let token_cache = TokenCache::new(open::bounds(&config));
         let hash_key = HashKey::new(config.limiter.hash_key.0);
         let refusals = Refusals::new(config.privacy.full_ip);
         let inner = Inner {
@@ -325,78 +319,5 @@ impl Service {
     /// Runs `task` beside the requests; [`Service::close`] waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.inner.tasks.spawn(task)
-    }
-}
-
-/// A queue that may drop jobs when its memory is full stops the start. One that cannot be asked now is not known to.
-async fn refuse_eviction(queue: &Queue) -> Result<(), StartError> {
-    match queue.check_eviction().await {
-        Err(error @ tollgate_jobs::Error::Evicts { .. }) => Err(error.into()),
-        Err(error) => {
-            tracing::warn!(%error, "the queue's eviction policy is not known");
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
-}
-
-pub(crate) async fn open_repository(config: &Config) -> Result<Repository, StartError> {
-    let options = tollgate_repository::Options {
-        max_connections: config.database.max_connections,
-        acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
-        replica_url: config.database.replica_url.non_empty().map(str::to_owned),
-        pooler: config.database.pooler,
-    };
-    Ok(Repository::connect(config.database.url.expose(), options).await?)
-}
-
-/// A thread of lower priority, and connections that are opened there.
-async fn open_background(repository: &Repository) -> Result<(LowPriority, Repository), StartError> {
-    let low_priority = LowPriority::start().map_err(StartError::Thread)?;
-    let repository = repository.clone();
-    let opened =
-        low_priority.spawn(async move { repository.with_connections_of_its_own(BACKGROUND_CONNECTIONS).await });
-    let repository = opened.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
-    Ok((low_priority, repository))
-}
-
-async fn open_limiter(config: &Config, clock: &Clock) -> Result<Limiter, StartError> {
-    let options = tollgate_limiter::Options {
-        time: match clock {
-            Clock::System => TimeSource::Server,
-            Clock::Manual(_) => TimeSource::Caller,
-        },
-        call_budget: Duration::from_millis(config.limiter.call_budget_ms),
-        max_subjects: config.limiter.max_subjects,
-        ..tollgate_limiter::Options::default()
-    };
-    let limiter = Limiter::connect(config.limiter.url.expose(), options).await?;
-    crate::ops::snapshot::restore_counters(&limiter, config, Timestamp::from_micros(clock.micros()));
-    Ok(limiter)
-}
-
-fn open_journal(config: &Config, clock: &Clock) -> Result<Journal, StartError> {
-    let options = tollgate_journal::Options {
-        segment_bytes: config.journal.segment_mib << 20,
-        sync: match config.journal.sync {
-            SyncMode::None => Durability::None,
-            SyncMode::Interval => Durability::Interval(Duration::from_millis(config.journal.sync_interval_ms)),
-            SyncMode::Group => Durability::Group,
-        },
-        ..tollgate_journal::Options::default()
-    };
-    let boot = BootId(clock.new_id());
-    Ok(Journal::open(&config.journal.dir, tollgate_journal::BootId::from_bytes(boot.0.into_bytes()), options)?)
-}
-
-fn bounds(config: &Config) -> Bounds {
-    let micros = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-    Bounds {
-        max_keys: config.cache.max_keys,
-        max_bytes: config.cache.max_mib << 20,
-        max_unknown: config.cache.max_unknown,
-        refresh_after: micros(config.cache.refresh_seconds),
-        stale_after: micros(config.cache.stale_seconds),
-        unknown_for: micros(config.cache.unknown_seconds),
     }
 }

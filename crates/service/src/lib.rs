@@ -11,6 +11,7 @@ pub mod config;
 mod error;
 pub mod keys;
 pub mod metering;
+mod open;
 pub mod ops;
 pub mod plans;
 

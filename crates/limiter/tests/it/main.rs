@@ -25,4 +25,6 @@ mod topology;
 #[cfg(feature = "tower")]
 mod tower;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod windows;

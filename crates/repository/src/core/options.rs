@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Options {
     /// Connections kept at most, per process (and as many again to the replica).
     pub max_connections: u32,
-    /// How long an operation waits for a connection before it is [`Error::Unavailable`].
+    /// How long an operation waits for a connection before it is [`crate::Error::Unavailable`].
     pub acquire_timeout: Duration,
     /// A PostgreSQL standby for reads that may lag.
     pub replica_url: Option<String>,

@@ -4,7 +4,10 @@ use tempfile::TempDir;
 use tollgate_domain::{AdminToken, Clock, Page, Plan, PlanId};
 use tollgate_repository::{Error, Options, Repository};
 
-use crate::harness::{Server, Stack, TENANT, at, file_of, options};
+use crate::{
+    harness::{Stack, TENANT, at, file_of, options},
+    server::Server,
+};
 
 #[tokio::test]
 async fn a_second_bootstrap_changes_nothing() {

@@ -6,7 +6,10 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 use tollgate_domain::{KeyFilter, Page};
 use tollgate_repository::{Error, Options, Repository};
 
-use crate::harness::{Server, Stack, TENANT, at, options};
+use crate::{
+    harness::{Stack, TENANT, at, options},
+    server::Server,
+};
 
 const PAGE: Page = Page { page: 1, limit: 10 };
 

@@ -18,6 +18,7 @@ mod property;
 mod revisions;
 mod rollups;
 mod schedules;
+mod server;
 mod tokens;
 mod upgrade;
 mod usage;

@@ -11,7 +11,10 @@ use tempfile::TempDir;
 use tollgate_domain::{AdminToken, Page, Scope, ScopeSet, SecretHash, TenantId, TokenSecret};
 use tollgate_repository::{Changes, Error, MAX_PROBED, Repository, TokenWrite};
 
-use crate::harness::{Server, Stack, TENANT, at, options};
+use crate::{
+    harness::{Stack, TENANT, at, options},
+    server::Server,
+};
 
 const PAGE: Page = Page { page: 1, limit: 100 };
 

@@ -1,6 +1,6 @@
 //! Admin tokens that this node knows, by the hash of a secret: none is read from the database per request.
 //!
-//! Served, refreshed and forgotten as keys are ([`crate::cache`]). They are few: a full cache begins again from nothing.
+//! Served, refreshed and forgotten as keys are ([`crate::check::cache`]). They are few: a full cache begins again from nothing.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -11,7 +11,7 @@ use tollgate_domain::{
 use tollgate_repository::TokenWrite;
 
 use super::Tokens;
-use crate::{Config, Error, StartError, app::open_repository, keys::require_version};
+use crate::{Config, Error, StartError, keys::require_version, open};
 
 const TOKEN: &str = "token";
 /// Most tokens of a tenant: every write to one reads all.
@@ -211,7 +211,7 @@ pub async fn new_token(config: &Config, clock: &Clock, name: &str) -> Result<Tok
     let mut invalid = Invalid::none();
     invalid.require(text::is_name(name), "/name", text::NAMED);
     invalid.finish()?;
-    let repository = open_repository(config).await?;
+    let repository = open::repository(config).await?;
     repository.migrate().await?;
     let (now, secret) = (clock.now(), TokenSecret::generate()?);
     let id = TokenId(clock.new_id());
