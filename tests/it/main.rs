@@ -32,6 +32,7 @@ mod restart;
 mod schedules;
 mod secrets_leak;
 mod settings;
+mod switches;
 mod times;
 mod tokens;
 mod usage;

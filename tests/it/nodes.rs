@@ -70,6 +70,22 @@ async fn a_change_on_one_node_is_in_force_on_the_other_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_plan_that_is_changed_on_one_node_is_in_force_on_the_other_within_a_second() {
+    on_two_nodes(async |one, two| {
+        let limits = |limit: u64| json!([{"name": "per-hour", "limit": limit, "window": 3_600}]);
+        let plan = one.plan("narrow", limits(1), json!(null)).await;
+        let key = one.key("narrow").await;
+        two.validate(&key).await.expect(200);
+        two.validate(&key).await.expect(429);
+        let wider = json!({"limits": limits(1_000), "quota": null, "prices": plan["prices"]});
+        one.admin.put(&format!("/api/v1/plans/{}", plan["id"].as_str().unwrap()), &wider).await.expect(200);
+        status_becomes(two, &key, 200).await;
+        assert_eq!(two.validate(&key).await.expect(200).body["limit"], 1_000);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_changed_on_one_node_is_changed_on_the_other_within_a_second() {
     on_every_stack(async |one| {
         let two = one.another_node().await;

@@ -19,7 +19,7 @@ use tollgate_tests::{
 use crate::processes::{billed_becomes, boundless_key, key_on, settings};
 
 const VALIDATE: &str = "/api/public/v1/rate-limit/validate";
-/// The bar for a check without Redis.
+/// The bar for a check without Redis.
 const CHECK_WITHIN: Duration = Duration::from_millis(100);
 /// The fault matrix: no request on a network that swallows everything takes longer.
 const SWALLOWED_WITHIN: Duration = Duration::from_millis(250);
@@ -157,6 +157,45 @@ async fn without_postgresql_known_keys_validate_and_management_says_503_at_once(
     let told = traffic.stop().await;
     assert_eq!((told.failed(), told.unavailable(), told.refused(), told.cut()), (0, 0, 0, 0));
     billed_becomes(&admin, &key, told.allowed()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_known_key_is_served_until_the_database_has_been_away_for_stale_seconds() {
+    let (mut postgres, journal) = (Postgres::start().await, TempDir::new().unwrap());
+    let database = postgres.database().await;
+    let database_url = database.url();
+    let mut api = Process::api(&[
+        ("database.url", &database_url),
+        ("limiter.url", "memory:"),
+        ("queue.url", "memory:"),
+        ("limiter.snapshot", ""),
+        ("journal.dir", journal.path().to_str().unwrap()),
+        ("cache.stale_seconds", "3"),
+    ]);
+    api.start_ready().await;
+    let (admin, client) = (api.admin(), api.client());
+    let key = boundless_key(&admin).await;
+    send(check(&client, &key)).await.expect(200);
+    let asked = Instant::now();
+    postgres.stop();
+    let mut served_for = Duration::ZERO;
+    eventually("the key is no longer vouched for", RECOVERED_WITHIN, async || {
+        let answer = send(check(&client, &key)).await;
+        if answer.status == 200 {
+            served_for = asked.elapsed();
+            return None;
+        }
+        answer.expect_problem(503, "UNAVAILABLE");
+        Some(())
+    })
+    .await;
+    // The last poll before the stop vouched for it: half a second earlier at most.
+    assert!(served_for > Duration::from_secs(2), "{served_for:?}");
+    postgres.restart();
+    eventually("the key is known again", RECOVERED_WITHIN, async || {
+        (send(check(&client, &key)).await.status == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

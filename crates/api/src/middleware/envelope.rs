@@ -212,3 +212,42 @@ fn log(line: &Line<'_>) {
         None => tracing::info!(request_id = id, method, route, status, code, took_us, "request"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::to_bytes, middleware::from_fn_with_state, routing::get};
+    use tollgate_domain::Clock;
+    use tollgate_service::{Config, Role, Service};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// A node without a listener.
+    async fn app(folder: &std::path::Path) -> App {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let (database, journal) = (format!("sqlite://{}", path("tollgate.db")), path("journal"));
+        let settings = [("database.url", database.as_str()), ("journal.dir", &journal), ("limiter.snapshot", "")];
+        let config = Config::with(&settings).unwrap();
+        App::new(Service::connect(config, Clock::System, Role::Api).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_500_that_says_nothing_of_it_and_is_counted() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let app = app(folder.path()).await;
+        let panics = get(async || -> &'static str { panic!("the password is 1234") });
+        let routes = Router::new().route("/", panics).layer(from_fn_with_state(app.clone(), envelope));
+        for count in 1..=2 {
+            let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+            let response = routes.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 500);
+            assert!(response.headers().contains_key("x-request-id"));
+            let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "INTERNAL_ERROR");
+            assert!(!problem.to_string().contains("1234"), "{problem}");
+            assert_eq!(app.metrics.panics.get(), count);
+        }
+        app.service.close().await;
+    }
+}
