@@ -23,7 +23,7 @@ use crate::{
 const VALIDATE: &str = "/api/public/v1/rate-limit/validate";
 /// A moment with nothing special about it: no edge of a minute, hour, day or month is near.
 const START: &str = "2031-05-15T10:20:30Z";
-/// The contract: usage can be seen within 2 s. The rest is for a machine that runs other tests beside this one.
+/// The contract: usage can be seen within 2 s. The rest is for a machine that runs other tests next to this one.
 pub const USAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a service stands on. Nodes share it.
@@ -81,7 +81,7 @@ impl Stack {
     pub fn database_dump(&self) -> Vec<u8> {
         match &self.database {
             Some(database) => database.dump(),
-            // The write-ahead log stands beside the file.
+            // The write-ahead log stands next to the file.
             None => ["tollgate.db", "tollgate.db-wal"]
                 .iter()
                 .flat_map(|file| std::fs::read(self.dir.path().join(file)).unwrap_or_default())
@@ -181,7 +181,7 @@ impl App {
         Self::start_at(stack, settings, Clock::manual(start)).await
     }
 
-    /// A second node beside this one: same stack, settings and clock, a journal of its own.
+    /// A second node next to this one: same stack, settings and clock, a journal of its own.
     pub async fn another_node(&self) -> Self {
         let settings: Vec<_> = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         Self::start_at(Arc::clone(&self.stack), &settings, self.clock.clone()).await

@@ -73,7 +73,7 @@ fn ticks(text: &str) -> Duration {
     Duration::from_millis(TICK_MS * text.parse::<u64>().expect("ticks"))
 }
 
-/// Lets this process, and those that it starts, have so many files open at once.
+/// Lets this process, and those that it starts, have this many files open at once.
 pub fn allow_open_files(count: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < count) {

@@ -83,7 +83,7 @@ impl Process {
         self
     }
 
-    /// Gives it a disk of its own at `folder`, of so many mebibytes and seen by nobody else.
+    /// Gives it a disk of its own at `folder`, of this many mebibytes and seen by nobody else.
     pub fn with_small_disk(mut self, folder: &Path, mebibytes: u32) -> Self {
         self.small_disk = Some(SmallDisk { folder: folder.to_owned(), mebibytes });
         self
@@ -95,7 +95,7 @@ impl Process {
         self
     }
 
-    /// It may have so many files open and may not raise that, with `prlimit`.
+    /// It may have this many files open and may not raise that, with `prlimit`.
     pub fn with_open_files(mut self, count: u32) -> Self {
         self.open_files = Some(count);
         self
@@ -330,7 +330,7 @@ fn yielding(binary: &str) -> Command {
     command
 }
 
-/// Beside the test's own executable, where cargo puts all of one profile.
+/// Next to the test's own executable, where cargo puts all of one profile.
 fn path_of(binary: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this executable");
     let dirs = test.ancestors().skip(1).take(2);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks: short beside every promise, long enough to leave the processor to what is waited for.
+/// Between two looks: short compared with every promise, long enough to leave the processor to what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks until there is something to see. Panics with `what` after `within`.

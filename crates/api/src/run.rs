@@ -1,4 +1,4 @@
-//! A whole node: HTTP, what runs beside it, and the order in which it all stops.
+//! A whole node: HTTP, what runs next to it, and the order in which it all stops.
 
 use std::{fmt::Display, io, time::Duration};
 
@@ -10,9 +10,9 @@ use tollgate_service::{Config, Service, StartError, config::Listen};
 
 use crate::{app::App, body::json, open_files::room_for, routes};
 
-/// Requests in flight have so long after the listener is closed.
+/// Requests in flight have this long after the listener is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is in the journal has so long to reach the database; the rest is shipped by the next start.
+/// What is in the journal has this long to reach the database; the rest is shipped by the next start.
 const SHIP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Beyond a request's own bounds: time for its body to come and its answer to be read.
 const SLOW_CLIENT: Duration = Duration::from_secs(30);

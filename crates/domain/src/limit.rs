@@ -25,7 +25,7 @@ pub enum Algorithm {
     SlidingWindow,
     /// The moment of every unit: exact in any window, for limits up to [`MAX_LOG_LIMIT`].
     SlidingLog,
-    /// A count that starts anew at each multiple of the window, or with each period of the calendar.
+    /// A count that starts again at each multiple of the window, or with each period of the calendar.
     FixedWindow,
     /// A bucket of `burst` units that refills by `limit` per window, evenly (GCRA).
     TokenBucket,

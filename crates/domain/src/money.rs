@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de};
 
 const UNIT: i64 = 1_000_000;
 
-/// An amount in millionths of its currency's unit. The currency stands beside it ([`crate::Prices`]).
+/// An amount in millionths of its currency's unit. The currency stands next to it ([`crate::Prices`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(pub i64);
 

@@ -21,7 +21,7 @@ use crate::{
 
 /// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Of so many attempts in a row that fail for want of a file descriptor, one closes an idle connection: one in a second.
+/// Of this many attempts in a row that fail for want of a file descriptor, one closes an idle connection: one in a second.
 const DISPLACE_EVERY: u32 = 50;
 /// How often a connection that waits for room sees whether another has become idle.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);

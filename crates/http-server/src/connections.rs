@@ -20,7 +20,7 @@ use crate::{
 
 /// How often a draining server looks for connections that became idle.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
-/// A search for idle connections reads all of them, so it keeps more than the one that is wanted now: at least so many, and
+/// A search for idle connections reads all of them, so it keeps more than the one that is wanted now: at least this many, and
 /// a share of all.
 const LEAST_KEPT: usize = 64;
 const SHARE_KEPT: usize = 64;

@@ -37,7 +37,7 @@ pub(crate) async fn serve_connection<S: HttpService>(
     let mut http = http1::Builder::new()
         // Nearly every answer is small: to copy it behind its head costs less than a second buffer costs the kernel.
         .writev(false)
-        // The sweeper's phases replace hyper's timer, which is allocated anew for every request.
+        // The sweeper's phases replace hyper's timer, which is allocated again for every request.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES * 2)

@@ -20,7 +20,7 @@ pub(crate) struct Framing {
 #[derive(Clone, Copy)]
 enum Place {
     Head,
-    /// So many bytes of a body are still to come.
+    /// This many bytes of a body are still to come.
     Body(u64),
     /// The connection ends with this request.
     Unfollowed,
@@ -32,7 +32,7 @@ enum Line {
     Start,
     /// After a carriage return at its start.
     Blank,
-    /// So many bytes of the name have come.
+    /// This many bytes of the name have come.
     Name(&'static [u8], usize),
     /// The value of `Content-Length`.
     Length(u64),

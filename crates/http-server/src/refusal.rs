@@ -15,7 +15,7 @@ pub enum Refusal {
     /// It has more than [`MAX_HEAD_BYTES`] or [`MAX_FIELDS`].
     #[error("request line and headers may have at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields")]
     HeadTooLarge {
-        /// Of these the target has at least so many.
+        /// Of these the target has at least this many.
         target_bytes: usize,
     },
     /// It announces more than [`Limits::max_body_bytes`](crate::Limits::max_body_bytes).

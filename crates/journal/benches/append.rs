@@ -1,4 +1,4 @@
-//! What the mapping buys: `append` beside a write call per record, the same frame and the same lock. Justifies segment.rs.
+//! What the mapping buys: `append` compared with a write call per record, the same frame and the same lock. Justifies segment.rs.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should say so and stop")]
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::fs::File;

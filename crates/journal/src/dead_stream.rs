@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead};
 use std::path::Path;
 
-/// What a look at a dead process's segments found.
+/// What is read from a dead process's segments.
 #[derive(Default)]
 pub(crate) struct DeadStream {
     /// None when no segment has a header that checks.

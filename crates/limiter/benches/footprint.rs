@@ -36,7 +36,7 @@ fn resident() -> u64 {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4_096
 }
 
-/// Each of so many subjects is checked as often.
+/// Each of this many subjects is checked as often.
 fn in_memory(limits: &[Limit], checks: u32) -> f64 {
     let subjects = SUBJECTS / checks;
     let limiter = Limiter::memory(&Options { max_subjects: 2_000_000, ..Options::default() });
@@ -48,7 +48,7 @@ fn in_memory(limits: &[Limit], checks: u32) -> f64 {
     (resident() - before) as f64 / f64::from(subjects)
 }
 
-/// Of a log with so many moments, measured where no memory is left over from another measurement.
+/// Of a log with this many moments, measured where no memory is left over from another measurement.
 fn in_a_process(moments: u32) -> String {
     let this = std::env::current_exe().expect("a path");
     let output = Command::new(this).env(MOMENTS, moments.to_string()).output().expect("itself");

@@ -1,4 +1,4 @@
-//! A check in memory beside `governor`'s keyed limiter, over one subject and over a million.
+//! A check in memory compared with `governor`'s keyed limiter, over one subject and over a million.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up should stop")]
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -62,7 +62,7 @@ fn memory(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("memory");
     for count in [1, 1_000_000] {
         let key = HashKey::new([7; 16]);
-        // One walk for all samples: each would visit the same few subjects again if it began anew.
+        // One walk for all samples: each would visit the same few subjects again if it began again.
         let mut visits = Visits { state: 1, count };
         for (name, limits) in mixes() {
             let limiter = Limiter::memory(&Options { max_subjects: 2_000_000, ..Options::default() });

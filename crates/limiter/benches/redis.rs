@@ -1,4 +1,4 @@
-//! What a check costs on Redis: CPU of the server and of this process, beside one call of a minimal script per check.
+//! What a check costs on Redis: CPU of the server and of this process, compared with one call of a minimal script per check.
 //! Needs `redis-server` (Debian package of that name). Prints a table; CPU time is steadier than throughput.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops when it cannot be set up")]
 use std::net::TcpListener;
@@ -153,7 +153,7 @@ fn logged(limit: u64, window: Duration) -> Limit {
     Limit::new("log", Quota::sliding_log(limit, window).expect("legal"))
 }
 
-/// Has the logs of all subjects filled by so many checks.
+/// Has the logs of all subjects filled by this many checks.
 async fn fill(url: &str, limits: &[Limit], checks: usize) {
     let options = Options { leases: Leases::Off, call_budget: Duration::from_secs(5), ..Options::default() };
     let limiter = Limiter::connect(url, options).await.expect("a limiter");
@@ -174,7 +174,7 @@ fn daily(limit: u64) -> Limit {
     Limit::new("day", Quota::fixed_window(limit, Window::Every(Duration::from_secs(86_400))).expect("legal"))
 }
 
-/// Logs that are empty before a check, and of so many units and more.
+/// Logs that are empty before a check, and of this many units and more.
 async fn logs(callers: usize) {
     for (units, name) in [(0, "a log of one unit"), (100, "a log of 100 units"), (500, "a log of 500 units and more")] {
         let server = server().await;

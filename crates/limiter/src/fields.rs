@@ -34,7 +34,7 @@ impl FieldText {
         Self { policy, states: states.into() }
     }
 
-    /// `"per-hour";q=1000;w=3600` of every limit: at most so much at once, all of it again in so many seconds.
+    /// `"per-hour";q=1000;w=3600` of every limit: at most so much at once, all of it again in this many seconds.
     pub fn policy(&self) -> &str {
         &self.policy
     }

@@ -25,7 +25,7 @@ use crate::{
     reservation::ReservationId,
 };
 
-/// What the shared store is to be told beside the check.
+/// What the shared store is to be told in addition to the check.
 #[derive(Debug)]
 pub struct Undecided(#[cfg(feature = "redis")] Terms);
 

@@ -32,11 +32,11 @@ pub enum Algorithm {
     SlidingWindow,
     /// The moment of every unit: exact over any stretch of time, for small limits.
     SlidingLog,
-    /// A counter that starts anew with every period.
+    /// A counter that starts again with every period.
     FixedWindow,
     /// A bucket that refills evenly and lets through what it holds.
     TokenBucket,
-    /// So many at a time, each until it is released or its time is up.
+    /// This many at a time, each until it is released or its time is up.
     Concurrency,
 }
 

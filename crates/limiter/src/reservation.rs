@@ -52,7 +52,7 @@ pub(crate) fn last_end(
     live(reservations, cell, except, now).map(|hold| hold.until).max()
 }
 
-/// The earliest moment at which `price` fits beside what is held then; `rule_fits_at` says it for a price alone.
+/// The earliest moment at which `price` fits in addition to what is held then; `rule_fits_at` says it for a price alone.
 pub(crate) fn fits_at(
     reservations: &[Reservation],
     cell: u64,

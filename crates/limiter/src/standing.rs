@@ -21,7 +21,7 @@ pub(crate) fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, 
     others + wanted <= MAX_HOLDS
 }
 
-/// Rolls a limit's cell to `now` and raises it to the part's floors; true beside it when it must be written in any case.
+/// Rolls a limit's cell to `now` and raises it to the part's floors; true with it when it must be written in any case.
 /// A rolled cell stays in registers only where nothing that is called hands it over: so the rare ways return numbers.
 #[inline(always)]
 pub(crate) fn prepare(part: &Part<'_>, index: usize, limit: &Limit, state: StateRef<'_>, now: i64) -> (Rolled, bool) {
@@ -59,7 +59,7 @@ pub(crate) fn admits(check: &Check<'_>, limit: &Limit, used: i64, size: i64) -> 
     price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= size
 }
 
-/// The earliest moment at which `cost` fits into a limit, beside all that is held of it but under the name `own`.
+/// The earliest moment at which `cost` fits into a limit, in addition to all that is held of it but under the name `own`.
 #[cold]
 pub(crate) fn fits_at(
     limit: &Limit,

@@ -8,10 +8,10 @@ use crate::{
     time::{Timestamp, micros},
 };
 
-/// When counting starts anew.
+/// When counting starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Window {
-    /// Every so long, aligned to the Unix epoch.
+    /// A fixed length, aligned to the Unix epoch.
     Every(Duration),
     /// Every minute, hour, day, week, month or year of a time zone's calendar.
     Calendar(Calendar),

@@ -150,7 +150,7 @@ impl Service {
         Ok(first.then_some(secret))
     }
 
-    /// Starts what runs beside the requests: the shipper, the look for changed keys, the snapshots. For the API only.
+    /// Starts what runs alongside requests: the shipper, the look for changed keys, the snapshots. For the API only.
     pub fn start(&self) {
         crate::ops::background::start(self);
     }
@@ -316,7 +316,7 @@ impl Service {
         drop(self.spawn_in_background(self.inner.tasks.track_future(task)));
     }
 
-    /// Runs `task` beside the requests; [`Service::close`] waits for it.
+    /// Runs `task` alongside requests; [`Service::close`] waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.inner.tasks.spawn(task)
     }

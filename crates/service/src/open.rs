@@ -10,7 +10,7 @@ use tollgate_repository::Repository;
 
 use crate::{Config, StartError, check::cache::Bounds, config::SyncMode, ops::low_priority::LowPriority};
 
-/// Connections of an API node's background work, beside `database.max_connections`: one for each of the shipper, the fold and
+/// Connections of an API node's background work, in addition to `database.max_connections`: one for each of the shipper, the fold and
 /// a few jobs at once.
 const BACKGROUND_CONNECTIONS: u32 = 4;
 

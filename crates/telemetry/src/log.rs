@@ -18,7 +18,7 @@ use crate::json_lines::{self, JsonLines};
 /// Lines still queued are written when it is dropped.
 pub use tracing_appender::non_blocking::WorkerGuard as LogGuard;
 
-/// Lines gather so long between two writes, or until there are so many bytes of them. The first one after a rest is written
+/// Lines gather this long between two writes, or until there are this many bytes of them. The first one after a rest is written
 /// at once.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_BYTES: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! `tollgate-worker`: runs the jobs that `tollgate-api` queues, beside it or on machines of its own.
+//! `tollgate-worker`: runs the jobs that `tollgate-api` queues, next to it or on machines of its own.
 
 use std::process::ExitCode;
 

@@ -16,7 +16,7 @@ const BACKLOG: u32 = 1_024;
 const MAX_BODY_BYTES: u64 = 1_024;
 /// As the API's: beyond a request's own bound, time for its answer to be read.
 const SLOW_CLIENT: Duration = Duration::from_secs(30);
-/// Answers under way have so long once the worker stops.
+/// Answers under way have this long once the worker stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Binds the first of the name's addresses that can be bound.

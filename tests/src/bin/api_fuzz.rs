@@ -39,7 +39,7 @@ fn is_clean(program: &str, arguments: &[String], base: &str) -> bool {
         .args(["--config-file", CONFIG, "run", "--checks", "all", "--seed", SEED])
         .args(arguments)
         .arg(format!("{base}/openapi.json"))
-        // What it remembers of its runs lands beside it, and not in the sources.
+        // What it remembers of its runs lands next to it, and not in the sources.
         .current_dir(Path::new(program).parent().expect("the folder of a program"))
         .envs([("TOLLGATE_FUZZ_URL", base), ("TOLLGATE_FUZZ_TOKEN", BOOTSTRAP_TOKEN), ("TOLLGATE_FUZZ_HOOKS", HOOKS)])
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -1,4 +1,4 @@
-//! What handlers take from a request beside body and query: ids, pages, versions. Each refusal is a problem.
+//! What handlers take from a request in addition to body and query: ids, pages, versions. Each refusal is a problem.
 
 use std::{fmt::Display, str::FromStr};
 

@@ -105,7 +105,7 @@ async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: 
 }
 
 /// The response, and what to store of it: nothing where nothing was done and it may be otherwise the next time, so that a
-/// repeat is asked anew. That is so of a failure of ours, of a check that consumed nothing, and of a caller who may not.
+/// repeat is asked again. That is so of a failure of ours, of a check that consumed nothing, and of a caller who may not.
 async fn copied(response: Response, instance: &str, seal: &Seal) -> (Response, Option<StoredResponse>) {
     let status = response.status();
     let is_refusal = [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status)

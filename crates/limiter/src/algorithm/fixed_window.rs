@@ -1,4 +1,4 @@
-//! Fixed window: a counter that starts anew with every period, of any length or of the calendar.
+//! Fixed window: a counter that starts again with every period, of any length or of the calendar.
 //! Cell: `a` start of the period (µs), `b` its count, `c` unused; its `until` is the period's end.
 use super::{Cell, Numbers, Rolled, add_to, take_from};
 use crate::time::Timestamp;

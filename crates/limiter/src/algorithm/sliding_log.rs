@@ -45,7 +45,7 @@ impl Moment {
         Self(at.unsigned_abs() << 10 | units.clamp(0, MAX_UNITS).unsigned_abs())
     }
 
-    /// The same units so many µs earlier, but not before the epoch.
+    /// The same units this many µs earlier, but not before the epoch.
     fn back(self, by: i64) -> Self {
         Self::new((self.at() - by).max(0), self.units())
     }

@@ -69,7 +69,7 @@ impl Shard {
         self.tables.iter().flat_map(Table::subjects).map(|(head, state)| (head.hash(), state))
     }
 
-    /// Where a subject is held; it is looked for among those of so many cells first.
+    /// Where a subject is held; it is looked for among those of this many cells first.
     #[inline(always)]
     pub(super) fn find(&self, hash: [u64; 2], cells: usize) -> Option<Place> {
         let likely = table_of(cells);
@@ -82,7 +82,7 @@ impl Shard {
         others.find_map(|(table, others)| Some(Place::new(table, others.find(hash)?)))
     }
 
-    /// A place for a subject that is not held, with room for so many cells. Something has to be written there, or it has to
+    /// A place for a subject that is not held, with room for this many cells. Something has to be written there, or it has to
     /// be tidied.
     pub(super) fn insert(&mut self, hash: [u64; 2], cells: usize) -> Place {
         self.held += 1;
@@ -219,7 +219,7 @@ impl Place {
     }
 }
 
-/// The narrowest with room for so many cells.
+/// The narrowest with room for this many cells.
 #[inline(always)]
 fn table_of(cells: usize) -> usize {
     (cells.max(1).next_power_of_two().trailing_zeros() as usize).min(TABLES - 1)

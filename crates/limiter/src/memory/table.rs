@@ -1,4 +1,4 @@
-//! The subjects of a shard that have at most so many cells, open-addressed by their hash. Heads and cells lie in two arrays
+//! The subjects of a shard that have at most this many cells, open-addressed by their hash. Heads and cells lie in two arrays
 //! at the same place, which follows from the hash alone: so a check waits for both at once, and for nothing before them.
 #![expect(clippy::indexing_slicing, reason = "every place is below the length of both arrays")]
 use std::hint::black_box;

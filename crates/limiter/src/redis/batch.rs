@@ -27,7 +27,7 @@ const SCRIPT: &str = concat!(
     include_str!("script/rules.lua"),
     include_str!("script/checks.lua")
 );
-/// Checks in one call. A call costs the server some 35 µs beside its checks, so that 128 are a tenth cheaper than 64, each;
+/// Checks in one call. A call costs the server some 35 µs apart from its checks, so that 128 are a tenth cheaper than 64, each;
 /// past this little is saved, and a call (0.3 ms) starts to hold up other nodes.
 const MAX_CHECKS: usize = 128;
 /// Calls that leave with whatever waits. More in flight would be smaller: a call costs the server as much as ten checks.

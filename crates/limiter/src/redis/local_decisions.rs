@@ -32,7 +32,7 @@ use crate::{
 
 /// One per partition, so that all subjects of a check lie behind one lock.
 const SHARDS: usize = 256;
-/// How long a refusal is known before the store is asked again: so long a reset by another node can go unnoticed.
+/// How long a refusal is known before the store is asked again: this long a reset by another node can go unnoticed.
 const KNOWN_FOR: Duration = Duration::from_millis(500);
 /// Most refused subjects known per shard: 65,536 in all, some ten megabytes.
 const MAX_KNOWN: usize = 256;
@@ -45,7 +45,7 @@ const TENTH: i64 = 100_000;
 /// Subjects per shard whose heat is watched at a time; more in the same tenth of a second push each other out.
 const WATCHED: usize = 8;
 
-/// What this node knows of subjects, beside the store.
+/// What this node knows of subjects, in addition to the store.
 #[derive(Debug)]
 pub(super) struct LocalDecisions {
     shards: Box<[Mutex<Shard>]>,
@@ -232,7 +232,7 @@ impl Shard {
         self.known.insert(key, Known { state: state.clone(), until: now + KNOWN_FOR });
     }
 
-    /// Whether the logs of a state may be known beside those that are: they can be of a thousand moments.
+    /// Whether the logs of a state may be known in addition to those that are: they can be of a thousand moments.
     fn has_room_for(&self, state: &State) -> bool {
         let moments = |state: &State| state.as_ref().logs().iter().map(|log| log.moments().len()).sum::<usize>();
         match moments(state) {

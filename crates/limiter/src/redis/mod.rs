@@ -46,7 +46,7 @@ use crate::{
 
 /// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
 const ATTEMPTS: usize = 3;
-/// How often slices are looked over: so long, and a call, the rest of one may be missing after its end.
+/// How often slices are looked over: this long, and a call, the rest of one may be missing after its end.
 const GIVE_BACK_EVERY: Duration = Duration::from_millis(25);
 /// When to try again after a check that could not be decided: by then the breaker has probed.
 const TRY_AGAIN: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use crate::{
 /// Numbers in the script are doubles: integers stay exact below this.
 pub(super) const EXACT: i64 = 1 << 52;
 
-/// What a question to the store is to say beside its check.
+/// What a question to the store is to say in addition to its check.
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
     pub(super) slice: u32,
@@ -37,7 +37,7 @@ pub(super) struct Knowledge {
 pub(super) struct StoreRequest {
     pub(super) cost: u32,
     pub(super) purpose: Purpose,
-    /// To be taken in advance beside the cost, where the limits can spare it.
+    /// To be taken in advance, on top of the cost, where the limits can spare it.
     pub(super) slice: u32,
     /// Taken in advance earlier and not spent.
     pub(super) returns: SmallVec<[Return; 1]>,

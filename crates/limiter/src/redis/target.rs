@@ -18,7 +18,7 @@ use crate::error::Error;
 #[derive(Clone)]
 pub(super) enum Target {
     Server(Box<Client>),
-    /// Asked for the master anew with every connection: a failover makes another one.
+    /// Asked for the master again with every connection: a failover makes another one.
     Sentinels(Arc<Mutex<SentinelClient>>),
     Cluster(Box<ClusterClient>),
 }

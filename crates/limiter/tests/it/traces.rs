@@ -16,7 +16,7 @@ pub(super) struct Step {
     pub(super) cost: u32,
     pub(super) who: u8,
     pub(super) floor: Option<(i64, u64)>,
-    /// Afterwards, gives back as much as that, consumed so many µs before.
+    /// Afterwards, gives back as much as that, consumed this many µs before.
     pub(super) refund: Option<(u32, i64)>,
     /// Sevenths of the limits' sizes that hold for this step.
     pub(super) size: u64,

@@ -181,7 +181,7 @@ async fn connect_sqlite(url: &str, options: &Options) -> Result<(SqlitePool, Pat
     Ok((pool, lock_file))
 }
 
-/// `<database>.lock`, beside the database.
+/// `<database>.lock`, next to the database.
 fn beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");

@@ -58,7 +58,7 @@ end $$";
 
 impl Repository {
     /// Brings the schema up to date. Any number of processes may do so at once: an advisory lock of PostgreSQL, or the lock of
-    /// the file beside SQLite's, lets one in at a time. On PostgreSQL all that is missing is one transaction.
+    /// the file next to SQLite's, lets one in at a time. On PostgreSQL all that is missing is one transaction.
     pub async fn migrate(&self) -> Result<(), Error> {
         match &self.primary {
             Engine::Sqlite(pool) => {

@@ -29,7 +29,7 @@ pub(crate) struct Rows {
 static TEXTS: LazyLock<Mutex<HashMap<(Rows, usize), &'static str>>> = LazyLock::new(Mutex::default);
 
 impl Rows {
-    /// The text for so many rows.
+    /// The text for this many rows.
     pub(crate) fn text(self, rows: usize) -> &'static str {
         let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
         texts.entry((self, rows)).or_insert_with(|| self.write(rows).leak())

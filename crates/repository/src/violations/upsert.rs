@@ -1,4 +1,4 @@
-//! Adds refusals to their rows. Callers choose the endpoints, so a key, limit and day have so many rows and no more: what
+//! Adds refusals to their rows. Callers choose the endpoints, so a key, limit and day have a bounded number of rows: what
 //! comes beyond them is counted in one row per hour.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

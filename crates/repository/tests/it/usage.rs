@@ -228,7 +228,7 @@ async fn hostile_endpoint_names_neither_stop_the_batch_nor_grow_the_table() {
         assert_eq!(top[0], ("x".repeat(1_024), 2));
         fold(&stack.repository).await;
         assert_eq!(stack.repository.usage().top_endpoints(TENANT, key.id, at(day), 10).await.unwrap(), top);
-        // 80 names now and 80 later: 5 and 95 of them fit beside the 5 that are there, the rest is gathered.
+        // 80 names now and 80 later: 5 and 95 of them fit next to the 5 that are there, the rest is gathered.
         for (step, range) in [(1, 0..80), (2, 80..160)] {
             let ends = range.map(|n| endpoint(&key, day, &format!("/{n}"), 1)).collect();
             stack.repository.usage().apply(&batch(boot, step, step + 1, vec![], ends)).await.unwrap();

@@ -206,7 +206,7 @@ impl Access<'_> {
         Ok(found)
     }
 
-    /// Writes the use down, beside the request and not for each one.
+    /// Records the use in the background, and not for each request.
     pub(crate) fn note_use(self, known: &Arc<KnownToken>, now: DateTime<Utc>) {
         let (noted, at) = (known.noted.load(Ordering::Relaxed), now.timestamp_micros());
         let is_due = at.saturating_sub(noted) >= NOTED_EVERY;

@@ -22,7 +22,7 @@ use crate::{Error, KnownKey};
 
 /// Enough that 64 threads rarely meet on one lock.
 const SHARDS: usize = 64;
-/// What holding an entry takes beside the entry: its places in the maps.
+/// What holding an entry takes in addition to the entry: its places in the maps.
 const OVERHEAD: usize = 256;
 
 /// What a key is looked up by.

@@ -57,7 +57,7 @@ impl<'a> Checks<'a> {
         self.decide(known_key, request, self.0.clock().now()).wait().await
     }
 
-    /// What a key's limits would answer to so many units; consumes nothing and asks nothing of the key's state.
+    /// What a key's limits would answer to this many units; consumes nothing and asks nothing of the key's state.
     pub async fn peek(self, known_key: Arc<KnownKey>, requests: u32) -> Result<CheckOutcome, Error> {
         let at = self.0.clock().now();
         let check = known_key.counted.check(requests);

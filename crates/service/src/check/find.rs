@@ -77,7 +77,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What this node has in memory. What is old is read anew beside.
+    /// What this node has in memory. What is old is read again in the background.
     pub(super) fn held(self, lookup: Lookup, now: DateTime<Utc>) -> Held {
         let hits = &self.0.metrics().cache_hits;
         match self.0.cache().get(&lookup, now.timestamp_micros()) {
@@ -90,7 +90,7 @@ impl Checks<'_> {
                 let service = self.0.clone();
                 self.0.spawn(async move {
                     if let Err(error) = service.checks().load(lookup, Sender::Known).await {
-                        tracing::debug!(%error, "a held key could not be read anew");
+                        tracing::debug!(%error, "a held key could not be read again");
                     }
                 });
                 Held::Known(known_key)

@@ -63,7 +63,7 @@ impl CheckOutcome {
     }
 }
 
-/// Seconds, rounded up: a client that waits so long does not come too early.
+/// Seconds, rounded up: a client that waits this long does not come too early.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -13,7 +13,7 @@ use crate::{CheckOutcome, CheckRequest, Error, KnownKey};
 pub enum Origin {
     /// The plan's, as it is.
     Plan,
-    /// The key's own, in place of the plan's of that name or beside it.
+    /// The key's own, in place of the plan's of that name or next to it.
     Key,
 }
 

@@ -1,8 +1,15 @@
 //! Which values are allowed, beyond what their types say.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use super::{Config, ConfigError, Journal, Url};
+
+/// Names each setting once: what a message calls it is what is read.
+macro_rules! ranges {
+    ($config:ident: $($section:ident . $key:ident: $range:expr,)+) => {
+        $(range(concat!(stringify!($section), ".", stringify!($key)), &$config.$section.$key, &$range)?;)+
+    };
+}
 
 impl Config {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -27,38 +34,42 @@ impl Config {
                 "postgres://… or empty",
             )?;
         }
-        range("api.max_connections", self.api.max_connections, 1, 1_000_000, "1 to 1000000")?;
-        range("api.max_connections_per_ip", self.api.max_connections_per_ip, 1, 1_000_000, "1 to 1000000")?;
-        range("api.listen_backlog", self.api.listen_backlog, 1, 65_535, "1 to 65535")?;
-        range("api.header_timeout_seconds", self.api.header_timeout_seconds, 1, 3_600, "1 to 3600")?;
-        range("api.idle_timeout_seconds", self.api.idle_timeout_seconds, 1, 3_600, "1 to 3600")?;
-        range("api.request_timeout_seconds", self.api.request_timeout_seconds, 1, 300, "1 to 300")?;
-        range("api.drain_seconds", self.api.drain_seconds, 0, 300, "0 to 300")?;
-        range("database.max_connections", self.database.max_connections, 1, 1_000, "1 to 1000")?;
-        range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000, "10 to 60000")?;
-        range("limiter.call_budget_ms", self.limiter.call_budget_ms, 1, 1_000, "1 to 1000")?;
-        range("limiter.max_subjects", self.limiter.max_subjects, 1_000, 100_000_000, "1000 to 100000000")?;
-        range("limiter.snapshot_seconds", self.limiter.snapshot_seconds, 1, 3_600, "1 to 3600")?;
-        range("journal.sync_interval_ms", self.journal.sync_interval_ms, 10, 60_000, "10 to 60000")?;
-        range("journal.segment_mib", self.journal.segment_mib, 1, 4_096, "1 to 4096")?;
-        range("journal.retention_hours", self.journal.retention_hours, 0, 8_760, "0 to 8760")?;
-        range("journal.retention_mib", self.journal.retention_mib, 0, 10_000_000, "0 to 10000000")?;
-        range("journal.ship_interval_ms", self.journal.ship_interval_ms, 10, 10_000, "10 to 10000")?;
-        range("journal.max_unshipped_seconds", self.journal.max_unshipped_seconds, 2, 3_600, "2 to 3600")?;
-        range("cache.max_keys", self.cache.max_keys, 100, 10_000_000, "100 to 10000000")?;
-        range("cache.max_mib", self.cache.max_mib, 1, 1_000_000, "1 to 1000000")?;
-        range("cache.refresh_seconds", self.cache.refresh_seconds, 1, 3_600, "1 to 3600")?;
-        range("cache.stale_seconds", self.cache.stale_seconds, 1, 86_400, "1 to 86400")?;
-        range("cache.max_unknown", self.cache.max_unknown, 0, 10_000_000, "0 to 10000000")?;
-        range("cache.unknown_seconds", self.cache.unknown_seconds, 1, 3_600, "1 to 3600")?;
-        range("cache.poll_ms", self.cache.poll_ms, 50, 1_000, "50 to 1000")?;
-        range("worker.critical_concurrency", self.worker.critical_concurrency, 1, 1_000, "1 to 1000")?;
-        range("worker.default_concurrency", self.worker.default_concurrency, 1, 1_000, "1 to 1000")?;
-        range("worker.low_concurrency", self.worker.low_concurrency, 1, 1_000, "1 to 1000")?;
-        range("retention.usage_minutes_days", self.retention.usage_minutes_days, 2, 3_660, "2 to 3660")?;
-        range("retention.violations_days", self.retention.violations_days, 1, 3_660, "1 to 3660")?;
-        range("retention.usage_events_days", self.retention.usage_events_days, 1, 3_660, "1 to 3660")?;
-        range("retention.secrets_days", self.retention.secrets_days, 1, 3_660, "1 to 3660")
+        ranges! {
+            self:
+            api.max_connections: 1..=1_000_000,
+            api.max_connections_per_ip: 1..=1_000_000,
+            api.listen_backlog: 1..=65_535,
+            api.header_timeout_seconds: 1..=3_600,
+            api.idle_timeout_seconds: 1..=3_600,
+            api.request_timeout_seconds: 1..=300,
+            api.drain_seconds: 0..=300,
+            database.max_connections: 1..=1_000,
+            database.acquire_timeout_ms: 10..=60_000,
+            limiter.call_budget_ms: 1..=1_000,
+            limiter.max_subjects: 1_000..=100_000_000,
+            limiter.snapshot_seconds: 1..=3_600,
+            journal.sync_interval_ms: 10..=60_000,
+            journal.segment_mib: 1..=4_096,
+            journal.retention_hours: 0..=8_760,
+            journal.retention_mib: 0..=10_000_000,
+            journal.ship_interval_ms: 10..=10_000,
+            journal.max_unshipped_seconds: 2..=3_600,
+            cache.max_keys: 100..=10_000_000,
+            cache.max_mib: 1..=1_000_000,
+            cache.refresh_seconds: 1..=3_600,
+            cache.stale_seconds: 1..=86_400,
+            cache.max_unknown: 0..=10_000_000,
+            cache.unknown_seconds: 1..=3_600,
+            cache.poll_ms: 50..=1_000,
+            worker.critical_concurrency: 1..=1_000,
+            worker.default_concurrency: 1..=1_000,
+            worker.low_concurrency: 1..=1_000,
+            retention.usage_minutes_days: 2..=3_660,
+            retention.violations_days: 1..=3_660,
+            retention.usage_events_days: 1..=3_660,
+            retention.secrets_days: 1..=3_660,
+        }
+        Ok(())
     }
 
     /// `queue.url = "memory:"` reaches only a worker in the same process.
@@ -87,15 +98,10 @@ impl Journal {
     }
 }
 
-fn range<T: PartialOrd + fmt::Display>(
-    key: &'static str,
-    value: T,
-    least: T,
-    most: T,
-    allowed: &'static str,
-) -> Result<(), ConfigError> {
-    if value < least || value > most {
-        return Err(ConfigError::not_allowed(key, value.to_string(), allowed));
+fn range<T: PartialOrd + fmt::Display>(key: &str, value: &T, allowed: &RangeInclusive<T>) -> Result<(), ConfigError> {
+    if allowed.contains(value) {
+        return Ok(());
     }
-    Ok(())
+    let allowed = format!("{} to {}", allowed.start(), allowed.end());
+    Err(ConfigError::not_allowed(key, value.to_string(), allowed))
 }

@@ -1,4 +1,4 @@
-//! What runs beside the requests of an API node: the shipper, the look for changed keys, the memory limiter's snapshots.
+//! What runs alongside requests of an API node: the shipper, the look for changed keys, the memory limiter's snapshots.
 
 use std::{pin::Pin, time::Duration};
 

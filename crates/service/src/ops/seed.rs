@@ -27,7 +27,7 @@ const OWNERS: [&str; 5] = ["acme", "globex", "initech", "umbrella", "hooli"];
 /// What a run made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seeded {
-    /// So many keys, with so many minutes of usage.
+    /// This many keys, with this many minutes of usage.
     Made {
         /// Keys.
         keys: usize,

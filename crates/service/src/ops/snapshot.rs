@@ -18,7 +18,7 @@ pub(super) async fn keep_counters_every(service: Service, mut ticks: tokio::time
     }
 }
 
-/// Writes the memory limiter's counters beside the old snapshot and puts it in its place, so that a kill leaves one whole.
+/// Writes the memory limiter's counters next to the old snapshot and puts it in its place, so that a kill leaves one whole.
 pub(crate) async fn keep_counters(service: &Service) {
     let path = service.config().limiter.snapshot.clone();
     if !matches!(service.limiter(), Limiter::Memory(_)) || path.as_os_str().is_empty() {

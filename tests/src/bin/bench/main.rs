@@ -1,4 +1,4 @@
-//! `make bench`: what a check costs, embedded and on Redis, beside a bare axum handler, in one run on this machine.
+//! `make bench`: what a check costs, embedded and on Redis, compared with a bare axum handler, in one run on this machine.
 //!
 //! The server under load has core 0; the generator, Redis, PostgreSQL and the worker share core 1 (this process is started
 //! there and they inherit it), PostgreSQL and the worker only while it is idle. All servers stay up and take turns, so a

@@ -12,7 +12,7 @@ const HELD: usize = 1_000_000;
 /// Groups of rows that `ROWS` may name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Group {
-    /// The service with nothing beside it.
+    /// The service with nothing next to it.
     Embedded,
     /// The same with other settings of the log.
     Log,

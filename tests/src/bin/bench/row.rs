@@ -30,11 +30,11 @@ pub(crate) enum Id {
     Silent,
     /// Embedded, a log line for each success.
     EveryLine,
-    /// Many subjects on Redis, over so many connections.
+    /// Many subjects on Redis, over this many connections.
     Redis(usize),
-    /// The same with a quota beside the limit.
+    /// The same with a quota in addition to the limit.
     Quota,
-    /// So many callers of the baseline's script.
+    /// This many callers of the baseline's script.
     Script(usize),
     /// The bare handler that calls the baseline's script.
     Counted,
@@ -52,7 +52,7 @@ pub(crate) enum Id {
 pub(crate) enum Work {
     /// As much as the connections carry.
     Closed(Load),
-    /// So many requests per second.
+    /// This many requests per second.
     Paced(Load, f64),
     /// No HTTP: calls of the baseline's script.
     Script(Script),

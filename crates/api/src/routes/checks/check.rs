@@ -38,30 +38,6 @@ use crate::{
 /// Most checks of one batch.
 const MAX_CHECKS: usize = 1_000;
 
-/// What a caller wants to do.
-#[derive(Clone, Default)]
-pub(crate) struct Call {
-    pub(crate) requests: Option<u32>,
-    pub(crate) endpoint: Option<String>,
-    pub(crate) method: Option<String>,
-    pub(crate) ip_address: Option<IpAddr>,
-    pub(crate) user_agent: Option<String>,
-    pub(crate) country: Option<Country>,
-}
-
-impl From<Call> for CheckRequest {
-    fn from(call: Call) -> Self {
-        Self {
-            requests: call.requests.unwrap_or(1),
-            endpoint: call.endpoint,
-            method: call.method,
-            ip: call.ip_address,
-            user_agent: call.user_agent,
-            country: call.country,
-        }
-    }
-}
-
 /// A check of one key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -152,7 +128,7 @@ pub(crate) async fn check(
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let checked = app.service.checks().check(tenant_id, body.api_key_id, CheckRequest::from(Call::from(body))).await?;
+    let checked = app.service.checks().check(tenant_id, body.api_key_id, body.into()).await?;
     Ok(respond(&checked, app.headers, id.to_str().unwrap_or_default())?.map(Body::new))
 }
 
@@ -169,8 +145,7 @@ pub(crate) async fn check_batch(
         let detail = format!("from 1 to {MAX_CHECKS}");
         return Err(Problem::invalid(vec![FieldError { pointer: "/checks".into(), detail }]));
     }
-    let checks: Vec<_> =
-        body.checks.into_iter().map(|check| (check.api_key_id, CheckRequest::from(Call::from(check)))).collect();
+    let checks: Vec<_> = body.checks.into_iter().map(|check| (check.api_key_id, CheckRequest::from(check))).collect();
     let wrong: Vec<_> = checks.iter().enumerate().flat_map(|(index, (_, check))| wrong_in(index, check)).collect();
     if !wrong.is_empty() {
         return Err(Problem::invalid(wrong));
@@ -217,8 +192,7 @@ pub(crate) async fn preview(
     Can(tenant_id, ..): Can<LimitsCheck>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let preview =
-        app.service.checks().preview(tenant_id, body.api_key_id, &CheckRequest::from(Call::from(body))).await?;
+    let preview = app.service.checks().preview(tenant_id, body.api_key_id, &CheckRequest::from(body)).await?;
     let (allowed, checked) = (preview.allowed(), &preview.checked);
     let statuses = checked.rate_limits().map(|(_, status)| status.used());
     let explained =
@@ -261,13 +235,13 @@ fn answers() -> ArrayBuilder {
     ArrayBuilder::new().items(one)
 }
 
-impl From<Check> for Call {
+impl From<Check> for CheckRequest {
     fn from(check: Check) -> Self {
         Self {
-            requests: check.requests,
+            requests: check.requests.unwrap_or(1),
             endpoint: check.endpoint,
             method: check.method,
-            ip_address: check.ip_address,
+            ip: check.ip_address,
             user_agent: check.user_agent,
             country: check.country,
         }

@@ -28,7 +28,6 @@ use crate::{
         auth::{caller_ip, credential},
         envelope::{Answer, caught, caught_now, check_url, finish_validate},
     },
-    routes::checks::check::Call,
 };
 
 /// What a client wants to do. May be absent: one unit with the key in a header.
@@ -127,15 +126,15 @@ fn attempt<'a>(
     let secret = credential(headers, body.api_key.as_deref())?.ok_or(Error::InvalidCredential)?;
     let sender = peer.map(|peer| caller_ip(app, headers, peer));
     let speaks_for_others = sender.is_some_and(|sender| Network::any_contains(&app.trusted_proxies, sender));
-    let call = Call {
-        requests: body.requests,
+    let request = CheckRequest {
+        requests: body.requests.unwrap_or(1),
         endpoint: body.endpoint,
         method: body.method,
-        ip_address: body.ip_address.filter(|_| speaks_for_others).or(sender),
+        ip: body.ip_address.filter(|_| speaks_for_others).or(sender),
         user_agent: body.user_agent,
         country: body.country.filter(|_| speaks_for_others),
     };
-    Ok(app.service.checks().validate(secret, CheckRequest::from(call)))
+    Ok(app.service.checks().validate(secret, request))
 }
 
 fn text(id: &HeaderValue) -> &str {
