@@ -24,5 +24,5 @@ pub use access::{FoundToken, IdempotencyKeys, Tenants, TokenWrite, Tokens};
 pub use keys::{KeyAndPlan, KeyCount, Keys, MAX_PROBED};
 pub use ops::{Retention, Schedules};
 pub use plans::Plans;
-pub use usage::{Applied, FoldPart, PeriodTotal, Usage};
+pub use usage::{Applied, PeriodTotal, Usage};
 pub use violations::Violations;

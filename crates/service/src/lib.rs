@@ -27,4 +27,3 @@ pub use tollgate_limiter::{
     Algorithm as LimitAlgorithm, Decision, Limit, LimitStatus, Progress, Retry, Source, Timestamp, Window,
     fields::{self, FieldText},
 };
-pub use tollgate_repository::FoldPart;

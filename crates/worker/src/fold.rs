@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tollgate_service::{Error, FoldPart, Service};
+use tollgate_domain::usage::FoldPart;
+use tollgate_service::{Error, Service};
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 //! A batch covers the journal of one boot from one position to another and moves that journal's cursor; applied twice
 //! it changes nothing the second time.
 
+mod fold_part;
 mod packed;
 mod read;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiKeyId, BootId, TenantId};
 
+pub use fold_part::FoldPart;
 pub use read::{Granularity, UsageEvent, UsageStats};
 
 pub use packed::{ALL_BUCKETS, BUCKETS, PackedUsage, Unreadable, UsageChunk, bucket_of, pack};

@@ -12,7 +12,6 @@ mod read;
 pub(crate) mod upsert;
 
 pub use cursors::Applied;
-pub use pending::FoldPart;
 pub use upsert::PeriodTotal;
 
 /// Whose key. Every table is written in a fixed order of its rows, so two writers never wait for each other in a circle.

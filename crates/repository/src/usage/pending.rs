@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use tollgate_domain::{
     ApiKeyId, JournalStream, TenantId,
     period::month_of,
-    usage::{ALL_BUCKETS, KeyUsage, PackedUsage, UsageBatch, bucket_of},
+    usage::{ALL_BUCKETS, FoldPart, KeyUsage, PackedUsage, UsageBatch, bucket_of},
 };
 
 use super::Usage;
@@ -20,27 +20,6 @@ use crate::{
     },
     usage::{cursors, upsert::Additions},
 };
-
-/// Buckets that one fold takes: with 100,000 active keys some 400 of them, a transaction of a few milliseconds.
-const BUCKETS_PER_FOLD: i16 = 4;
-
-/// A part of all keys, for [`Usage::fold`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FoldPart {
-    first: i16,
-    last: i16,
-}
-
-impl FoldPart {
-    /// The part that a bucket is in. Batches of few keys are a part of their own.
-    fn of_bucket(bucket: i16) -> Self {
-        if bucket == ALL_BUCKETS {
-            return Self { first: ALL_BUCKETS, last: ALL_BUCKETS };
-        }
-        let first = bucket - bucket % BUCKETS_PER_FOLD;
-        Self { first, last: first + BUCKETS_PER_FOLD - 1 }
-    }
-}
 
 const INSERT: Rows = Rows { head: "insert into usage_pending (bucket, boot_id, position, rows)", width: 4, tail: "" };
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
     ApiKeyId, BillingPeriod, TenantId,
-    usage::{UsageBatch, ViolationBatch},
+    usage::{FoldPart, UsageBatch, ViolationBatch},
 };
 use tollgate_limiter::Timestamp;
-use tollgate_repository::{Applied, FoldPart};
+use tollgate_repository::Applied;
 
 use super::Metering;
 use crate::{Error, KnownKey};
