@@ -82,7 +82,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Writes a decision down and counts it.
+    /// Records a decision and counts it.
     fn conclude(
         self,
         known_key: Arc<KnownKey>,

@@ -47,23 +47,23 @@ impl Checks<'_> {
 
     /// Of these keys those that are there, from memory where possible, the others together. In no order.
     pub(crate) async fn known_keys(self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<KnownKey>>, Error> {
-        let (mut entries, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
+        let (mut found_keys, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
         for (tenant_id, id) in keys {
             match self.0.cache().held(*tenant_id, *id) {
-                Some(known_key) => entries.push(known_key),
+                Some(known_key) => found_keys.push(known_key),
                 None => missing.push((*tenant_id, *id)),
             }
         }
         let (now, generation) = (self.0.clock().now(), self.0.cache().generation());
         for found in self.0.repository().keys().many_with_plans(&missing, now).await? {
-            let known_key = Arc::new(self.entry_of(found, now)?);
+            let known_key = Arc::new(self.known_key_of(found, now)?);
             self.0.cache().insert(known_key.clone(), now.timestamp_micros(), generation);
-            entries.push(known_key);
+            found_keys.push(known_key);
         }
-        Ok(entries)
+        Ok(found_keys)
     }
 
-    pub(super) fn entry_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<KnownKey, Error> {
+    pub(super) fn known_key_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<KnownKey, Error> {
         let period = BillingPeriod::containing(now);
         let known_key = KnownKey::new(found, self.0.limits_pool(), self.0.hash_key(), period);
         known_key.map_err(|error| Error::Internal(error.to_string()))
@@ -118,7 +118,7 @@ impl Checks<'_> {
                 Lookup::Secret(hash) => self.0.repository().keys().by_secret(hash, now).await?,
                 Lookup::Id(tenant_id, id) => self.0.repository().keys().with_plan(*tenant_id, *id, now).await?,
             };
-            found.map(|found| self.entry_of(found, now)).transpose()
+            found.map(|found| self.known_key_of(found, now)).transpose()
         };
         self.0.cache().load(lookup, now.timestamp_micros(), look_up).await
     }
