@@ -11,12 +11,14 @@ use std::{
 use serde_json::Value;
 
 /// What each crate may use of ours, beside its tests. Those without an entry are for the tests.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("limiter", &[]),
     ("journal", &[]),
     ("http-server", &[]),
     ("telemetry", &[]),
+    // Only tests and benchmarks use it.
+    ("test-servers", &[]),
     ("repository", &["domain"]),
     ("jobs", &["domain"]),
     ("service", &["domain", "jobs", "journal", "limiter", "repository"]),

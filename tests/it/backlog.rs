@@ -46,7 +46,7 @@ async fn fifty_thousand_jobs_wait_and_one_worker_does_them_all() {
     let key = boundless_key(&api.admin()).await;
 
     let clock = Clock::System;
-    let queue_url = stack.redis.as_ref().unwrap().url(1);
+    let queue_url = stack.redis.as_ref().unwrap().url_of(1);
     let queue = Queue::connect(&queue_url, Options::default(), clock.clone()).await.unwrap();
     let id: ApiKeyId = key.id.parse().unwrap();
     for _ in 0..JOBS / 1_000 {

@@ -59,7 +59,7 @@ async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
     let total = async || admin.get("/api/v1/jobs/dead").await.expect(200).body["pagination"]["total"].as_u64();
 
     // A worker whose every job fails for good, on the queue of the service.
-    let url = stack.redis.as_ref().unwrap().url(1);
+    let url = stack.redis.as_ref().unwrap().url_of(1);
     let queue = Queue::connect(&url, Options::default(), Clock::System).await.unwrap();
     let job = Job::Retention(retention::Payload { at: Clock::System.now() });
     queue.push(&job, Push::default()).await.unwrap();
@@ -111,7 +111,8 @@ async fn a_failed_attempt_is_one_line_of_the_log_and_carries_the_trace_of_whoeve
     let job = Job::ViolationRecord(ViolationBatch { span, rows: vec![row] });
     let trace_id = "0af7651916cd43dd8448eb211c80319c";
     let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-01"));
-    let queue = Queue::connect(&stack.redis.as_ref().unwrap().url(1), Options::default(), Clock::System).await.unwrap();
+    let queue =
+        Queue::connect(&stack.redis.as_ref().unwrap().url_of(1), Options::default(), Clock::System).await.unwrap();
     queue.push(&job, Push { id: Some("bad".into()), traceparent, ..Push::default() }).await.unwrap();
     eventually("it has failed three times", Duration::from_secs(20), async || {
         (worker.lines_with("\"attempt\":3") > 0).then_some(())

@@ -146,7 +146,7 @@ async fn the_limiters_log_says_what_redis_said() {
     let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
     let redis = stack.redis.as_ref().unwrap();
     assert_eq!(redis.command("ACL SETUSER limited on >hunter2 ~* &* +@all -@scripting"), "+OK");
-    let url = redis.url(0).replace("redis://", "redis://limited:hunter2@");
+    let url = redis.url_of(0).replace("redis://", "redis://limited:hunter2@");
     let mut settings = settings(&stack, &journal);
     settings.push(("limiter.url", &url));
     let mut api = Process::api(&settings);

@@ -8,6 +8,7 @@ use tollgate_domain::TokenSecret;
 use tollgate_tests::{
     answer::{Client, send},
     app::{Key, Stack},
+    database::migrated_on,
     postgres::Postgres,
     process::Process,
     proxy::{Network, Proxy},
@@ -35,7 +36,7 @@ fn check(client: &Client, key: &Key) -> reqwest::RequestBuilder {
 async fn without_redis_checks_are_answered_by_on_failure_in_time_and_marked() {
     let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
     let mut redis = Redis::start();
-    let (limiter, queue) = (redis.url(0), redis.url(1));
+    let (limiter, queue) = (redis.url_of(0), redis.url_of(1));
     let mut settings = settings(&stack, &journal);
     settings.extend([("limiter.url", limiter.as_str()), ("queue.url", &queue), ("limiter.call_budget_ms", "50")]);
     let mut api = Process::api(&settings);
@@ -110,9 +111,9 @@ async fn a_network_that_swallows_everything_holds_no_check_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_postgresql_known_keys_validate_and_management_says_503_at_once() {
-    let (mut postgres, redis, journal) = (Postgres::start().await, Redis::start(), TempDir::new().unwrap());
-    let database = postgres.database().await;
-    let (database_url, limiter, queue) = (database.url(), redis.url(0), redis.url(1));
+    let (mut postgres, redis, journal) = (Postgres::start(), Redis::start(), TempDir::new().unwrap());
+    let database = migrated_on(&postgres).await;
+    let (database_url, limiter, queue) = (database.url(), redis.url_of(0), redis.url_of(1));
     let mut api = Process::api(&[
         ("database.url", &database_url),
         ("limiter.url", &limiter),
@@ -161,8 +162,8 @@ async fn without_postgresql_known_keys_validate_and_management_says_503_at_once(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_known_key_is_served_until_the_database_has_been_away_for_stale_seconds() {
-    let (mut postgres, journal) = (Postgres::start().await, TempDir::new().unwrap());
-    let database = postgres.database().await;
+    let (mut postgres, journal) = (Postgres::start(), TempDir::new().unwrap());
+    let database = migrated_on(&postgres).await;
     let database_url = database.url();
     let mut api = Process::api(&[
         ("database.url", &database_url),
@@ -200,9 +201,9 @@ async fn a_known_key_is_served_until_the_database_has_been_away_for_stale_second
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_starts_before_its_stores_becomes_ready_with_them() {
-    let (mut postgres, mut redis, journal) = (Postgres::start().await, Redis::start(), TempDir::new().unwrap());
-    let database = postgres.database().await;
-    let (database_url, limiter, queue) = (database.url(), redis.url(0), redis.url(1));
+    let (mut postgres, mut redis, journal) = (Postgres::start(), Redis::start(), TempDir::new().unwrap());
+    let database = migrated_on(&postgres).await;
+    let (database_url, limiter, queue) = (database.url(), redis.url_of(0), redis.url_of(1));
     postgres.stop();
     redis.stop();
     let mut api = Process::api(&[

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tempfile::TempDir;
-use tollgate_tests::{app::Stack, pgbouncer::PgBouncer, postgres::Database, process::Process, redis::Redis};
+use tollgate_tests::{app::Stack, database, pgbouncer::PgBouncer, process::Process, redis::Redis};
 
 use crate::processes::{billed_becomes, boundless_key};
 
@@ -18,18 +18,14 @@ fn is_missing() -> bool {
     missing
 }
 
-fn before(database: &Database) -> PgBouncer {
-    PgBouncer::before(&format!("host=127.0.0.1 port={} user=postgres", database.port()))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_and_a_worker_count_and_bill_behind_a_pooler() {
     if is_missing() {
         return;
     }
-    let (database, redis) = (Database::create().await, Redis::start());
-    let pooler = before(&database);
-    let (url, limiter, queue) = (database.url_through(pooler.port()), redis.url(0), redis.url(1));
+    let (database, redis) = (database::migrated().await, Redis::start());
+    let pooler = PgBouncer::before(database.port());
+    let (url, limiter, queue) = (database.url_through(pooler.port()), redis.url_of(0), redis.url_of(1));
     let journals = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let settings = |journal: usize| {
         vec![
@@ -72,8 +68,8 @@ async fn a_pooler_that_was_not_named_stops_the_start_with_the_setting_that_is_mi
         return;
     }
     let stack = Stack::production().await;
-    let database = Database::create().await;
-    let (pooler, journal) = (before(&database), TempDir::new().unwrap());
+    let database = database::migrated().await;
+    let (pooler, journal) = (PgBouncer::before(database.port()), TempDir::new().unwrap());
     let url = database.url_through(pooler.port());
     let mut settings = stack.settings();
     settings.extend([("database.url", url.as_str()), ("journal.dir", journal.path().to_str().unwrap())]);

@@ -15,7 +15,8 @@ use tollgate_service::{Config, Role, Service};
 use crate::{
     BOOTSTRAP_TOKEN,
     answer::{Answer, Client},
-    postgres::{Database, Postgres},
+    database::{self, Database},
+    postgres::Postgres,
     redis::Redis,
     wait::eventually,
 };
@@ -48,11 +49,11 @@ impl Stack {
 
     /// PostgreSQL and Redis.
     pub async fn production() -> Self {
-        let (database, redis) = (Database::create().await, Redis::start());
+        let (database, redis) = (database::migrated().await, Redis::start());
         let settings = vec![
             ("database.url", database.url()),
-            ("limiter.url", redis.url(0)),
-            ("queue.url", redis.url(1)),
+            ("limiter.url", redis.url_of(0)),
+            ("queue.url", redis.url_of(1)),
             // A loaded machine may be slow to schedule redis-server; stories about outages set the real budget.
             ("limiter.call_budget_ms", "1000".into()),
         ];

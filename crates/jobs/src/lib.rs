@@ -28,10 +28,6 @@ mod priority_worker;
 pub mod queue;
 mod record;
 mod redis;
-#[cfg(test)]
-#[expect(dead_code, reason = "shared with the tests in tests/, which use the rest")]
-#[path = "../tests/it/support/redis_server.rs"]
-mod redis_server;
 pub mod run;
 mod store;
 mod trace;

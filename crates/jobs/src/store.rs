@@ -101,7 +101,6 @@ mod tests {
     use crate::{
         Options,
         record::{Tenants, Verdict},
-        redis_server::RedisServer,
     };
 
     const A: TenantId = TenantId(Uuid::from_u128(0xa));
@@ -156,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_and_redis_do_the_same() {
-        let server = RedisServer::start().await;
+        let server = tollgate_test_servers::redis::Redis::start();
         for seed in 1..=4_u64 {
             let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
             let options = Options {

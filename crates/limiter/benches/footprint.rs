@@ -1,14 +1,11 @@
 //! How many bytes a subject takes, in memory and on Redis, with one, two and eight limits, and with a log. Needs `redis-server` and Linux.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops when it cannot be set up")]
-use std::{
-    net::TcpListener,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use tollgate_limiter::{
     Check, HashKey, Leases, Limit, Limiter, Options, Progress, Quota, Subject, TimeSource, Timestamp, Window,
 };
+use tollgate_test_servers::redis::Redis;
 
 const SUBJECTS: u32 = 1_000_000;
 const SUBJECTS_ON_REDIS: u32 = 100_000;
@@ -90,12 +87,8 @@ async fn main() {
         println!("{:.0}", in_memory(&log(), moments));
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]).stdout(Stdio::null());
-    let mut server = command.spawn().expect("redis-server");
-    let url = format!("redis://127.0.0.1:{port}/");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let server = Redis::start();
+    let url = server.url();
     println!("{:>7} {:>10} {:>10}", "limits", "memory", "Redis");
     for count in [1, 2, 8] {
         let limits = limits(count);
@@ -106,5 +99,4 @@ async fn main() {
         let on_redis = on_redis(&url, &log(), moments).await;
         println!("{moments:>7} {:>8} B {on_redis:>8.0} B", in_a_process(moments));
     }
-    server.kill().and_then(|()| server.wait()).expect("the server ends");
 }

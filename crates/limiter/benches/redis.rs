@@ -1,14 +1,13 @@
 //! What a check costs on Redis: CPU of the server and of this process, compared with one call of a minimal script per check.
 //! Needs `redis-server` (Debian package of that name). Prints a table; CPU time is steadier than throughput.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops when it cannot be set up")]
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use tollgate_limiter::{Check, HashKey, Leases, Limit, Limiter, Options, Quota, Subject, Timestamp, Window};
+use tollgate_test_servers::redis::Redis;
 
 const SUBJECTS: usize = 100_000;
 /// Subjects whose logs are filled.
@@ -29,29 +28,6 @@ local used = math.ceil(b * (start + w - now) / w) + c
 if used + 1 > limit then return {0, used} end
 redis.call('SET', KEYS[1], struct.pack('<ddd', a, b, c + 1), 'PX', 7200000)
 return {1, used + 1}";
-
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn server() -> Server {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]).stdout(Stdio::null());
-    let server = Server { child: command.spawn().expect("redis-server"), url: format!("redis://127.0.0.1:{port}/") };
-    while connect(&server.url).await.is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    server
-}
 
 async fn connect(url: &str) -> Option<MultiplexedConnection> {
     redis::Client::open(url).ok()?.get_multiplexed_async_connection().await.ok()
@@ -177,11 +153,11 @@ fn daily(limit: u64) -> Limit {
 /// Logs that are empty before a check, and of this many units and more.
 async fn logs(callers: usize) {
     for (units, name) in [(0, "a log of one unit"), (100, "a log of 100 units"), (500, "a log of 500 units and more")] {
-        let server = server().await;
+        let server = Redis::start();
         let limits = vec![logged(1_000, Duration::from_secs(if units > 0 { 3_600 } else { 1 }))];
-        fill(&server.url, &limits, units).await;
+        fill(&server.url(), &limits, units).await;
         let subjects = if units > 0 { LONG_LOGS } else { SUBJECTS };
-        limited(name, &server.url, callers, limits, subjects, Leases::Off).await;
+        limited(name, &server.url(), callers, limits, subjects, Leases::Off).await;
     }
 }
 
@@ -190,17 +166,24 @@ async fn main() {
     println!("{:<36} {:>4} {:>11} {:>8} {:>8}", "µs of CPU per check", "", "", "Redis", "here");
     let large = 1_000_000_000;
     for callers in [64, 256] {
-        let server = server().await;
-        minimal(&server.url, callers).await;
-        limited("one limit, 100,000 subjects", &server.url, callers, vec![hourly(large)], SUBJECTS, Leases::Automatic)
-            .await;
+        let server = Redis::start();
+        minimal(&server.url(), callers).await;
+        limited(
+            "one limit, 100,000 subjects",
+            &server.url(),
+            callers,
+            vec![hourly(large)],
+            SUBJECTS,
+            Leases::Automatic,
+        )
+        .await;
         let two = vec![hourly(large), daily(large)];
-        limited("two limits, 100,000 subjects", &server.url, callers, two, SUBJECTS, Leases::Automatic).await;
+        limited("two limits, 100,000 subjects", &server.url(), callers, two, SUBJECTS, Leases::Automatic).await;
         let bucket = vec![bucket(large)];
-        limited("one bucket, 100,000 subjects", &server.url, callers, bucket, SUBJECTS, Leases::Automatic).await;
-        limited("one hot subject, exact", &server.url, callers, vec![hourly(large)], 1, Leases::Off).await;
-        limited("one hot subject", &server.url, callers, vec![hourly(large)], 1, Leases::Automatic).await;
-        limited("one subject over its limit", &server.url, callers, vec![daily(10)], 1, Leases::Automatic).await;
+        limited("one bucket, 100,000 subjects", &server.url(), callers, bucket, SUBJECTS, Leases::Automatic).await;
+        limited("one hot subject, exact", &server.url(), callers, vec![hourly(large)], 1, Leases::Off).await;
+        limited("one hot subject", &server.url(), callers, vec![hourly(large)], 1, Leases::Automatic).await;
+        limited("one subject over its limit", &server.url(), callers, vec![daily(10)], 1, Leases::Automatic).await;
         logs(callers).await;
     }
 }

@@ -13,10 +13,11 @@ use chrono::{DateTime, TimeDelta};
 use tokio::sync::{Notify, Semaphore};
 use tollgate_domain::Clock;
 use tollgate_jobs::{Concurrency, Options, Outcome, Priority, Push, Pushed, Queue};
+use tollgate_test_servers::redis::Redis;
 
 use crate::support::{
-    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, total,
-    until, usage, violations, with_id,
+    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, settled, sync, total, until, usage, violations,
+    with_id,
 };
 
 #[tokio::test]
@@ -165,7 +166,7 @@ async fn many_are_pushed_at_once_and_answered_in_order() {
 
 #[tokio::test]
 async fn a_scheduled_job_waits_for_its_time() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     for url in ["memory:".to_owned(), server.url()] {
         let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
         let queue = Queue::connect(&url, quick(), clock.clone()).await.unwrap();
@@ -194,7 +195,7 @@ async fn a_scheduled_job_waits_for_its_time() {
 
 #[tokio::test]
 async fn the_depth_tells_how_long_the_first_in_line_has_waited() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     for url in ["memory:".to_owned(), server.url()] {
         let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
         let queue = Queue::connect(&url, quick(), clock.clone()).await.unwrap();

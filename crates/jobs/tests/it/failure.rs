@@ -11,10 +11,11 @@ use tollgate_domain::{
     usage::{JournalSpan, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch, ViolationRow, pack},
 };
 use tollgate_jobs::{Job, Options, Outcome, Priority, Push, Pushed, Queue};
+use tollgate_test_servers::redis::Redis;
 
 use crate::support::{
-    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, redis_server::RedisServer, settled, sync, total,
-    until, usage, violations, with_id,
+    OPERATOR, Seen, Stage, Worker, add, clean_up, depth_of, quick, settled, sync, total, until, usage, violations,
+    with_id,
 };
 
 #[tokio::test]
@@ -46,7 +47,7 @@ async fn a_failing_job_is_tried_later_each_time_and_then_dead_with_its_cause() {
 #[tokio::test]
 async fn a_job_that_says_when_to_come_back_is_tried_again_then_and_within_a_day() {
     let hour = Duration::from_secs(3_600);
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     for url in ["memory:".to_owned(), server.url()] {
         for (after, waited) in
             [(hour, hour), (hour * 24 * 365, hour * 24), (Duration::ZERO, Duration::from_millis(200))]
@@ -114,7 +115,7 @@ async fn a_panic_is_a_failure_with_its_text_and_ends_no_worker() {
 
 #[tokio::test]
 async fn the_dead_are_paged_latest_first_and_replayed() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     for url in ["memory:".to_owned(), server.url()] {
         let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
         let queue = Queue::connect(&url, quick(), clock.clone()).await.unwrap();
@@ -220,7 +221,7 @@ async fn a_dead_job_is_of_the_tenants_whose_rows_it_carries_and_each_sees_its_ow
 
 #[tokio::test]
 async fn only_the_latest_dead_are_kept_and_the_others_counted() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     for url in ["memory:".to_owned(), server.url()] {
         let clock = Clock::manual(DateTime::from_timestamp_millis(1_700_000_000_000).unwrap());
         let queue = Queue::connect(&url, Options { dead_kept: 3, ..quick() }, clock.clone()).await.unwrap();

@@ -9,10 +9,11 @@ use redis::AsyncCommands;
 use tokio::sync::{Notify, Semaphore, watch};
 use tollgate_domain::Clock;
 use tollgate_jobs::{Concurrency, Error, Options, Outcome, Push, Pushed, Queue};
+use tollgate_test_servers::redis::Redis;
 
 use crate::support::{
-    OPERATOR, Seen, Stage, Worker, add, clean_up, proxy::Proxy, quick, redis_server::RedisServer, settled, sync, total,
-    until, usage, violations, with_id,
+    OPERATOR, Seen, Stage, Worker, add, clean_up, proxy::Proxy, quick, settled, sync, total, until, usage, violations,
+    with_id,
 };
 
 /// A worker whose handler notes the job and is done.
@@ -54,8 +55,8 @@ async fn a_flushed_database_stops_no_worker_and_no_running_job() {
     add(&stage.queue, &usage(1), with_id("running")).await;
     running.notified().await;
     let server = stage.redis.as_ref().unwrap();
-    server.command::<()>("FLUSHALL").await;
-    server.command::<()>("SCRIPT FLUSH").await;
+    server.query::<()>("FLUSHALL").await;
+    server.query::<()>("SCRIPT FLUSH").await;
     // Long enough for the lease to be renewed, which finds nothing.
     tokio::time::sleep(quick().lease).await;
     permits.add_permits(1);
@@ -70,21 +71,21 @@ async fn a_flushed_database_stops_no_worker_and_no_running_job() {
 
 #[tokio::test]
 async fn a_redis_that_comes_late_or_again_is_used_when_it_is_there() {
-    let mut server = RedisServer::start().await;
-    server.kill();
+    let mut server = Redis::start();
+    server.stop();
     let queue = Queue::connect(&server.url(), quick(), Clock::System).await.unwrap();
     let (worker, seen) = noting(&queue);
     assert!(matches!(queue.push(&usage(1), Push::default()).await, Err(Error::Redis(_))));
     assert!(matches!(queue.ping().await, Err(Error::Redis(_))));
     assert!(matches!(queue.check_eviction().await, Err(Error::Redis(_))));
-    server.start_again().await;
+    server.restart();
     for round in 1..=3 {
         push_until_added(&queue, "again").await;
         until("the job to be handled", async || seen.count() == round).await;
         settled(&queue, 0).await;
-        server.kill();
+        server.stop();
         assert!(queue.push(&usage(1), Push::default()).await.is_err());
-        server.start_again().await;
+        server.restart();
     }
     push_until_added(&queue, "last").await;
     settled(&queue, 0).await;
@@ -93,7 +94,7 @@ async fn a_redis_that_comes_late_or_again_is_used_when_it_is_there() {
 
 #[tokio::test]
 async fn a_connection_that_answers_nothing_is_replaced() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let proxy = Proxy::to(server.port()).await;
     let queue = Queue::connect(&proxy.url(), quick(), Clock::System).await.unwrap();
     let (worker, seen) = noting(&queue);
@@ -114,7 +115,7 @@ async fn a_connection_that_answers_nothing_is_replaced() {
 
 #[tokio::test]
 async fn a_redis_that_refuses_the_connection_is_asked_again() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let mut only = server.connection().await;
     let mut max_clients = async |count: u32| {
         let mut set = redis::cmd("CONFIG");
@@ -139,7 +140,7 @@ async fn a_job_that_ends_while_redis_is_paused_is_handled_once() {
     let (worker, running, permits, seen) = held(&stage.queue);
     add(&stage.queue, &usage(1), Push::default()).await;
     running.notified().await;
-    stage.redis.as_ref().unwrap().command::<()>("CLIENT PAUSE 3500 ALL").await;
+    stage.redis.as_ref().unwrap().query::<()>("CLIENT PAUSE 3500 ALL").await;
     permits.add_permits(1);
     until("the job to end", async || seen.count() == 1).await;
     until("Redis to go on", async || stage.queue.ping().await.is_ok()).await;
@@ -174,8 +175,8 @@ async fn a_worker_whose_lease_ran_out_stops_the_job_that_another_has() {
     let server = stage.redis.as_ref().unwrap();
     until("the other to have the job", async || {
         // As if it had not renewed for a while. It may still do so before the other sees it.
-        for id in server.command::<Vec<String>>("ZRANGE {tg:q:critical}:lease 0 -1").await {
-            server.command::<()>(&format!("ZADD {{tg:q:critical}}:lease 0 {id}")).await;
+        for id in server.query::<Vec<String>>("ZRANGE {tg:q:critical}:lease 0 -1").await {
+            server.query::<()>(&format!("ZADD {{tg:q:critical}}:lease 0 {id}")).await;
         }
         tokio::time::timeout(Duration::from_millis(50), next_running.notified()).await.is_ok()
     })
@@ -196,7 +197,7 @@ async fn a_stop_while_redis_is_away_ends_and_says_so() {
     let (worker, running, _permits, _) = held(&stage.queue);
     add(&stage.queue, &usage(1), Push::default()).await;
     running.notified().await;
-    stage.server().kill();
+    stage.server().stop();
     assert!(matches!(worker.stop().await, Err(Error::Redis(_))));
 }
 
@@ -206,14 +207,14 @@ async fn a_full_redis_refuses_and_loses_nothing() {
     let server = stage.redis.as_ref().unwrap();
     add(&stage.queue, &usage(1), Push::default()).await;
     add(&stage.queue, &clean_up(), Push::default()).await;
-    server.command::<()>("CONFIG SET maxmemory 1").await;
+    server.query::<()>("CONFIG SET maxmemory 1").await;
     let full = stage.queue.push(&usage(2), Push::default()).await.unwrap_err();
     assert!(full.to_string().contains("OOM"), "{full}");
     let (worker, seen) = noting(&stage.queue);
     // The worker asks for jobs many times, and Redis refuses each time.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!((seen.count(), total(&stage.queue, |depth| depth.waiting).await), (0, 2));
-    server.command::<()>("CONFIG SET maxmemory 0").await;
+    server.query::<()>("CONFIG SET maxmemory 0").await;
     settled(&stage.queue, 0).await;
     worker.stop().await.unwrap();
     assert_eq!(seen.attempts(), [1, 1]);
@@ -277,7 +278,7 @@ async fn every_key_of_a_priority_is_in_one_slot_and_nothing_is_left_behind() {
     let server = stage.redis.as_ref().unwrap();
     let (dead, _) = stage.queue.dead(OPERATOR, 1, 100).await.unwrap();
     assert!(!dead.is_empty());
-    for key in server.command::<Vec<String>>("KEYS *").await {
+    for key in server.query::<Vec<String>>("KEYS *").await {
         let (tag, part) = key.split_once("}:").unwrap();
         assert!(["{tg:q:critical", "{tg:q:default", "{tg:q:low"].contains(&tag), "{key}");
         let (kind, per_job) = match part {
@@ -288,7 +289,7 @@ async fn every_key_of_a_priority_is_in_one_slot_and_nothing_is_left_behind() {
         };
         let dead = dead.iter().filter(|job| tag.ends_with(job.priority.as_str())).count();
         let expected = if per_job { dead } else { 0 };
-        assert_eq!(server.command::<usize>(&format!("{kind} {key}")).await, expected, "{key}");
+        assert_eq!(server.query::<usize>(&format!("{kind} {key}")).await, expected, "{key}");
     }
 }
 
@@ -297,17 +298,17 @@ async fn a_redis_that_evicts_is_refused_with_what_to_set() {
     let stage = Stage::redis(quick()).await;
     let server = stage.redis.as_ref().unwrap();
     stage.queue.check_eviction().await.unwrap();
-    server.command::<()>("CONFIG SET maxmemory-policy allkeys-lru").await;
+    server.query::<()>("CONFIG SET maxmemory-policy allkeys-lru").await;
     let refused = stage.queue.check_eviction().await.unwrap_err().to_string();
     assert!(refused.contains("allkeys-lru") && refused.contains("CONFIG SET maxmemory-policy noeviction"), "{refused}");
 
-    server.command::<()>("ACL SETUSER limited on >secret ~* +@all -config").await;
+    server.query::<()>("ACL SETUSER limited on >secret ~* +@all -config").await;
     let limited = server.url().replace("redis://", "redis://limited:secret@");
     let limited = Queue::connect(&limited, quick(), Clock::System).await.unwrap();
     assert!(matches!(limited.check_eviction().await, Err(Error::Evicts { policy }) if policy == "allkeys-lru"));
-    server.command::<()>("CONFIG SET maxmemory-policy noeviction").await;
+    server.query::<()>("CONFIG SET maxmemory-policy noeviction").await;
     limited.check_eviction().await.unwrap();
-    server.command::<()>("ACL SETUSER limited -info").await;
+    server.query::<()>("ACL SETUSER limited -info").await;
     assert!(matches!(limited.check_eviction().await, Err(Error::EvictionUnknown)));
 
     let memory = Stage::memory(quick()).await;

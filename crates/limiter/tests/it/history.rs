@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tollgate_limiter::{Algorithm, Check, Leases, Limit, Limiter, Options, Stats, Subject, Timestamp};
+use tollgate_test_servers::redis::Redis;
 
-use crate::harness::{RedisServer, bucket, fixed, log, seconds, sliding, subject};
+use crate::harness::{bucket, fixed, log, seconds, sliding, subject};
 
 const SECOND: i64 = 1_000_000;
 const LIMIT: u64 = 400;
@@ -117,7 +118,7 @@ fn check_every_stretch(admissions: &[Admission]) {
 
 /// What nodes under load admitted of `limit` within three seconds.
 async fn run(nodes: u64, leases: Leases, limit: Limit) -> Vec<Admission> {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let logs = limit.quota().algorithm() == Algorithm::SlidingLog;
     let (stop, limits) = (Arc::new(AtomicBool::new(false)), Arc::from([limit]));
     let (mut limiters, mut callers) = (Vec::new(), Vec::new());

@@ -2,15 +2,16 @@
 use std::time::{Duration, Instant};
 
 use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Options, Source, Timestamp};
+use tollgate_test_servers::redis::Redis;
 
-use crate::harness::{RedisServer, fixed, log, seconds, sliding, subject};
+use crate::harness::{fixed, log, seconds, sliding, subject};
 
 /// A window that does not end during a test.
 fn century(limit: u64) -> [Limit; 1] {
     [fixed("century", limit, seconds(3_000 * 86_400))]
 }
 
-async fn node(server: &RedisServer, leases: Leases) -> Limiter {
+async fn node(server: &Redis, leases: Leases) -> Limiter {
     let options = Options { leases, call_budget: seconds(5), ..Options::default() };
     Limiter::connect(&server.url(), options).await.unwrap()
 }
@@ -21,7 +22,7 @@ async fn check(node: &Limiter, limits: &[Limit], cost: u32) -> Decision {
 
 #[tokio::test]
 async fn a_refused_subject_costs_no_calls() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Off).await;
     assert!(check(&node, &century(10), 10).await.allowed);
     let exact = check(&node, &century(10), 1).await;
@@ -37,7 +38,7 @@ async fn a_refused_subject_costs_no_calls() {
 
 #[tokio::test]
 async fn a_refused_log_costs_no_calls_until_its_oldest_unit_leaves() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Automatic).await;
     let limits = [log("short", 1_000, Duration::from_millis(300))];
     let first = check(&node, &limits, 600).await;
@@ -62,7 +63,7 @@ async fn a_refused_log_costs_no_calls_until_its_oldest_unit_leaves() {
 
 #[tokio::test]
 async fn a_raised_limit_is_not_refused_locally() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Off).await;
     assert!(check(&node, &century(10), 10).await.allowed);
     assert!(!check(&node, &century(10), 1).await.allowed);
@@ -72,7 +73,7 @@ async fn a_raised_limit_is_not_refused_locally() {
 
 #[tokio::test]
 async fn a_smaller_cost_is_not_refused_locally() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Off).await;
     assert!(check(&node, &century(10), 7).await.allowed);
     assert!(!check(&node, &century(10), 4).await.allowed);
@@ -81,7 +82,7 @@ async fn a_smaller_cost_is_not_refused_locally() {
 
 #[tokio::test]
 async fn a_reset_by_another_node_is_noticed_within_a_second() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let (here, there) = (node(&server, Leases::Off).await, node(&server, Leases::Off).await);
     assert!(check(&here, &century(10), 10).await.allowed);
     assert!(!check(&here, &century(10), 1).await.allowed);
@@ -95,7 +96,7 @@ async fn a_reset_by_another_node_is_noticed_within_a_second() {
 
 #[tokio::test]
 async fn a_hot_subject_far_from_its_limit_costs_hardly_any_calls() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Automatic).await;
     let limits = century(100_000_000);
     let started = Instant::now();
@@ -112,7 +113,7 @@ async fn a_hot_subject_far_from_its_limit_costs_hardly_any_calls() {
 
 #[tokio::test]
 async fn what_is_left_of_a_slice_is_given_back() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let (here, there) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
     let limits = century(100_000);
     let mut spent = 0;
@@ -130,7 +131,7 @@ async fn what_is_left_of_a_slice_is_given_back() {
 
 #[tokio::test]
 async fn nodes_that_hold_slices_admit_the_whole_limit_together() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let nodes = [node(&server, Leases::Automatic).await, node(&server, Leases::Automatic).await];
     let limits = century(5_000);
     let (mut admitted, started) = (0, Instant::now());
@@ -148,7 +149,7 @@ async fn nodes_that_hold_slices_admit_the_whole_limit_together() {
 
 #[tokio::test]
 async fn a_node_that_dies_with_its_slices_costs_no_more_than_those() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let (dying, other) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
     // So large that it is not used up before the subject is hot, which takes up to 200 ms.
     let limits = century(100_000);
@@ -165,7 +166,7 @@ async fn a_node_that_dies_with_its_slices_costs_no_more_than_those() {
 
 #[tokio::test]
 async fn what_was_spent_from_a_slice_is_undone_like_any_other_decision() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let (here, there) = (node(&server, Leases::Automatic).await, node(&server, Leases::Off).await);
     let limits = century(100_000);
     let unit = Check::new(subject("a"), &limits);
@@ -182,7 +183,7 @@ async fn what_was_spent_from_a_slice_is_undone_like_any_other_decision() {
 
 #[tokio::test]
 async fn a_check_whose_caller_goes_away_consumes_nothing() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Automatic).await;
     let limits = [fixed("century", 100, seconds(3_000 * 86_400)), sliding("day", 100, seconds(86_400))];
     assert!(check(&node, &limits, 3).await.allowed);
@@ -202,7 +203,7 @@ async fn a_check_whose_caller_goes_away_consumes_nothing() {
 
 #[tokio::test]
 async fn a_peek_does_not_count_what_this_node_holds_and_has_not_spent() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let node = node(&server, Leases::Automatic).await;
     let limits = century(100_000);
     let mut spent = 0;

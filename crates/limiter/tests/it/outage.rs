@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 use tollgate_limiter::{
     Check, Decision, Error, Leases, Limit, Limiter, OnFailure, Options, Source, StoreFault, Timestamp,
 };
+use tollgate_test_servers::redis::Redis;
 
-use crate::harness::{NEW_YEAR, RedisServer, fixed, seconds, subject};
+use crate::harness::{NEW_YEAR, fixed, seconds, subject};
 use crate::proxy::Proxy;
 
 /// No check may take longer, whatever Redis does.
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// From the server's return to exact answers.
 const RECOVERY: Duration = Duration::from_secs(6);
 
-async fn limiter(server: &RedisServer) -> Limiter {
+async fn limiter(server: &Redis) -> Limiter {
     // A slice in hand would rightly go on answering for up to 100 ms.
     let options = Options { leases: Leases::Off, ..Options::default() };
     Limiter::connect(&server.url(), options).await.unwrap()
@@ -51,16 +52,16 @@ async fn every_policy_is_honoured(limiter: &Limiter) {
 
 #[tokio::test]
 async fn a_killed_redis_is_survived_and_its_return_noticed() {
-    let mut server = RedisServer::start().await;
+    let mut server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
-    server.kill();
+    server.stop();
     for _ in 0..20 {
         every_policy_is_honoured(&limiter).await;
     }
     assert!(limiter.ping().await.is_err());
     assert!(limiter.stats().breaker_open);
-    server.restart().await;
+    server.restart();
     until_exact(&limiter).await;
     assert!(!limiter.stats().breaker_open);
     assert!(limiter.ping().await.is_ok());
@@ -68,10 +69,10 @@ async fn a_killed_redis_is_survived_and_its_return_noticed() {
 
 #[tokio::test]
 async fn what_was_decided_without_redis_is_undone_and_looked_at_without_it() {
-    let mut server = RedisServer::start().await;
+    let mut server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
-    server.kill();
+    server.stop();
     let (limits, now) = (hourly(OnFailure::Local), Timestamp::from_micros(NEW_YEAR));
     let unit = Check::new(subject("a"), &limits);
     let before = limiter.peek(unit, now).await.unwrap();
@@ -86,7 +87,7 @@ async fn what_was_decided_without_redis_is_undone_and_looked_at_without_it() {
 
 #[tokio::test]
 async fn a_frozen_redis_is_survived_and_its_return_noticed() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     server.signal("STOP");
@@ -105,17 +106,17 @@ async fn a_frozen_redis_is_survived_and_its_return_noticed() {
 
 #[tokio::test]
 async fn a_redis_that_is_down_at_the_start_is_no_error() {
-    let mut server = RedisServer::start().await;
-    server.kill();
+    let mut server = Redis::start();
+    server.stop();
     let limiter = limiter(&server).await;
     every_policy_is_honoured(&limiter).await;
-    server.restart().await;
+    server.restart();
     until_exact(&limiter).await;
 }
 
 #[tokio::test]
 async fn forgotten_scripts_are_not_noticed() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let options = Options { call_budget: Duration::from_secs(5), ..Options::default() };
     let limiter = Limiter::connect(&server.url(), options).await.unwrap();
     let mut connection = server.connection().await;
@@ -130,7 +131,7 @@ async fn forgotten_scripts_are_not_noticed() {
 
 #[tokio::test]
 async fn a_value_of_another_kind_is_written_over() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     let mut connection = server.connection().await;
@@ -143,7 +144,7 @@ async fn a_value_of_another_kind_is_written_over() {
 }
 
 /// Runs `commands` on the server, one per line.
-async fn tell(server: &RedisServer, commands: &str) {
+async fn tell(server: &Redis, commands: &str) {
     let mut connection = server.connection().await;
     for line in commands.lines() {
         tell_over(&mut connection, line).await;
@@ -161,7 +162,7 @@ async fn tell_over(connection: &mut redis::aio::MultiplexedConnection, line: &st
 
 /// Injects a fault, sees every check answered in time and the fault named, puts it right and sees exact answers again.
 async fn a_fault_is_survived(inject: &str, fault: StoreFault, cure: &str) {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     tell(&server, inject).await;
@@ -200,8 +201,7 @@ async fn until_seen(limiter: &Limiter, faults: &[StoreFault]) {
 
 #[tokio::test]
 async fn a_server_that_cannot_save_is_survived() {
-    let mut server = RedisServer::launch(&["--enable-protected-configs", "yes"]);
-    server.wait_until_ready().await;
+    let server = Redis::start_with(&["--enable-protected-configs", "yes"]);
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ async fn a_server_that_cannot_save_is_survived() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_a_password_is_survived() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     let mut connection = server.connection().await;
@@ -232,7 +232,7 @@ async fn a_server_that_asks_for_a_password_is_survived() {
 
 #[tokio::test]
 async fn a_server_with_too_many_clients_is_survived() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     let mut connection = server.connection().await;
@@ -247,7 +247,7 @@ async fn a_server_with_too_many_clients_is_survived() {
 
 #[tokio::test]
 async fn a_server_that_runs_an_endless_script_is_survived() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     tell(&server, "CONFIG SET busy-reply-threshold 100").await;
@@ -264,7 +264,7 @@ async fn a_server_that_runs_an_endless_script_is_survived() {
 
 #[tokio::test]
 async fn a_slow_server_opens_the_breaker_within_a_second() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let proxy = Proxy::start(server.port()).await;
     let limiter = Limiter::connect(&proxy.url(), Options::default()).await.unwrap();
     until_exact(&limiter).await;
@@ -285,7 +285,7 @@ async fn a_slow_server_opens_the_breaker_within_a_second() {
 
 #[tokio::test]
 async fn a_connection_into_a_black_hole_is_replaced_within_two_seconds() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let proxy = Proxy::start(server.port()).await;
     let limiter = Limiter::connect(&proxy.url(), Options::default()).await.unwrap();
     until_exact(&limiter).await;
@@ -303,7 +303,7 @@ async fn a_connection_into_a_black_hole_is_replaced_within_two_seconds() {
 
 #[tokio::test]
 async fn one_blip_does_not_open_the_breaker() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = limiter(&server).await;
     until_exact(&limiter).await;
     let mut connection = server.connection().await;

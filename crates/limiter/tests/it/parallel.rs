@@ -2,8 +2,9 @@
 use std::sync::Arc;
 
 use tollgate_limiter::{Check, Leases, Limit, Limiter, Options, Stats, Timestamp};
+use tollgate_test_servers::redis::Redis;
 
-use crate::harness::{NEW_YEAR, RedisServer, fixed, log, seconds, sliding, subject};
+use crate::harness::{NEW_YEAR, fixed, log, seconds, sliding, subject};
 
 const CALLERS: usize = 32;
 const CHECKS_PER_CALLER: usize = 100;
@@ -52,7 +53,7 @@ async fn parallel_callers_get_exactly_the_limit_in_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn parallel_callers_on_three_nodes_get_exactly_the_limit_on_redis() {
     for limits in limits() {
-        let server = RedisServer::start().await;
+        let server = Redis::start();
         let mut nodes = Vec::new();
         for _ in 0..3 {
             let options = Options { leases: Leases::Off, call_budget: seconds(5), ..Options::default() };
@@ -69,7 +70,7 @@ async fn parallel_callers_on_three_nodes_get_exactly_the_limit_on_redis() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_limit_is_admitted_to_the_last_unit_although_slices_may_be_taken() {
     for nodes in [1, 2] {
-        let server = RedisServer::start().await;
+        let server = Redis::start();
         let mut limiters = Vec::new();
         for _ in 0..nodes {
             let options = Options { call_budget: seconds(5), ..Options::default() };

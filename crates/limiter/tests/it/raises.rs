@@ -1,7 +1,8 @@
 //! Totals pushed into counters: those that are behind are raised, whatever made them so, and the others cost no decision.
 use tollgate_limiter::{Check, Limit, Limiter, Options, Raise, Timestamp};
+use tollgate_test_servers::redis::Redis;
 
-use crate::harness::{RedisServer, bucket, fixed, seconds, sliding, subject};
+use crate::harness::{bucket, fixed, seconds, sliding, subject};
 use crate::topology::cluster;
 
 const SUBJECTS: u64 = 300;
@@ -35,11 +36,11 @@ fn options() -> Options {
     Options { call_budget: seconds(5), ..Options::default() }
 }
 
-async fn flush(server: &RedisServer) {
+async fn flush(server: &Redis) {
     redis::cmd("FLUSHALL").query_async::<()>(&mut server.connection().await).await.unwrap();
 }
 
-async fn only_counters_that_are_behind_cost_a_decision(limiter: &Limiter, servers: &[RedisServer]) {
+async fn only_counters_that_are_behind_cost_a_decision(limiter: &Limiter, servers: &[Redis]) {
     push(limiter, 1).await;
     let raised = limiter.stats().calls;
     assert!(raised > 0);
@@ -63,7 +64,7 @@ async fn only_counters_that_are_behind_cost_a_decision(limiter: &Limiter, server
 
 #[tokio::test]
 async fn only_counters_that_are_behind_cost_a_decision_on_redis() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = Limiter::connect(&server.url(), options()).await.unwrap();
     only_counters_that_are_behind_cost_a_decision(&limiter, &[server]).await;
 }
@@ -78,7 +79,7 @@ async fn only_counters_that_are_behind_cost_a_decision_on_a_cluster() {
 
 #[tokio::test]
 async fn a_counter_in_the_place_of_something_else_is_raised() {
-    let server = RedisServer::start().await;
+    let server = Redis::start();
     let limiter = Limiter::connect(&server.url(), options()).await.unwrap();
     push(&limiter, 1).await;
     let mut connection = server.connection().await;

@@ -4,8 +4,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tollgate_limiter::{Check, Decision, Limit, Limiter, Options, Part, Source, Timestamp};
+use tollgate_test_servers::redis::Redis;
+use tollgate_test_servers::wait::free_port;
 
-use crate::harness::{RedisServer, fixed, free_port, seconds, sliding, subject};
+use crate::harness::{fixed, seconds, sliding, subject};
 
 /// A window that does not end during a test.
 fn century(limit: u64) -> [Limit; 1] {
@@ -58,7 +60,7 @@ async fn redis_over_tls_decides() {
     certificates(folder.path());
     let path = |name: &str| folder.path().join(name).display().to_string();
     let port = free_port();
-    let _server = RedisServer::launch(&[
+    let _server = Redis::start_with(&[
         "--tls-port",
         &port.to_string(),
         "--tls-cert-file",
@@ -81,8 +83,8 @@ async fn redis_over_tls_decides() {
 
 #[tokio::test]
 async fn a_failover_by_sentinels_is_followed() {
-    let mut master = RedisServer::start().await;
-    let replica = RedisServer::launch(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    let mut master = Redis::start();
+    let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sentinel.conf");
     let watched = format!(
@@ -90,14 +92,13 @@ async fn a_failover_by_sentinels_is_followed() {
         master.port()
     );
     std::fs::write(&file, watched).unwrap();
-    let mut sentinel = RedisServer::launch(&[&file.display().to_string(), "--sentinel"]);
-    sentinel.wait_until_ready().await;
+    let sentinel = Redis::start_with(&[&file.display().to_string(), "--sentinel"]);
     let url = format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port());
     let limiter = Limiter::connect(&url, options()).await.unwrap();
     until_exact(&limiter, seconds(5)).await;
     wait_for(&replica, "master_link_status:up").await;
     wait_for(&sentinel, "slaves=1").await;
-    master.kill();
+    master.stop();
     let killed = Instant::now();
     let mut degraded = 0;
     loop {
@@ -114,7 +115,7 @@ async fn a_failover_by_sentinels_is_followed() {
     assert!(!keys.is_empty(), "the replica is the master now");
 }
 
-async fn wait_for(server: &RedisServer, line: &str) {
+async fn wait_for(server: &Redis, line: &str) {
     let started = Instant::now();
     loop {
         let info: String = redis::cmd("INFO").query_async(&mut server.connection().await).await.unwrap();
@@ -127,11 +128,10 @@ async fn wait_for(server: &RedisServer, line: &str) {
 }
 
 /// Three nodes that share the slots.
-pub(crate) async fn cluster() -> Vec<RedisServer> {
+pub(crate) async fn cluster() -> Vec<Redis> {
     let mut nodes = Vec::new();
     for (first, last) in [(0, 5_460), (5_461, 10_922), (10_923, 16_383)] {
-        let mut node = RedisServer::launch(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
-        node.wait_until_ready().await;
+        let node = Redis::start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
         let mut slots = redis::cmd("CLUSTER");
         slots.arg("ADDSLOTSRANGE").arg(first).arg(last);
         slots.query_async::<()>(&mut node.connection().await).await.unwrap();

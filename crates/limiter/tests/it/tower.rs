@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use axum::http::{HeaderName, Request, Response, StatusCode};
 use tollgate_limiter::tower::{Extract, Fields, Header, RateLimitLayer};
 use tollgate_limiter::{HashKey, Limit, Limiter, OnFailure, Options, Timestamp};
+use tollgate_test_servers::redis::Redis;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::harness::{NEW_YEAR, RedisServer, bucket, fixed, log, seconds, sliding};
+use crate::harness::{NEW_YEAR, bucket, fixed, log, seconds, sliding};
 
 static NOW: AtomicI64 = AtomicI64::new(NEW_YEAR);
 static SERVED: AtomicU32 = AtomicU32::new(0);
@@ -115,9 +116,9 @@ async fn a_buckets_policy_names_what_it_holds_and_never_less_than_is_left() {
 
 #[tokio::test]
 async fn a_store_that_is_away_answers_503_where_the_limit_says_deny() {
-    let mut server = RedisServer::start().await;
+    let mut server = Redis::start();
     let limiter = Limiter::connect(&server.url(), Options::default()).await.unwrap();
-    server.kill();
+    server.stop();
     let limits = [fixed("per-hour", 10, seconds(3_600)).with_on_failure(OnFailure::Deny)];
     let who = Header::new(HeaderName::from_static("x-api-key"));
     let layer = RateLimitLayer::new(limiter, HashKey::new([3; 16]), who, limits);

@@ -3,11 +3,9 @@
 use tempfile::TempDir;
 use tollgate_domain::{AdminToken, Clock, Page, Plan, PlanId};
 use tollgate_repository::{Error, Options, Repository};
+use tollgate_test_servers::database::Database;
 
-use crate::{
-    harness::{Stack, TENANT, at, file_of, options},
-    server::Server,
-};
+use crate::harness::{Stack, TENANT, at, file_of, options};
 
 #[tokio::test]
 async fn a_second_bootstrap_changes_nothing() {
@@ -59,8 +57,8 @@ async fn eight_nodes_that_start_at_once_make_one_schema_and_one_token() {
     let sqlite = format!("sqlite://{}/new/folder/tollgate.db", files.path().display());
     eight_nodes_start_on(&sqlite, &clock).await;
     assert!(file_of(&sqlite).exists());
-    let server = Server::start();
-    eight_nodes_start_on(&server.new_database().await, &clock).await;
+    let database = Database::create();
+    eight_nodes_start_on(&database.url(), &clock).await;
 }
 
 #[tokio::test]

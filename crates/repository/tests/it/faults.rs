@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tollgate_domain::{KeyFilter, Page};
 use tollgate_repository::{Error, Options, Repository};
+use tollgate_test_servers::{database::Database, postgres::Postgres};
 
-use crate::{
-    harness::{Stack, TENANT, at, options},
-    server::Server,
-};
+use crate::harness::{Stack, TENANT, at, options};
 
 const PAGE: Page = Page { page: 1, limit: 10 };
 
@@ -25,8 +23,9 @@ async fn a_postgres_that_is_down_is_no_error_at_start_and_unavailable_at_use() {
 
 #[tokio::test]
 async fn a_hung_postgres_is_unavailable_within_a_second_and_comes_back() {
-    let server = Server::start();
-    let node = Repository::connect(&server.new_database().await, Options::default()).await.unwrap();
+    let server = Postgres::start();
+    let database = server.database();
+    let node = Repository::connect(&database.url(), Options::default()).await.unwrap();
     node.migrate().await.unwrap();
     server.signal_all("STOP");
     let asked = Instant::now();
@@ -169,10 +168,10 @@ async fn a_list_may_come_from_the_replica_and_what_is_counted_may_not() {
     let stack = Stack::postgres().await;
     let (key, hash) = stack.key(TENANT, "on the primary").await;
     // A second database stands in for a replica that has not heard of the key.
-    let behind = stack.server().new_database().await;
-    Repository::connect(&behind, options()).await.unwrap().migrate().await.unwrap();
+    let behind = Database::create();
+    Repository::connect(&behind.url(), options()).await.unwrap().migrate().await.unwrap();
     let with_replica = |url: String| Options { replica_url: Some(url), ..options() };
-    let node = Repository::connect(&stack.url, with_replica(behind)).await.unwrap();
+    let node = Repository::connect(&stack.url, with_replica(behind.url())).await.unwrap();
     let now = stack.clock.now();
     assert_eq!(node.keys().list(TENANT, &KeyFilter::default(), PAGE, now).await.unwrap().total, 0);
     assert!(node.keys().by_secret(&hash, now).await.unwrap().is_some());

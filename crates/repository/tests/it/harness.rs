@@ -11,8 +11,7 @@ use tollgate_domain::{
     usage::{Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
 use tollgate_repository::{Error, Options, PeriodTotal, Repository};
-
-use crate::{pgbouncer::PgBouncer, server::Server};
+use tollgate_test_servers::{database::Database, pgbouncer::PgBouncer};
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 
@@ -21,8 +20,10 @@ pub(crate) struct Stack {
     pub(crate) repository: Repository,
     pub(crate) clock: Clock,
     pub(crate) url: String,
+    /// The same through the pooler, if there is one.
+    service_url: String,
     _files: Option<TempDir>,
-    server: Option<Arc<Server>>,
+    _database: Option<Database>,
     pooler: Option<PgBouncer>,
 }
 
@@ -43,31 +44,29 @@ impl Stack {
     }
 
     pub(crate) async fn postgres() -> Self {
-        let server = Server::shared();
-        Self::at(server.new_database().await, None, Some(server), None).await
+        let database = Database::create();
+        Self::at(database.url(), None, Some(database), None).await
     }
 
     async fn pooled() -> Self {
-        let server = Server::shared();
-        let pooler = PgBouncer::before(&format!("host={} user=tollgate", server.files.path().display()));
-        Self::at(server.new_database().await, None, Some(server), Some(pooler)).await
+        let database = Database::create();
+        let pooler = PgBouncer::before(database.port());
+        Self::at(database.url(), None, Some(database), Some(pooler)).await
     }
 
-    async fn at(url: String, files: Option<TempDir>, server: Option<Arc<Server>>, pooler: Option<PgBouncer>) -> Self {
-        let repository = connect(&url, pooler.as_ref()).await;
+    async fn at(url: String, files: Option<TempDir>, database: Option<Database>, pooler: Option<PgBouncer>) -> Self {
+        let behind = database.as_ref().zip(pooler.as_ref());
+        let service_url = behind.map_or_else(|| url.clone(), |(database, pooler)| database.url_through(pooler.port()));
+        let repository = connect(&service_url, pooler.as_ref()).await;
         repository.migrate().await.unwrap();
         let clock = Clock::manual(at("2026-05-15T10:30:00Z"));
         repository.tenants().insert(TENANT, clock.now()).await.unwrap();
-        Self { repository, clock, url, _files: files, server, pooler }
-    }
-
-    pub(crate) fn server(&self) -> &Server {
-        self.server.as_deref().unwrap()
+        Self { repository, clock, url, service_url, _files: files, _database: database, pooler }
     }
 
     /// Another process' view: its own connections to the same database.
     pub(crate) async fn another(&self) -> Repository {
-        connect(&self.url, self.pooler.as_ref()).await
+        connect(&self.service_url, self.pooler.as_ref()).await
     }
 
     /// Runs a statement behind the repository's back.
@@ -239,12 +238,9 @@ impl FromVersion for Repository {
     }
 }
 
-/// Connects to a database, through the pooler before its server if there is one.
+/// Connects to a database at the address that the pooler has, if there is one.
 async fn connect(url: &str, pooler: Option<&PgBouncer>) -> Repository {
-    let Some(pooler) = pooler else { return Repository::connect(url, options()).await.unwrap() };
-    let database = url.split(['/', '?']).nth(3).unwrap();
-    let url = format!("postgres://tollgate@127.0.0.1:{}/{database}", pooler.port());
-    Repository::connect(&url, Options { pooler: true, ..options() }).await.unwrap()
+    Repository::connect(url, Options { pooler: pooler.is_some(), ..options() }).await.unwrap()
 }
 
 /// For a deletion that nothing speaks against.

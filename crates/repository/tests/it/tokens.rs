@@ -10,11 +10,9 @@ use sqlx::{
 use tempfile::TempDir;
 use tollgate_domain::{AdminToken, Page, Scope, ScopeSet, SecretHash, TenantId, TokenSecret};
 use tollgate_repository::{Changes, Error, MAX_PROBED, Repository, TokenWrite};
+use tollgate_test_servers::database::Database;
 
-use crate::{
-    harness::{Stack, TENANT, at, options},
-    server::Server,
-};
+use crate::harness::{Stack, TENANT, at, options};
 
 const PAGE: Page = Page { page: 1, limit: 100 };
 
@@ -211,9 +209,9 @@ macro_rules! upgrade {
 
 #[tokio::test]
 async fn a_token_of_the_version_before_goes_on_after_the_upgrade() {
-    let (files, server) = (TempDir::new().unwrap(), Server::start());
+    let (files, database) = (TempDir::new().unwrap(), Database::create());
     let sqlite = format!("sqlite://{}?mode=rwc", files.path().join("tollgate.db").display());
-    let postgres = server.new_database().await;
+    let postgres = database.url();
     let secret = TokenSecret::chosen("tgt_admin_stories_0123456789abcdefghij").unwrap();
     let now = at("2026-05-15T10:30:00Z");
     let id = tollgate_domain::TokenId(uuid::Uuid::from_u128(7));

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tollgate_domain::{KeyFilter, KeyStatus, Page, TenantId};
 use tollgate_repository::Repository;
+use tollgate_test_servers::database::Database;
 
 use crate::harness::{Stack, TENANT, at, options};
 
@@ -150,9 +151,9 @@ async fn an_upgraded_database_ends_equal_to_a_fresh_one_and_keeps_every_row() {
     assert_eq!(Raw::connect(&old).await.schema().await, Raw::connect(&fresh.url).await.schema().await);
 
     let fresh = Stack::postgres().await;
-    let old = fresh.server().new_database().await;
-    upgrade(&old, POSTGRES).await;
-    assert_eq!(Raw::connect(&old).await.schema().await, Raw::connect(&fresh.url).await.schema().await);
+    let old = Database::create();
+    upgrade(&old.url(), POSTGRES).await;
+    assert_eq!(Raw::connect(&old.url()).await.schema().await, Raw::connect(&fresh.url).await.schema().await);
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ impl Bench {
 
     async fn evalsha(&mut self, options: &Options, bytes: &Bytes) {
         let redis = Redis::start();
-        let baseline = Baseline::connect(&redis.url(0)).await.expect("Redis answers");
+        let baseline = Baseline::connect(&redis.url_of(0)).await.expect("Redis answers");
         let server = Some(redis.pid());
         for callers in [CONNECTIONS, MANY] {
             let name =
@@ -164,7 +164,7 @@ impl Bench {
         let subjects: Vec<_> = (0..options.subjects).map(|number| format!("{number:032x}")).collect();
         let requests = Rc::new(load::requests(&subjects));
         let name = format!("bare axum handler and one EVALSHA per check: {} subjects", grouped(options.subjects));
-        self.bare(Id::Counted, &name, bytes.counted(&redis.url(0)), requests);
+        self.bare(Id::Counted, &name, bytes.counted(&redis.url_of(0)), requests);
         self.rows.last_mut().expect("the line just added").redis = server;
         self.redis = Some(redis);
     }

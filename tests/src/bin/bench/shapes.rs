@@ -6,8 +6,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tollgate_tests::{
     answer::Answer,
+    database::{Database, migrated_on},
     machine::resident,
-    postgres::{Database, Postgres},
+    postgres::Postgres,
     process::Process,
     redis::Redis,
 };
@@ -103,15 +104,15 @@ impl Shape {
             eprintln!("PostgreSQL or Redis is not installed: the service on Redis is not measured");
             return None;
         }
-        let (postgres, redis, queue) = (Postgres::start().await, Redis::start(), Redis::start());
+        let (postgres, redis, queue) = (Postgres::start(), Redis::start(), Redis::start());
         // It and the worker would have machines of their own. Here they catch up while the generator rests.
         if priority == Priority::Yields {
             postgres.be_yielding();
         }
         let dir = TempDir::new().expect("a temporary folder");
-        let database = postgres.database().await;
+        let database = migrated_on(&postgres).await;
         let (database_url, journal) = (database.url(), dir.path().join("journal").display().to_string());
-        let (limiter_url, queue_url) = (redis.url(0), queue.url(0));
+        let (limiter_url, queue_url) = (redis.url_of(0), queue.url_of(0));
         // Twice the keys of both plans: they are not spread quite evenly over the cache's parts.
         let held = (4 * count).max(1_000).to_string();
         let settings = [

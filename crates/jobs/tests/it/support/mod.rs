@@ -1,7 +1,6 @@
 //! What the stories share: a queue on every store, workers, and waiting for something to become true.
 
 pub(crate) mod proxy;
-pub(crate) mod redis_server;
 
 use std::{
     future::Future,
@@ -20,8 +19,7 @@ use tollgate_jobs::{
     job::{quota_sync, retention},
     run,
 };
-
-use self::redis_server::RedisServer;
+use tollgate_test_servers::redis::Redis;
 
 /// Whose the jobs are that carry nobody's rows.
 pub(crate) const OPERATOR: TenantId = TenantId::DEFAULT;
@@ -29,7 +27,7 @@ pub(crate) const OPERATOR: TenantId = TenantId::DEFAULT;
 /// A queue on one store, and the server behind it.
 pub(crate) struct Stage {
     pub(crate) queue: Queue,
-    pub(crate) redis: Option<RedisServer>,
+    pub(crate) redis: Option<Redis>,
 }
 
 impl Stage {
@@ -43,7 +41,7 @@ impl Stage {
     }
 
     pub(crate) async fn redis(options: Options) -> Self {
-        let redis = RedisServer::start().await;
+        let redis = Redis::start();
         Self { queue: Queue::connect(&redis.url(), options, Clock::System).await.unwrap(), redis: Some(redis) }
     }
 
@@ -55,7 +53,7 @@ impl Stage {
         }
     }
 
-    pub(crate) fn server(&mut self) -> &mut RedisServer {
+    pub(crate) fn server(&mut self) -> &mut Redis {
         self.redis.as_mut().unwrap()
     }
 }

@@ -1,23 +1,27 @@
-//! A real PgBouncer in transaction mode before a PostgreSQL. The tests of `tollgate-repository` compile this file, too.
+//! A real PgBouncer in transaction mode before a PostgreSQL.
 
 use std::{
     fs,
     net::TcpStream,
-    os::unix::fs::{MetadataExt, PermissionsExt},
-    process::{Child, Command, Stdio},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use crate::wait::{eventually_blocking, free_port};
+use crate::{
+    account::unprivileged,
+    guard::{EndWith, Guarded, Life},
+    wait::{eventually_blocking, free_port},
+};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// One pooler, killed on drop. It has few connections to the server, so that its clients share them.
 pub struct PgBouncer {
     port: u16,
-    child: Child,
+    _server: Guarded,
     _dir: TempDir,
 }
 
@@ -27,10 +31,10 @@ impl PgBouncer {
         Command::new("pgbouncer").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     }
 
-    /// Starts one before every database of a server, `host=… port=… user=…`.
-    pub fn before(server: &str) -> Self {
+    /// Starts one before every database of the server on `port`.
+    pub fn before(port: u16) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
-        let port = free_port();
+        let (server, port) = (format!("host=127.0.0.1 port={port} user=postgres"), free_port());
         let file = dir.path().join("pgbouncer.ini");
         let settings = format!(
             "[databases]\n* = {server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
@@ -38,29 +42,17 @@ impl PgBouncer {
         );
         fs::write(&file, settings).expect("its settings");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("the folder's rights");
-        // It refuses to run as root: then it runs as the user that PostgreSQL's package made.
-        let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-        let mut command = Command::new(if is_root { "setpriv" } else { "pgbouncer" });
-        if is_root {
-            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "pgbouncer"]);
-        }
-        command.arg("--quiet").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn().expect("pgbouncer starts (Debian package pgbouncer)");
-        let pgbouncer = Self { port, child, _dir: dir };
+        let mut command = unprivileged("pgbouncer");
+        command.arg("--quiet").arg(&file);
+        let server = Guarded::spawn(&mut command, EndWith::Kill, Life::ThisProcess, dir.path());
+        let server = server.expect("pgbouncer starts (Debian package pgbouncer)");
         let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
         eventually_blocking("pgbouncer (Debian package pgbouncer) listens", START_WITHIN, listens);
-        pgbouncer
+        Self { port, _server: server, _dir: dir }
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _waited = self.child.wait();
     }
 }
