@@ -60,19 +60,22 @@ async fn a_job_that_says_when_to_come_back_is_tried_again_then_and_within_a_day(
             let worker = Worker::start(&queue, move |_, context| {
                 noted.note(&context);
                 let retry = Outcome::Retry { cause: "Retry-After".to_owned(), after: Some(after) };
-                async move { if context.attempt == 1 { retry } else { Outcome::Done } }
+                async move { if context.id == "later" && context.attempt == 1 { retry } else { Outcome::Done } }
             });
-            add(&queue, &usage(1), Push::default()).await;
+            add(&queue, &usage(1), with_id("later")).await;
             let scheduled = async || total(&queue, |depth| depth.scheduled).await == 1;
             until("the job to wait", scheduled).await;
             clock.advance(TimeDelta::from_std(waited).unwrap() - TimeDelta::milliseconds(1));
-            // Time enough for the worker to ask for jobs several times.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            assert!(scheduled().await, "not a moment earlier than {waited:?}");
+            for asked in 1..=3 {
+                add(&queue, &usage(2), Push::default()).await;
+                until("the worker to ask for what is due", async || seen.count() == 1 + asked).await;
+                assert!(scheduled().await, "not a moment earlier than {waited:?}");
+            }
             clock.advance(TimeDelta::milliseconds(1));
             settled(&queue, 0).await;
             worker.stop().await.unwrap();
-            assert_eq!(seen.attempts(), [1, 2]);
+            let ids: Vec<_> = seen.all().into_iter().map(|(_, job)| (job.id == "later", job.attempt)).collect();
+            assert_eq!(ids, [(true, 1), (false, 1), (false, 1), (false, 1), (true, 2)]);
         }
     }
 }

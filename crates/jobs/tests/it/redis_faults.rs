@@ -57,8 +57,12 @@ async fn a_flushed_database_stops_no_worker_and_no_running_job() {
     let server = stage.redis.as_ref().unwrap();
     server.query::<()>("FLUSHALL").await;
     server.query::<()>("SCRIPT FLUSH").await;
-    // Long enough for the lease to be renewed, which finds nothing.
-    tokio::time::sleep(quick().lease).await;
+    server.query::<()>("CONFIG RESETSTAT").await;
+    // While nothing is due, only a renewal reads what is known of a job.
+    until("the lease to be renewed, which finds nothing", async || {
+        server.query::<String>("INFO commandstats").await.contains("cmdstat_hget:")
+    })
+    .await;
     permits.add_permits(1);
     until("the running job to finish", async || seen.count() == 1).await;
     permits.add_permits(1);
@@ -211,8 +215,13 @@ async fn a_full_redis_refuses_and_loses_nothing() {
     let full = stage.queue.push(&usage(2), Push::default()).await.unwrap_err();
     assert!(full.to_string().contains("OOM"), "{full}");
     let (worker, seen) = noting(&stage.queue);
-    // The worker asks for jobs many times, and Redis refuses each time.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    server.query::<()>("CONFIG RESETSTAT").await;
+    until("the worker to have asked for jobs three times and been refused", async || {
+        let refusals = server.query::<String>("INFO errorstats").await;
+        let refusals = refusals.lines().find_map(|line| line.strip_prefix("errorstat_OOM:count="));
+        refusals.is_some_and(|count| count.trim().parse::<u64>().unwrap() >= 3)
+    })
+    .await;
     assert_eq!((seen.count(), total(&stage.queue, |depth| depth.waiting).await), (0, 2));
     server.query::<()>("CONFIG SET maxmemory 0").await;
     settled(&stage.queue, 0).await;

@@ -308,9 +308,9 @@ async fn one_blip_does_not_open_the_breaker() {
     until_exact(&limiter).await;
     let mut connection = server.connection().await;
     for _ in 0..3 {
-        redis::cmd("CLIENT").arg("PAUSE").arg(100).arg("WRITE").query_async::<()>(&mut connection).await.unwrap();
-        check(&limiter, &hourly(OnFailure::Local)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tell_over(&mut connection, "CLIENT PAUSE 60000 WRITE").await;
+        assert!(check(&limiter, &hourly(OnFailure::Local)).await.unwrap().degraded);
+        tell_over(&mut connection, "CLIENT UNPAUSE").await;
         until_exact(&limiter).await;
     }
     assert_eq!(limiter.stats().breaker_opens, 0);
