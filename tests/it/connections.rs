@@ -12,7 +12,7 @@ use tollgate_tests::{
     machine::allow_open_files,
     process::Process,
     raw::Raw,
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::processes;
@@ -20,7 +20,6 @@ use crate::processes;
 const LIVE: &str = "GET /live HTTP/1.1\r\nhost: x\r\n\r\n";
 /// An address of the loopback interface's other than the one that clients have by themselves.
 const ATTACKER: &str = "127.0.0.2";
-const WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs a story on a node with settings of its own, on every stack.
 async fn with_settings(settings: &[(&str, &str)], story: impl AsyncFn(&App)) {
@@ -40,8 +39,10 @@ async fn sockets(from: &str, base: &str, count: usize) -> Vec<Raw> {
 /// How many of them are open once it is as many as expected.
 async fn open_become(raws: &[Raw], expected: usize) {
     let what = format!("{expected} of {} connections are open", raws.len());
-    eventually(&what, WITHIN, async || (raws.iter().filter(|raw| raw.is_open()).count() == expected).then_some(()))
-        .await;
+    eventually(&what, HANGS_AFTER, async || {
+        (raws.iter().filter(|raw| raw.is_open()).count() == expected).then_some(())
+    })
+    .await;
 }
 
 async fn is_live(raw: &mut Raw) {
@@ -68,7 +69,7 @@ async fn one_address_has_a_share_of_the_connections() {
         assert!(metric(app, "tollgate_http_connections{").await > 100);
 
         drop(taken);
-        eventually("the address may connect again", WITHIN, async || {
+        eventually("the address may connect again", HANGS_AFTER, async || {
             let again = Raw::connect_from(ATTACKER, base).await.ok()?;
             tokio::time::sleep(Duration::from_millis(10)).await;
             again.is_open().then_some(())
@@ -224,7 +225,7 @@ async fn three_thousand_sockets_of_one_address_do_not_slow_another_client() {
         let allowed = alone.max(Duration::from_millis(1)) * 2;
         assert!(attacked <= allowed, "on {}: {attacked:?}, alone {alone:?}", stack.name);
         let said = "max_connections_per_ip";
-        eventually("the log says so", WITHIN, async || (api.lines_with(said) > 0).then_some(())).await;
+        eventually("the log says so", HANGS_AFTER, async || (api.lines_with(said) > 0).then_some(())).await;
         assert_eq!(api.lines_with(said), 1, "once a minute");
         drop(attack);
         assert!(api.stop().success());

@@ -21,7 +21,7 @@ use tollgate_tests::{
     app::{App, Stack, on_every_stack},
     load::{Idle, Load, Seen, requests},
     process::Process,
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::processes::{key_on, settings};
@@ -88,7 +88,7 @@ async fn five_thousand_connections_of_made_up_secrets_have_no_good_one_refused()
         let address = client.base().strip_prefix("http://").unwrap().parse().unwrap();
         let stop = Arc::default();
         let flood = flood(address, &stop);
-        eventually("the flood is there", Duration::from_secs(60), async || {
+        eventually("the flood is there", HANGS_AFTER, async || {
             (lookups(&client, "unknown").await > 10_000).then_some(())
         })
         .await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tempfile::TempDir;
-use tollgate_tests::{answer::send, app::Stack, traffic::Traffic, wait::eventually};
+use tollgate_tests::{answer::send, app::Stack, traffic::Traffic, wait::within_promise};
 
 use crate::processes::{api_and_worker, billed_becomes, boundless_key, key_on};
 
@@ -45,7 +45,7 @@ async fn a_used_up_quota_stays_used_up() {
     billed_becomes(&admin, &key, 50).await;
     assert_eq!(stack.redis.as_ref().unwrap().command("FLUSHALL"), "+OK");
     // Seeded from the database, at once or by the next periodic push, within 10 s; a look consumes nothing meanwhile.
-    eventually("the quota is known again", std::time::Duration::from_secs(10), async || {
+    within_promise("the quota is known again", std::time::Duration::from_secs(10), async || {
         (validate(0).await.body["quota"]["used"] == 50).then_some(())
     })
     .await;

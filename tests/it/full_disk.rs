@@ -1,7 +1,7 @@
 //! A journal that cannot be written: what a check took of its limits and of the quota is given back, and what was not answered
 //! is not billed.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -9,7 +9,7 @@ use tollgate_tests::{
     answer::Client,
     app::{Key, Stack},
     process::{Process, small_disks_are_possible},
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::processes::{billed_becomes, settings};
@@ -118,7 +118,7 @@ async fn a_full_disk_takes_nothing(stack: &Stack) {
     assert_eq!(used(&admin, &key).await, [admitted; 4], "after {unwritten} checks that could not be written down");
     api.free_disk();
     let holder = api.client().with_credential(&key.secret);
-    eventually("the journal can be written again", Duration::from_secs(10), async || {
+    eventually("the journal can be written again", HANGS_AFTER, async || {
         (holder.post(VALIDATE, &json!({})).await.status == 200).then_some(())
     })
     .await;

@@ -1,6 +1,6 @@
 //! Tenants: whatever route one of them takes, it meets nothing of another, jobs included.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tollgate_tests::{
     answer::{Answer, Client, send},
     app::{App, Things, on_every_stack},
     openapi::{Document, Operation},
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::openapi::made_real;
@@ -80,7 +80,7 @@ async fn die(app: &App, jobs: &[(&'static str, Job)]) {
     };
     let concurrency = Concurrency { critical: 4, default: 4, low: 4 };
     let worker = tokio::spawn(run(queue.clone(), failing, concurrency, stop.clone().cancelled_owned()));
-    eventually("the jobs are dead", Duration::from_secs(60), async || {
+    eventually("the jobs are dead", HANGS_AFTER, async || {
         for (id, job) in jobs {
             queue.push(job, Push { id: Some((*id).into()), ..Push::default() }).await.unwrap();
         }

@@ -1,7 +1,5 @@
 //! `/api/v1/jobs`: the dead letters.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +11,7 @@ use tollgate_jobs::{Concurrency, Job, Options, Outcome, Push, Queue, job::retent
 use tollgate_tests::{
     app::{Stack, on_every_stack},
     process::Process,
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::processes::{api_and_worker, key_on, settings};
@@ -37,7 +35,7 @@ async fn jobs_go_on_beside_usage_and_leave_no_backlog() {
         app.validate(&key).await.expect(200);
         app.used_becomes(&key, 1).await;
         let waiting = |line: &&str| line.starts_with("tollgate_queue") && line.contains("waiting");
-        eventually("the queue is empty", Duration::from_secs(10), async || {
+        eventually("the queue is empty", HANGS_AFTER, async || {
             let metrics = app.anyone().get("/metrics").await.expect(200).text;
             let mut gauges = metrics.lines().filter(waiting).peekable();
             gauges.peek().expect("a gauge of waiting jobs");
@@ -67,7 +65,7 @@ async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
     let concurrency = Concurrency { critical: 1, default: 1, low: 1 };
     let failing = |_job, _context| async { Outcome::Abort("the disk is full".into()) };
     let worker = tokio::spawn(run(queue.clone(), failing, concurrency, stop.clone().cancelled_owned()));
-    eventually("the job is dead", Duration::from_secs(20), async || (total().await == Some(1)).then_some(())).await;
+    eventually("the job is dead", HANGS_AFTER, async || (total().await == Some(1)).then_some(())).await;
     stop.cancel();
     worker.await.unwrap().unwrap();
 
@@ -81,7 +79,7 @@ async fn a_dead_job_is_shown_with_its_cause_and_done_when_it_is_retried() {
 
     let mut worker = Process::worker(&settings);
     worker.start_ready().await;
-    eventually("a sound worker does it", Duration::from_secs(20), async || {
+    eventually("a sound worker does it", HANGS_AFTER, async || {
         let depths = queue.depths().await.unwrap();
         depths.iter().all(|depth| depth.waiting + depth.scheduled + depth.leased == 0).then_some(())
     })
@@ -114,7 +112,7 @@ async fn a_failed_attempt_is_one_line_of_the_log_and_carries_the_trace_of_whoeve
     let queue =
         Queue::connect(&stack.redis.as_ref().unwrap().url_of(1), Options::default(), Clock::System).await.unwrap();
     queue.push(&job, Push { id: Some("bad".into()), traceparent, ..Push::default() }).await.unwrap();
-    eventually("it has failed three times", Duration::from_secs(20), async || {
+    eventually("it has failed three times", HANGS_AFTER, async || {
         (worker.lines_with("\"attempt\":3") > 0).then_some(())
     })
     .await;

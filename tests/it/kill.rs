@@ -4,7 +4,12 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tollgate_journal::Position;
-use tollgate_tests::{app::Stack, process::Process, traffic::Traffic, wait::eventually};
+use tollgate_tests::{
+    app::Stack,
+    process::Process,
+    traffic::Traffic,
+    wait::{HANGS_AFTER, eventually, within_promise},
+};
 
 use crate::processes::{api_and_worker, billed_becomes, boundless_key, settings};
 
@@ -81,7 +86,7 @@ async fn a_graceful_stop_answers_what_it_has_begun_and_stores_what_it_has_answer
     let traffic = Traffic::start(&api.client().with_credential(&key.secret), CLIENTS);
     traffic.allowed_more(BETWEEN).await;
     api.terminate();
-    eventually("/ready says no while checks still pass", Duration::from_secs(1), async || {
+    within_promise("/ready says no while checks still pass", Duration::from_secs(1), async || {
         (api.client().get("/ready").await.status == 503).then_some(())
     })
     .await;
@@ -115,7 +120,7 @@ async fn the_embedded_service_loses_nothing_counted_either() {
     journaled(journal.path(), &mut boots);
     api.start_ready().await;
     let admin = api.admin();
-    let billed = eventually("the journals of dead processes are stored", Duration::from_secs(60), async || {
+    let billed = eventually("the journals of dead processes are stored", HANGS_AFTER, async || {
         let billed = crate::processes::billed(&admin, &key).await?;
         (billed >= told.allowed()).then_some(billed)
     })

@@ -1,6 +1,6 @@
 //! What the processes write: each line an object, and each says what is wrong with what.
 
-use std::{net::TcpListener, time::Duration};
+use std::net::TcpListener;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,12 +10,11 @@ use tollgate_tests::{
     machine::set_open_files,
     process::Process,
     raw::Raw,
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::processes::{boundless_key, key_on, settings};
 
-const WITHIN: Duration = Duration::from_secs(20);
 const OUT_OF_FILES: &str = "out of file descriptors";
 
 /// Every line of it as an object.
@@ -35,7 +34,7 @@ fn messages(text: &str) -> Vec<String> {
 }
 
 async fn says(process: &Process, words: &str) {
-    eventually(&format!("the log says {words:?}"), WITHIN, async || (process.lines_with(words) > 0).then_some(()))
+    eventually(&format!("the log says {words:?}"), HANGS_AFTER, async || (process.lines_with(words) > 0).then_some(()))
         .await;
 }
 
@@ -190,7 +189,7 @@ async fn a_lack_of_file_descriptors_is_said_as_that_and_passes() {
         // Those that are open stay so, and no number below is free.
         set_open_files(api.pid(), 5);
 
-        eventually("the journal has no next segment", WITHIN, async || {
+        eventually("the journal has no next segment", HANGS_AFTER, async || {
             used().await.is_ok_and(|answer| answer.text.contains("UNAVAILABLE")).then_some(())
         })
         .await;
@@ -201,7 +200,7 @@ async fn a_lack_of_file_descriptors_is_said_as_that_and_passes() {
             says(&api, "out of file descriptors: the queue's Redis").await;
         }
         stack.cut_database_connections().await;
-        eventually("the database cannot be reached", WITHIN, async || {
+        eventually("the database cannot be reached", HANGS_AFTER, async || {
             at_once("/api/v1/plans").await;
             (api.lines_with("out of file descriptors: the database") > 0).then_some(())
         })
@@ -214,7 +213,7 @@ async fn a_lack_of_file_descriptors_is_said_as_that_and_passes() {
         set_open_files(api.pid(), 4_096);
         waiting.send("GET /live HTTP/1.1\r\nhost: x\r\n\r\n").await;
         waiting.answer().await.expect("it was accepted in the end").expect(200);
-        eventually("all is well again", WITHIN, async || {
+        eventually("all is well again", HANGS_AFTER, async || {
             let answer = used().await.ok()?;
             (answer.status == 200 && !answer.text.contains("UNAVAILABLE") && !answer.text.contains("degraded"))
                 .then_some(())

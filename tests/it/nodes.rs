@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate_tests::{
     app::{App, Key, on_every_stack},
-    wait::eventually,
+    wait::within_promise,
 };
 
-/// The contract: in force on every node within a second. The rest is for a machine that runs other tests beside this one.
-const IN_FORCE_WITHIN: Duration = Duration::from_millis(2_500);
+/// The contract: in force on every node within a second.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tells a story of two nodes wherever counters are shared.
 async fn on_two_nodes(story: impl AsyncFn(&App, &App)) {
@@ -27,7 +27,7 @@ async fn on_two_nodes(story: impl AsyncFn(&App, &App)) {
 
 async fn status_becomes(node: &App, key: &Key, status: u16) {
     let started = Instant::now();
-    eventually(&format!("the node answers {status}"), IN_FORCE_WITHIN, async || {
+    within_promise(&format!("the node answers {status}"), IN_FORCE_WITHIN, async || {
         (node.validate(key).await.status == status).then_some(())
     })
     .await;
@@ -94,7 +94,7 @@ async fn a_token_that_is_changed_on_one_node_is_changed_on_the_other_within_a_se
         let there = async |secret: &serde_json::Value, status: u16| {
             let client = two.admin.with_credential(secret.as_str().unwrap());
             let started = Instant::now();
-            eventually(&format!("the node answers {status}"), IN_FORCE_WITHIN, async || {
+            within_promise(&format!("the node answers {status}"), IN_FORCE_WITHIN, async || {
                 (client.get("/api/v1/api-keys").await.status == status).then_some(())
             })
             .await;

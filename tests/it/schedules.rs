@@ -1,9 +1,6 @@
 //! Jobs that are due at certain times: what is pushed after a time without a worker.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -11,7 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tollgate_domain::Clock;
 use tollgate_jobs::{Concurrency, Job, Outcome, job::retention, run};
 use tollgate_service::{Config, Role, Service};
-use tollgate_tests::{BOOTSTRAP_TOKEN, app::Stack, wait::eventually};
+use tollgate_tests::{
+    BOOTSTRAP_TOKEN,
+    app::Stack,
+    wait::{HANGS_AFTER, eventually},
+};
 use tollgate_worker::schedule::{Calendar, Schedule};
 
 /// A service on each stack whose clock stands at a moment in May and for which no worker runs.
@@ -49,7 +50,7 @@ async fn done(service: &Service) -> Vec<String> {
     };
     let concurrency = Concurrency { critical: 1, default: 1, low: 1 };
     let worker = tokio::spawn(run(service.queue().clone(), handler, concurrency, stop.clone().cancelled_owned()));
-    eventually("all is done", Duration::from_secs(20), async || {
+    eventually("all is done", HANGS_AFTER, async || {
         let depths = service.queue().depths().await.unwrap();
         depths.iter().all(|depth| depth.waiting + depth.scheduled + depth.leased == 0).then_some(())
     })

@@ -1,6 +1,6 @@
 //! `/api/v1/tokens` and `/api/v1/whoami`: made, used, changed, rotated, ended; never more than the maker has, never none left.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -11,15 +11,13 @@ use tollgate_tests::{
     answer::{Client, send},
     app::{App, Stack, on_every_stack},
     process::Process,
-    wait::eventually,
+    wait::{HANGS_AFTER, eventually},
 };
 
 use crate::processes::{key_on, settings};
 
 const TOKENS: &str = "/api/v1/tokens";
 const WHOAMI: &str = "/api/v1/whoami";
-/// Writing a last use down does not hold the request up.
-const NOTED_WITHIN: Duration = Duration::from_secs(10);
 
 fn path(token: &Value) -> String {
     format!("{TOKENS}/{}", token["id"].as_str().unwrap())
@@ -297,7 +295,8 @@ async fn the_last_use_is_known_to_within_a_minute() {
             app.advance(pause);
             client.get("/api/v1/api-keys").await.expect(200);
             let now = app.clock.now();
-            eventually("the use is known", NOTED_WITHIN, async || {
+            // Writing it down does not hold the request up.
+            eventually("the use is known", HANGS_AFTER, async || {
                 last_used_at().await.filter(|at| (now - *at).num_seconds() < 60)
             })
             .await;

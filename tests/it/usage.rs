@@ -1,12 +1,10 @@
 //! `/api/v1/usage/**`: how much has a key used, what does it owe?
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 use tollgate_domain::{Scope, TenantId};
 use tollgate_tests::{
     app::{USAGE_WITHIN, on_every_stack},
-    wait::eventually,
+    wait::within_promise,
 };
 use uuid::Uuid;
 
@@ -14,11 +12,8 @@ use uuid::Uuid;
 async fn usage_is_seen_in_real_time() {
     on_every_stack(async |app| {
         let key = app.key("standard").await;
-        let started = Instant::now();
         app.validate_with(&key, json!({"requests": 40})).await.expect(200);
         let current = app.used_becomes(&key, 40).await;
-        // The contract says 2 s; a machine busy with other tests is given twice that.
-        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
         assert_eq!(current["api_key_id"], json!(key.id));
         assert_eq!(current["billing_period"], json!({"start": "2031-05-01T00:00:00Z", "end": "2031-06-01T00:00:00Z"}));
         assert_eq!((&current["requests_limit"], &current["requests_remaining"]), (&json!(100_000), &json!(99_960)));
@@ -44,7 +39,7 @@ async fn a_history_has_no_gaps_and_adds_up() {
         app.advance(60);
         let history = async |query: &str| {
             let path = format!("/api/v1/usage/{}/history?{query}", key.id);
-            eventually("the whole history is seen", USAGE_WITHIN, async || {
+            within_promise("the whole history is seen", USAGE_WITHIN, async || {
                 let answer = app.admin.get(&path).await.expect(200);
                 (answer.data()["summary"]["requests"].as_u64() > Some(made)).then(|| answer.data().clone())
             })
@@ -167,7 +162,7 @@ async fn requests_are_units_in_every_sum_refused_ones_too() {
         assert_eq!(current["requests_made"], 99, "{current}");
         let sums = json!({"requests": 556, "successful": 99, "rate_limited": 450, "errors": 7});
         let path = format!("/api/v1/api-keys/{}/stats", key.id);
-        let stats = eventually("the violations are there", USAGE_WITHIN, async || {
+        let stats = within_promise("the violations are there", USAGE_WITHIN, async || {
             let stats = app.admin.get(&path).await.expect(200).data().clone();
             (stats["violations"].as_u64() >= Some(9) && stats["usage_stats"]["total_requests"].as_u64() >= Some(556))
                 .then_some(stats)
@@ -206,7 +201,7 @@ async fn what_a_deleted_key_used_stays_readable_by_its_id_and_the_key_does_not()
         }
         assert_eq!(app.current(&key).await["requests_made"], 3);
         let violations = format!("/api/v1/rate-limit/{}/violations", key.id);
-        eventually("the refusal is listed", USAGE_WITHIN, async || {
+        within_promise("the refusal is listed", USAGE_WITHIN, async || {
             let rows = app.admin.get(&violations).await.expect(200);
             (rows.body["data"].as_array().map(Vec::len) == Some(1)).then_some(())
         })

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tollgate_tests::{
     app::{App, Key, USAGE_WITHIN, on_every_stack, on_every_stack_with},
-    wait::eventually,
+    wait::within_promise,
 };
 
 async fn violations(app: &App, key: &Key, query: &str) -> Value {
@@ -11,7 +11,7 @@ async fn violations(app: &App, key: &Key, query: &str) -> Value {
 }
 
 async fn total_becomes(app: &App, key: &Key, refusals: u64) -> Vec<Value> {
-    eventually(&format!("{refusals} refusals are seen"), USAGE_WITHIN, async || {
+    within_promise(&format!("{refusals} refusals are seen"), USAGE_WITHIN, async || {
         let rows = violations(app, key, "").await["data"].as_array().unwrap().clone();
         let seen: u64 = rows.iter().map(|row| row["count"].as_u64().unwrap()).sum();
         assert!(seen <= refusals, "{rows:?}");
@@ -106,7 +106,7 @@ async fn one_keys_flood_of_endpoints_hides_no_other_keys() {
         let quiet = total_becomes(app, &calm, 1).await;
         assert_eq!(quiet[0]["endpoint"], "/quiet", "{quiet:?}");
         let of_flooded = format!("/api/v1/api-keys/{}/stats", flooded.id);
-        eventually("300 refusals are counted", USAGE_WITHIN, async || {
+        within_promise("300 refusals are counted", USAGE_WITHIN, async || {
             let stats = app.admin.get(&of_flooded).await.expect(200);
             (stats.data()["violations"] == 300).then_some(())
         })

@@ -10,4 +10,5 @@ mod guard;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
+mod stall;
 pub mod wait;

@@ -3,8 +3,12 @@ use std::time::{Duration, Instant};
 
 use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Options, Source, Timestamp};
 use tollgate_test_servers::redis::Redis;
+use tollgate_test_servers::wait::within_promise;
 
 use crate::harness::{fixed, log, seconds, sliding, subject};
+
+/// A slice ends after 100 ms, is looked for every 25, and then a call gives the rest back.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(200);
 
 /// A window that does not end during a test.
 fn century(limit: u64) -> [Limit; 1] {
@@ -89,11 +93,10 @@ async fn a_reset_by_another_node_is_noticed_within_a_second() {
     assert!(check(&here, &century(10), 10).await.allowed);
     assert!(!check(&here, &century(10), 1).await.allowed);
     there.reset(subject("a")).await.unwrap();
-    let reset = Instant::now();
-    while !check(&here, &century(10), 1).await.allowed {
-        assert!(reset.elapsed() < seconds(1));
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    within_promise("the reset is noticed", seconds(1), async || {
+        check(&here, &century(10), 1).await.allowed.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -124,11 +127,10 @@ async fn what_is_left_of_a_slice_is_given_back() {
         assert!(check(&here, &limits, 1).await.allowed);
     }
     assert!(check(&there, &limits, 0).await.limits[0].used() > spent, "a slice is counted when it is taken");
-    let taken = Instant::now();
-    while check(&there, &limits, 0).await.limits[0].used() != spent {
-        assert!(taken.elapsed() < Duration::from_millis(500), "the rest is given back after 100 ms");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    within_promise("the rest is given back", GIVEN_BACK_WITHIN, async || {
+        (check(&there, &limits, 0).await.limits[0].used() == spent).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -185,11 +187,10 @@ async fn what_was_spent_from_a_slice_is_undone_like_any_other_decision() {
         let decision = check(&here, &limits, 1).await;
         here.undo(unit, &decision, Timestamp::default()).await.unwrap();
     }
-    let undone = Instant::now();
-    while there.peek(unit, Timestamp::default()).await.unwrap().limits[0].used() > 0 {
-        assert!(undone.elapsed() < Duration::from_millis(500), "the rest of a slice is given back after 100 ms");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    within_promise("the rest of a slice is given back", GIVEN_BACK_WITHIN, async || {
+        (there.peek(unit, Timestamp::default()).await.unwrap().limits[0].used() == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -205,11 +206,10 @@ async fn a_check_whose_caller_goes_away_consumes_nothing() {
     assert!(first.is_err() && node.stats().calls > calls, "they were asked and are not answered");
     drop(unheard);
     server.signal("CONT");
-    let freed = Instant::now();
-    while check(&node, &limits, 0).await.limits.iter().any(|status| status.used() != 3) {
-        assert!(freed.elapsed() < seconds(2));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    within_promise("what nobody heard of is undone", seconds(2), async || {
+        check(&node, &limits, 0).await.limits.iter().all(|status| status.used() == 3).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
