@@ -1,5 +1,5 @@
-//! One JSON object per log line: timestamp, level, the event's fields, target. Written straight into the line's buffer, in a
-//! third of the time that the subscriber's own formatter takes; spans are not shown.
+//! One JSON object per log line: timestamp, level, the event's fields, target. It is written directly into the line's
+//! buffer, in a third of the time of the subscriber's own formatter. Spans are not shown.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use tracing_subscriber::{
 
 pub(crate) struct JsonLines;
 
-/// A line that is no event: what a person is told at the start, or why the process ends.
+/// A line without an event: a message to a person at the start, or the error that ends the process.
 pub(crate) fn line(level: Level, message: &str) -> String {
     let mut text = String::new();
     let mut out = Writer::new(&mut text);
@@ -26,7 +26,7 @@ pub(crate) fn line(level: Level, message: &str) -> String {
         .and_then(|()| out.write_str(",\"message\":"))
         .and_then(|()| quoted(&mut out, |text| text.write_str(message)))
         .and_then(|()| out.write_str(",\"target\":\"tollgate\"}\n"));
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     debug_assert!(written.is_ok());
     text
 }
@@ -53,7 +53,7 @@ fn begin(out: &mut Writer<'_>, level: Level) -> fmt::Result {
     write!(out, "\",\"level\":\"{level}\"")
 }
 
-/// RFC 3339 in microseconds. A thread keeps the text of the last second it wrote: most lines come within one.
+/// RFC 3339 in microseconds. Each thread keeps the text of the last second it wrote, because most lines share one.
 fn write_time(out: &mut Writer<'_>) -> fmt::Result {
     thread_local! {
         static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
@@ -80,7 +80,7 @@ struct Members<'a, 'w> {
 impl Members<'_, '_> {
     fn member(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         if self.outcome.is_ok() {
-            // Field names are Rust identifiers, with dots at most.
+            // Field names are Rust identifiers and dots, so they need no escaping.
             self.outcome = write!(self.out, ",\"{}\":", field.name()).and_then(|()| value(self.out));
         }
     }

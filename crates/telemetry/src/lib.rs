@@ -1,4 +1,4 @@
-//! What a process starts with: where its log lines go, what it tells a person, and how it hears that it should stop.
+//! What every process sets up: its log lines, its messages to a person, and the signals that stop it.
 
 mod json_lines;
 mod log;
