@@ -8,21 +8,21 @@ use tokio::net::TcpListener;
 use tollgate_http_server::{Limits, Plain, Server};
 use tollgate_service::{Service, config::Listen};
 
-/// A probe and a scraper; the rest is for those that died and whose sockets are still held.
+/// A probe and a scraper need two; the rest is room for clients that died and whose sockets are still open.
 const MAX_CONNECTIONS: usize = 64;
-/// Connections that the kernel keeps until they are accepted.
+/// Connections that the kernel queues before they are accepted: far more than a probe and a scraper open at once.
 const BACKLOG: u32 = 1_024;
-/// Nobody sends one, and nothing reads it.
+/// No client sends a body, and no route reads one.
 const MAX_BODY_BYTES: u64 = 1_024;
-/// As the API's: beyond a request's own bound, time for its answer to be read.
+/// The same as the API's: how long a client may take to read its answer, beyond the request's own time.
 const SLOW_CLIENT: Duration = Duration::from_secs(30);
-/// Answers under way have this long once the worker stops.
+/// How long answers in flight may take once the worker stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Binds the first of the name's addresses that can be bound.
+/// Binds the first of the name's addresses that the system accepts.
 ///
 /// # Errors
-/// Names the setting and what the operating system says.
+/// Contains the setting's name and the operating system's error.
 pub async fn bind(listen: &Listen) -> std::io::Result<TcpListener> {
     let bound = async { tollgate_http_server::bind(listen.resolve().await?, BACKLOG) };
     bound.await.map_err(|error| std::io::Error::new(error.kind(), format!("worker.listen = {listen}: {error}")))

@@ -1,4 +1,4 @@
-//! The worker's loop: what the queue hands over, and what the schedules put into it.
+//! The worker's loop: runs jobs from the queue, pushes scheduled ones into it, and folds usage.
 
 use tokio_util::sync::CancellationToken;
 use tollgate_jobs::{Concurrency, Job, Outcome};
@@ -6,10 +6,10 @@ use tollgate_service::Service;
 
 use crate::{fold, job, schedule};
 
-/// Runs jobs and schedules until `shutdown` resolves, then finishes what is under way and gives back the rest.
+/// Runs jobs and schedules until `shutdown` resolves, then finishes the running jobs and gives back the rest.
 ///
 /// # Errors
-/// When the queue did not hear what was finished; those jobs run again, without effect.
+/// When the queue could not be told which jobs were finished; those run again, without effect.
 pub async fn run(
     service: Service,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -29,7 +29,7 @@ pub async fn run(
     stop.cancel();
     for (what, task) in [("the schedules", schedules), ("the fold", folding)] {
         if let Err(error) = task.await {
-            tracing::error!(%error, "{what} ended in a panic");
+            tracing::error!(%error, "{what} panicked");
         }
     }
     ended
