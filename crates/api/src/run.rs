@@ -162,6 +162,6 @@ fn serve(app: &App, listeners: Listeners, stop: &CancellationToken) -> Vec<JoinH
 
 fn ended(what: &str, joined: Result<(), tokio::task::JoinError>) {
     if let Err(error) = joined {
-        tracing::error!(%error, "{what} ended in a panic");
+        tracing::error!(%error, "{what} panicked");
     }
 }

@@ -4,7 +4,6 @@
 //! [`mod@run`] (run jobs) and [`attempt`] (one attempt at a job). Behind the queue, `store` chooses between `memory`
 //! and `redis`, and `record` holds what they take and return. Behind the workers, `leases` knows what this process has
 //! leased, and `priority_worker` is the backend that apalis drives.
-//! backend that apalis drives.
 //!
 //! Delivery is at least once: a job may run twice or out of order, and must allow for it.
 //!
