@@ -35,12 +35,12 @@ pub(crate) struct Acceptor {
     connections: Arc<Connections>,
     permits: Arc<Semaphore>,
     /// When the log last said that the server cannot accept connections.
-    said: Option<Instant>,
+    announced: Option<Instant>,
 }
 
 impl Acceptor {
     pub(crate) fn new(listener: TcpListener, connections: Arc<Connections>, permits: Arc<Semaphore>) -> Self {
-        Self { listener, connections, permits, said: None }
+        Self { listener, connections, permits, announced: None }
     }
 
     /// Returns only when the permits are closed, which nothing does.
@@ -86,7 +86,7 @@ impl Acceptor {
                 Ok(accepted) => return accepted,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    self.say(&error);
+                    self.announce(&error);
                     // One descriptor should be enough. If it is not, other code takes them, and closing every
                     // idle connection helps nobody.
                     if is_out_of_files(&error) && failures.is_multiple_of(DISPLACE_EVERY) {
@@ -99,14 +99,14 @@ impl Acceptor {
         }
     }
 
-    fn say(&mut self, error: &io::Error) {
+    fn announce(&mut self, error: &io::Error) {
         let now = Instant::now();
-        if self.said.is_some_and(|said| now.duration_since(said) < BETWEEN_LINES) {
+        if self.announced.is_some_and(|said| now.duration_since(said) < BETWEEN_LINES) {
             return;
         }
-        self.said = Some(now);
+        self.announced = Some(now);
         if is_out_of_files(error) {
-            tracing::error!(%error, "out of file descriptors; closing idle connections");
+            tracing::error!(%error, "out of file descriptors: idle connections make way for new ones");
         } else {
             tracing::error!(%error, "cannot accept connections; trying again");
         }

@@ -119,7 +119,7 @@ impl PriorityWorker {
         }
         let lost = self.watched(self.queue.store.renew(self.priority, &tokens).await)?;
         if !lost.is_empty() {
-            warn!(worker = %self.name(), jobs = lost.len(), "leases ran out before they were renewed; other workers run the jobs");
+            warn!(worker = %self.name(), jobs = lost.len(), "leases ran out; other workers run the jobs");
             self.leases.lose(&tokens, &lost);
         }
         Ok(())

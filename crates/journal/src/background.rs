@@ -41,7 +41,7 @@ pub(crate) fn prepare(shared: &Shared) {
             }
             Some(Err(error)) => {
                 if !mem::replace(&mut failing, true) {
-                    tracing::error!(boot = %shared.folder.boot, %error, "cannot make the next journal segment; trying again");
+                    tracing::error!(boot = %shared.folder.boot, %error, "cannot make a journal segment; trying again");
                 }
                 writer.next = Next::Failed(NoSegment::from(&error));
                 shared.changed.notify_all();

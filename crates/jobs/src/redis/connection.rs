@@ -65,7 +65,7 @@ impl Connection {
             return;
         }
         if why == OUT_OF_FILES {
-            tracing::error!(cause, "out of file descriptors: cannot reach the queue's Redis; trying again");
+            tracing::error!(cause, "out of file descriptors: the queue's Redis cannot be reached; trying again");
         } else {
             tracing::warn!(cause, "cannot use the queue's Redis; trying again");
         }
