@@ -1,11 +1,11 @@
-//! Whether what the service needs is there, and the gauges that are read when somebody looks.
+//! Whether the service's dependencies answer, and the gauges that are read at each scrape.
 
 use std::time::Duration;
 
 use super::Ops;
 use crate::Error;
 
-/// A dependency that does not answer by then is down.
+/// A dependency that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// One dependency.
@@ -15,9 +15,9 @@ pub struct Dependency {
     pub name: &'static str,
     /// `sqlite`, `postgres`, `memory`, `redis`, …
     pub kind: String,
-    /// Whether the service cannot do its work without it. Without the others it answers, degraded or later.
+    /// Whether the service cannot work without it. Without the others it answers degraded or later.
     pub required: bool,
-    /// How long it took to answer, or what it said instead.
+    /// The time it took to answer, or its error.
     pub state: Result<Duration, String>,
 }
 
@@ -45,8 +45,8 @@ impl Ops<'_> {
         found
     }
 
-    /// Reads the gauges that are not counted as things happen: pool, queue, limiter, keys. What cannot be read keeps its
-    /// last value.
+    /// Reads the gauges that are not updated by events: pool, queue, limiter, keys. A gauge that cannot
+    /// be read keeps its last value.
     pub async fn refresh_gauges(self) {
         let metrics = self.0.metrics();
         let pool = self.0.repository().pool();
@@ -88,7 +88,7 @@ impl Ops<'_> {
             }
         };
         if tokio::time::timeout(PATIENCE, reads).await.is_err() {
-            tracing::debug!("some gauges could not be read in time");
+            tracing::debug!("cannot read some gauges in time; they keep their last values");
         }
     }
 }

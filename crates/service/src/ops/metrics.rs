@@ -94,7 +94,7 @@ pub(crate) struct Hot {
 /// Labels of the ways a check is answered; the order is [`source_index`]'s.
 const SOURCES: [&str; 5] = ["exact", "local", "open", "refused_locally", "leased"];
 
-/// How a decided check ended.
+/// The outcome of a decided check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Admitted.
@@ -156,7 +156,7 @@ fn source_index(source: tollgate_limiter::Source) -> usize {
 }
 
 impl Metrics {
-    /// Where the API adds its own, and what `/metrics` prints.
+    /// The registry to which the API adds its own metrics, and which `/metrics` prints.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
