@@ -43,7 +43,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let service = Service::connect(config, Clock::System, Role::Api).await?;
     let on_ready = |first: Option<TokenSecret>| {
         if let Err(error) = announce(&mut std::io::stdout(), format, address, first.as_ref(), bootstrap.is_some()) {
-            tracing::warn!(%error, "nobody reads the standard output");
+            tracing::warn!(%error, "cannot write to standard output");
         }
     };
     run(service, listeners, tollgate_worker::run, bootstrap.as_deref(), on_ready, shutdown).await?;

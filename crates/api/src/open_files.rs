@@ -20,7 +20,7 @@ pub(crate) fn room_for(connections: usize, database_connections: u32) -> usize {
     let limit = match is_raised.then(|| setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..before })) {
         None | Some(Ok(())) => allowed,
         Some(Err(error)) => {
-            tracing::warn!(%error, "the limit on open files could not be raised");
+            tracing::warn!(%error, "cannot raise the limit on open files; keeping it");
             before.current.unwrap_or(allowed)
         }
     };

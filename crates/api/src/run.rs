@@ -109,7 +109,7 @@ where
     };
     service.drain();
     if service.is_prepared() {
-        tracing::info!("stopping: not ready from now on");
+        tracing::info!("stopping; not ready from now on");
         sleep(Duration::from_secs(service.config().api.drain_seconds)).await;
     }
     stop_http.cancel();
@@ -122,7 +122,9 @@ where
     stop_worker.cancel();
     if let Some(worker) = worker {
         match worker.await {
-            Ok(Err(error)) => tracing::warn!(%error, "the worker's last jobs run again at the next start"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot report the worker's last jobs to the queue; they run again")
+            }
             joined => ended("the worker", joined.map(drop)),
         }
     }

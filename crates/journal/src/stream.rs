@@ -47,7 +47,7 @@ impl Stream {
     fn dead(folder: Folder) -> Result<Stream, Error> {
         let found = DeadStream::read(&folder)?;
         if found.torn > 0 {
-            tracing::warn!(boot = %folder.boot, position = found.end, bytes = found.torn, "dropped a torn journal tail");
+            tracing::warn!(boot = %folder.boot, position = found.end, bytes = found.torn, "dropped torn journal tail");
         }
         Ok(Stream { folder: Arc::new(folder), source: Source::Dead(found), open: None })
     }

@@ -36,7 +36,9 @@ pub(crate) async fn run(service: Service, stop: CancellationToken) {
             }
             match round(&service, &mut pace).await {
                 Ok(()) => {}
-                Err(error @ Error::Unavailable { .. }) => tracing::debug!(%error, "usage waits for the database"),
+                Err(error @ Error::Unavailable { .. }) => {
+                    tracing::debug!(%error, "cannot reach the database; usage waits")
+                }
                 Err(error) => tracing::error!(%error, "cannot add usage to the tables; trying again"),
             }
         }

@@ -134,7 +134,7 @@ impl StoreConnection {
         if fault == StoreFault::OutOfFiles {
             tracing::error!(?fault, %said, "limiter store: out of file descriptors; answering without it");
         } else if fault.needs_an_operator() {
-            tracing::error!(?fault, %said, "limiter store: takes no checks until an operator acts; answering without it");
+            tracing::error!(?fault, %said, "limiter store: takes no checks until an operator acts");
         } else {
             tracing::warn!(?fault, %said, "limiter store: takes no checks; answering without it");
         }

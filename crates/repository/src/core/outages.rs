@@ -39,7 +39,7 @@ impl Outages {
         match outcome {
             Err(Error::Unavailable(cause)) => {
                 if self.replica.goes_on(Instant::now(), AWAY) {
-                    tracing::warn!(%cause, "the replica is away; the primary answers");
+                    tracing::warn!(%cause, "cannot reach the replica; the primary answers");
                 }
             }
             Ok(_) | Err(_) => {
@@ -63,8 +63,8 @@ fn why(error: &Error) -> &'static str {
 fn say(why: &'static str, error: &Error) {
     match why {
         OUT_OF_FILES => tracing::error!(%error, "out of file descriptors: the database cannot be reached"),
-        NONE_FREE => tracing::warn!("no connection to the database was free in time"),
-        _ => tracing::warn!(%error, "the database cannot be used"),
+        NONE_FREE => tracing::warn!("no database connection was free in time; the request fails"),
+        _ => tracing::warn!(%error, "cannot use the database; trying again"),
     }
 }
 
