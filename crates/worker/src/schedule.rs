@@ -101,7 +101,7 @@ async fn run_one(service: Service, schedule: &'static Schedule) {
         match schedule.catch_up(&service).await {
             Ok(pushed) => last = pushed,
             Err(error) => {
-                tracing::debug!(%error, schedule = schedule.name, "cannot reach the database or the queue; the tick waits")
+                tracing::debug!(%error, schedule = schedule.name, "cannot push a tick; trying again")
             }
         }
     }

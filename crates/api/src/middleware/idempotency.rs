@@ -99,7 +99,7 @@ async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: 
     };
     if let Err(error) = written {
         // The work is done and answered; a repeat within two minutes is told that it still runs.
-        tracing::warn!(%error, "cannot store the outcome of an idempotent request; repeats are told that it still runs");
+        tracing::warn!(%error, "cannot store the outcome of an idempotent request; repeats are refused");
     }
     response
 }
