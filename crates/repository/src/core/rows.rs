@@ -17,7 +17,7 @@ const SQLITE_ROWS: usize = 64;
 /// A statement's text before and after its rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rows {
-    /// Up to and including `values`.
+    /// Up to `values`, without it.
     pub(crate) head: &'static str,
     /// Values of each row.
     pub(crate) width: usize,
