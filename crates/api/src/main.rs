@@ -1,4 +1,4 @@
-//! `tollgate-api`: command line, settings, log, sockets, signals; the rest is the library's.
+//! `tollgate-api`: command line, settings, log, sockets, signals. The library does the rest.
 
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The settings may be what is wrong: the format is what can be told of it.
+            // The settings may be the error, so only the log format is read from them.
             telemetry::say_why("tollgate-api", format(Config::log_format()), &error);
             ExitCode::FAILURE
         }
@@ -34,7 +34,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let format = format(config.log.format);
     let log = telemetry::init(format, &config.log.level);
     let _lines = log.map_err(|bad| format!("settings: log.level = {bad}"))?;
-    // Fails only when a provider is there already.
+    // Fails only when a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let shutdown = telemetry::shutdown()?;
     let bootstrap = bootstrap_token()?;

@@ -1,4 +1,4 @@
-//! The id that names a request in its response, in its log line and in its problem.
+//! The id of a request in its response, in its log line and in its problem.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,16 +9,17 @@ use hyper::{
 use tollgate_domain::Clock;
 use uuid::Builder;
 
-/// Carries the id, both ways.
+/// The header with the id, in requests and responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id of a client's own.
+/// Longest id that a client may choose.
 const MAX_LEN: usize = 128;
 /// 2^64 divided by the golden ratio: multiples of it spread evenly (SplitMix64).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Makes ids: UUIDv7 of the clock's time, told apart by a count that is scrambled with a seed of this process.
+/// Makes ids: UUIDv7 with the clock's time, made unique by a count that is scrambled with this process's seed.
 ///
-/// They need to be unique, not secret; the operating system's randomness for each would cost more than the whole check.
+/// They must be unique, not secret; random bytes from the operating system for each would
+/// cost more than the whole check.
 pub(crate) struct RequestIds {
     clock: Clock,
     seed: u128,
@@ -31,7 +32,7 @@ impl RequestIds {
         Self { clock, seed, count: AtomicU64::new(0) }
     }
 
-    /// The client's own id if it is 1 to 128 visible ASCII characters, else a new one.
+    /// The client's id if it is 1 to 128 visible ASCII characters, otherwise a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let own = headers.get(X_REQUEST_ID).filter(|id| {
             let bytes = id.as_bytes();
@@ -46,7 +47,7 @@ impl RequestIds {
         let mixed = scramble(low.wrapping_add(count.wrapping_mul(GOLDEN)));
         let mut random = [0; 10];
         let (head, tail) = random.split_at_mut(2);
-        // Two bytes that differ between processes, eight that never repeat within one.
+        // Two bytes that differ between processes, and eight that never repeat within one.
         head.copy_from_slice(&self.seed.to_le_bytes()[4..6]);
         tail.copy_from_slice(&mixed.to_le_bytes());
         let millis = u64::try_from(self.clock.micros() / 1_000).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Whether the process lives, whether it may take traffic, and what it depends on.
+//! Liveness, readiness, and the state of the dependencies.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     let is_degraded = found.iter().any(|dependency| dependency.state.is_err());
     let dependencies = found.into_iter().map(|dependency| {
         if let Err(reason) = &dependency.state {
-            // What a driver says may name hosts: it is for the log, not for whoever asks.
+            // A driver's error may name hosts, so it goes to the log and not to the client.
             tracing::warn!(dependency = dependency.name, reason, "a dependency is down");
         }
         let latency_ms = dependency.state.as_ref().ok().map(|latency| latency.as_secs_f64() * 1_000.0);
