@@ -120,7 +120,7 @@ impl Stream {
         Ok(Position(done))
     }
 
-    /// Deletes the segments that lie wholly before `up_to` and were last written before `modified_before` (pass the
+    /// Deletes the segments that end before `up_to` and were last written before `modified_before` (pass the
     /// present to keep none longer than needed; a file's time may be half a minute early). Returns how many segments
     /// are left: 0 once all of an ended stream is confirmed. Never deletes a record from `up_to` on.
     pub fn confirmed(&mut self, up_to: Position, modified_before: SystemTime) -> Result<usize, Error> {

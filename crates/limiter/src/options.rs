@@ -35,7 +35,7 @@ pub struct Options {
     pub call_budget: Duration,
     /// The authority that signed the server's certificate, PEM; `None` uses those that the system trusts.
     pub root_certificate: Option<Vec<u8>>,
-    /// Most subjects held in memory, by the memory store or while a shared store is away.
+    /// Most subjects in memory, in the memory store or while a shared store is down.
     pub max_subjects: usize,
 }
 

@@ -10,7 +10,7 @@ use crate::{
 /// Most logs of a subject, as of cells. A further log replaces the one that ends first, as in the script on Redis.
 const MAX_LOGS: usize = 64;
 
-/// The parts of a subject's state of which it may have any number. Few subjects have any.
+/// The reservations and logs of a subject. Few subjects have any.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lists {
     pub(crate) reservations: SmallVec<[Reservation; 1]>,

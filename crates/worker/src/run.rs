@@ -9,7 +9,7 @@ use crate::{fold, job, schedule};
 /// Runs jobs and schedules until `shutdown` resolves, then finishes the running jobs and gives back the rest.
 ///
 /// # Errors
-/// When the queue could not be told which jobs were finished; those run again, without effect.
+/// When the queue does not know which jobs were finished; those run again, without effect.
 pub async fn run(
     service: Service,
     shutdown: impl Future<Output = ()> + Send + 'static,

@@ -76,7 +76,7 @@ impl Log {
         Self { id, until, units: moments.iter().map(|moment| moment.units()).sum(), moments }
     }
 
-    /// A log of which only the newest moment and the total of units are known: the shared store returns
+    /// A log with only its newest moment and its total of units: the shared store returns
     /// no more while units are left.
     #[cfg(feature = "redis")]
     pub(crate) fn with_units(self, units: i64) -> Self {

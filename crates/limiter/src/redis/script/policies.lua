@@ -4,7 +4,7 @@
 -- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
 -- ARGV[2]  shapes of plain checks, of one subject and windows only: cost, limits; per limit: policy
 -- ARGV[3]  plain checks, 4 bytes each: key, shape
--- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; but for operation 0 the hold's name and life;
+-- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; the hold's name and life, except for operation 0;
 --          per subject: key, limits, floors; per limit: policy; per floor: limit, start, used;
 --          per return: amount, the moment it was consumed.
 --          Operations: 0 consume, 1 consume and hold concurrency, 2 hold all, 3 end a hold and consume, 4 prolong a hold
