@@ -94,7 +94,7 @@ impl Hasher for Keyed {
 
 impl Hashbrown {
     fn check(&self, subject: &Subject, limit: u64, now: Timestamp) -> bool {
-        let mut held = self.0[usize::from(subject.partition())].lock().expect("no panic");
+        let mut held = self.0.get(usize::from(subject.partition())).expect("256").lock().expect("no panic");
         let counted = held.entry(*subject).or_default();
         let window = now.as_micros() / 3_600_000_000;
         if counted.window != window {
