@@ -19,14 +19,8 @@ async fn main() -> ExitCode {
         Some(Command::Serve) => start().await,
         other => carry_out(other, &mut std::io::stdout()).await,
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The settings may be the error, so only the log format is read from them.
-            telemetry::say_why("tollgate-api", format(Config::log_format()), &error);
-            ExitCode::FAILURE
-        }
-    }
+    // Read on its own: the settings as a whole may be what is wrong.
+    telemetry::exit_code("tollgate-api", format(Config::log_format()), done)
 }
 
 async fn start() -> Result<(), Box<dyn std::error::Error>> {

@@ -112,7 +112,7 @@ where
     };
     let Envelope { job, traceparent, .. } = envelope;
     let (name, backoff, context) = (job.name(), job.backoff(), JobContext::new(leased, traceparent));
-    let span = info_span!("job", name, id = context.id, attempt = context.attempt, trace_id = context.trace_id());
+    let span = info_span!("job", job = name, id = context.id, attempt = context.attempt, trace_id = context.trace_id());
     let outcome = handled(handler, job, context.clone()).instrument(span).await;
     verdict(outcome, backoff, name, &context)
 }

@@ -4,5 +4,5 @@ mod json_lines;
 mod log;
 mod signals;
 
-pub use log::{BadLevel, Format, LogGuard, init, say_why, tell};
+pub use log::{BadLevel, Format, LogGuard, exit_code, init, tell};
 pub use signals::shutdown;

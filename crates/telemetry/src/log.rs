@@ -5,6 +5,7 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, BufWriter, Write},
     panic::PanicHookInfo,
+    process::ExitCode,
     thread,
     time::Duration,
 };
@@ -13,7 +14,7 @@ use tracing::{Level, level_filters::LevelFilter};
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
 
-use crate::json_lines::{self, JsonLines};
+use crate::json_lines::{self, JsonFields, JsonLines};
 
 /// Writes the queued lines when it is dropped.
 pub use tracing_appender::non_blocking::WorkerGuard as LogGuard;
@@ -56,7 +57,7 @@ pub fn init(format: Format, level: &str) -> Result<LogGuard, BadLevel> {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(gathered);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let set = match format {
-        Format::Json => lines.event_format(JsonLines).try_init(),
+        Format::Json => lines.event_format(JsonLines).fmt_fields(JsonFields).try_init(),
         Format::Pretty => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
     };
     match set {
@@ -86,14 +87,16 @@ pub fn tell(out: &mut impl Write, format: Format, text: &str) -> io::Result<()> 
     }
 }
 
-/// Writes to standard error why `program` ends.
-pub fn say_why(program: &str, format: Format, error: &dyn std::fmt::Display) {
+/// How `program` ends. Why it failed is written to standard error.
+pub fn exit_code(program: &str, format: Format, done: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
     let text = match format {
         Format::Pretty => format!("{program}: {error}\n"),
         Format::Json => json_lines::line(Level::ERROR, &format!("{program}: {error}")),
     };
     // When standard error is gone, nobody can read this.
     let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::FAILURE
 }
 
 /// Writes the gathered lines in one call, then pauses: waking the writing thread for every line would

@@ -16,14 +16,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The settings may be the error, so only the log format is read from them.
-            telemetry::say_why("tollgate-worker", format(Config::log_format()), &error);
-            ExitCode::FAILURE
-        }
-    }
+    let done = start().await;
+    // Read on its own: the settings as a whole may be what is wrong.
+    telemetry::exit_code("tollgate-worker", format(Config::log_format()), done)
 }
 
 async fn start() -> Result<(), Box<dyn std::error::Error>> {

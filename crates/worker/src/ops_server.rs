@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use prometheus::TextEncoder;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use tokio::net::TcpListener;
 use tollgate_http_server::{Limits, Plain, Server};
-use tollgate_service::{Service, config::Listen};
+use tollgate_service::{Service, config::Listen, ops::health::METRICS_TYPE};
 
 /// A probe and a scraper need two; the rest is room for clients that died and whose sockets are still open.
 const MAX_CONNECTIONS: usize = 64;
@@ -56,7 +61,8 @@ async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(service): State<Service>) -> impl IntoResponse {
-    service.ops().refresh_gauges().await;
-    let text = TextEncoder::new().encode_to_string(&service.metrics().registry().gather());
-    text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    match service.ops().metrics_text().await {
+        Ok(text) => Ok(([(CONTENT_TYPE, METRICS_TYPE)], text)),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
 }

@@ -36,13 +36,25 @@ pub async fn run(
 }
 
 async fn handle(service: Service, job: Job) -> Outcome {
-    let name = job.name();
+    let mut counted = Counted { service: &service, job: job.name(), outcome: "cut" };
     let outcome = job::run(&service, job).await;
-    let label = match &outcome {
+    counted.outcome = match &outcome {
         Outcome::Done => "done",
         Outcome::Retry { .. } => "retry",
         Outcome::Abort(_) => "abort",
     };
-    service.metrics().jobs.with_label_values(&[name, label]).inc();
     outcome
+}
+
+/// Counts an attempt when it is dropped, so that one that panics, takes too long or is given back is counted too.
+struct Counted<'a> {
+    service: &'a Service,
+    job: &'static str,
+    outcome: &'static str,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.service.metrics().jobs.with_label_values(&[self.job, self.outcome]).inc();
+    }
 }

@@ -14,19 +14,24 @@ use tollgate_domain::{FieldError, text};
 
 /// Most wrong fields named in one answer, so that an answer stays small.
 const MAX_ERRORS: usize = 64;
-/// 2^64 and -2^63: whole numbers beyond them are rounded.
+/// Deepest nesting of objects and lists in a body; free-form members (`metadata`) need no more.
+const MAX_DEPTH: usize = 32;
+/// 2^64 and -2^63: whole numbers from here on are rounded.
 const END_OF_U64: f64 = 18_446_744_073_709_551_616.0;
 const END_OF_I64: f64 = -9_223_372_036_854_775_808.0;
 
-/// A free-form member, read without loss: no name occurs twice and no number is rounded, at any depth.
+/// A free-form member, read without loss: no name twice and no number rounded, at any depth up to 32.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FreeForm(pub(crate) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for FreeForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut notes = Notes::default();
+        // A member lies in the object that is the body.
+        let mut notes = Notes { depth: 1, ..Notes::default() };
         match notes.deserialize(deserializer)? {
-            _ if !notes.errors.is_empty() => Err(de::Error::custom("a name stands twice, or a number is too large")),
+            _ if !notes.errors.is_empty() => Err(de::Error::custom(
+                "a name stands twice, a number is too large, nesting is too deep or a text is not plain",
+            )),
             Value::Object(members) => Ok(Self(members)),
             _ => Err(de::Error::custom("expected an object")),
         }
@@ -78,12 +83,14 @@ fn is_named(errors: &[FieldError], pointer: &str) -> bool {
     errors.iter().any(|error| within(error) == Some(true))
 }
 
-/// Reads any JSON and records what no type accepts: a member given twice, a control character, a
-/// number that would be rounded.
+/// Reads any JSON and notes what no type of ours would take: a member given twice, a control character, a number that would
+/// be rounded, nesting beyond [`MAX_DEPTH`].
 #[derive(Default)]
 struct Notes {
     /// The reader's place (RFC 6901).
     pointer: String,
+    /// Objects and lists around it.
+    depth: usize,
     errors: Vec<FieldError>,
 }
 
@@ -94,12 +101,21 @@ impl Notes {
         }
     }
 
-    /// Reads one level further down.
+    /// Called where an object or a list begins. serde_json itself ends the reading at 128 levels.
+    fn begin(&mut self) {
+        if self.depth >= MAX_DEPTH {
+            self.note(&format!("nested deeper than {MAX_DEPTH} levels"));
+        }
+    }
+
+    /// Reads on one level further down.
     fn below<T>(&mut self, step: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let here = self.pointer.len();
         self.pointer.push('/');
         self.pointer.push_str(&escaped(step));
+        self.depth += 1;
         let read = read(self);
+        self.depth -= 1;
         self.pointer.truncate(here);
         read
     }
@@ -151,6 +167,7 @@ impl<'de> Visitor<'de> for &mut Notes {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        self.begin();
         let mut read = Vec::new();
         while let Some(item) = self.below(&read.len().to_string(), |notes| items.next_element_seed(notes))? {
             read.push(item);
@@ -159,6 +176,7 @@ impl<'de> Visitor<'de> for &mut Notes {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        self.begin();
         let mut read = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let value = self.below(&name, |notes| {

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use prometheus::TextEncoder;
+
 use super::Ops;
 use crate::Error;
 
 /// A dependency that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The content type of [`Ops::metrics_text`].
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// One dependency.
 #[derive(Clone, Debug)]
@@ -45,9 +50,18 @@ impl Ops<'_> {
         found
     }
 
-    /// Reads the gauges that are not updated by events: pool, queue, limiter, keys. A gauge that cannot
-    /// be read keeps its last value.
-    pub async fn refresh_gauges(self) {
+    /// All metrics as Prometheus reads them: [`METRICS_TYPE`].
+    ///
+    /// # Errors
+    /// Two metrics share a name, which is a fault of this program.
+    pub async fn metrics_text(self) -> Result<String, prometheus::Error> {
+        self.refresh_gauges().await;
+        TextEncoder::new().encode_to_string(&self.0.metrics().registry().gather())
+    }
+
+    /// Reads the gauges that are not counted as things happen: pool, queue, limiter, keys. What cannot be read keeps its
+    /// last value.
+    async fn refresh_gauges(self) {
         let metrics = self.0.metrics();
         let pool = self.0.repository().pool();
         for (state, count) in [("idle", pool.idle), ("busy", pool.size.saturating_sub(pool.idle)), ("max", pool.max)] {

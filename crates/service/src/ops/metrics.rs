@@ -54,7 +54,7 @@ metrics! {
     queue: IntGaugeVec["priority", "state"] = "tollgate_queue_jobs",
     /// Age of the oldest waiting job, by priority, in seconds.
     queue_age: GaugeVec["priority"] = "tollgate_queue_oldest_waiting_seconds",
-    /// Jobs run, by name and outcome (done, retry, abort).
+    /// Attempts at jobs, by name and outcome (done, retry, abort; cut: it panicked, took too long or its process ended).
     jobs: IntCounterVec["job", "outcome"] = "tollgate_jobs_total",
     /// Bytes of this node's journal that the database does not hold yet, by stream.
     journal_lag: IntGaugeVec["stream"] = "tollgate_journal_lag_bytes",
