@@ -1,4 +1,4 @@
-//! What a person who starts the service reads on its standard output: where it is, and a line to try it with.
+//! The message on standard output for a person who starts the service: the address, and a command to try.
 
 use std::{
     io::Write,
@@ -8,8 +8,8 @@ use std::{
 use tollgate_domain::TokenSecret;
 use tollgate_telemetry::{Format, tell};
 
-/// Writes the address and, on the first start, the admin token and a command that makes a key. A token that the operator
-/// chose is not repeated: the command takes it from the environment.
+/// Writes the address and, on the first start, the admin token and a command that creates a key. A token that the
+/// operator chose is not repeated: the command reads it from the environment.
 ///
 /// # Errors
 /// When `out` cannot be written.

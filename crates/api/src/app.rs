@@ -1,4 +1,4 @@
-//! What every handler shares.
+//! The state that every handler shares.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -10,7 +10,7 @@ use tollgate_service::{Service, config::HeaderStyle};
 
 use crate::{metrics::HttpMetrics, middleware::request_id::RequestIds};
 
-/// The service and what the API keeps next to it. Cloning is cheap.
+/// The service, and the API's own state. Clones are cheap.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Inner>);
 
@@ -21,13 +21,13 @@ pub(crate) struct Inner {
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) headers: HeaderStyle,
     pub(crate) request_timeout: Duration,
-    /// One successful check of this many has a log line; 0: none.
+    /// One of this many successful checks is logged; 0 for none.
     pub(crate) sample_checks: u64,
     pub(crate) checks_seen: AtomicU64,
 }
 
 impl App {
-    /// Registers the HTTP metrics next to the service's, so once per service.
+    /// Registers the HTTP metrics next to the service's, so it must be called once per service.
     pub(crate) fn new(service: Service) -> Result<Self, prometheus::Error> {
         let config = service.config();
         Ok(Self(Arc::new(Inner {

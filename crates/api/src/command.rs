@@ -1,4 +1,4 @@
-//! What `tollgate-api` is told to do on its command line: serve, or make a token on the machine itself.
+//! The command line of `tollgate-api`: serve, or create a token on the machine itself.
 
 use std::{error::Error, io::Write};
 
@@ -9,22 +9,22 @@ const USAGE: &str = "\
 usage: tollgate-api                          serve (settings: configs/default.toml)
        tollgate-api token new [--name NAME]  make an admin token with every scope, for one that was lost";
 
-/// Unless it is given another.
+/// The name of a token for which none is given.
 const NAME: &str = "made on the machine";
 
-/// What to do.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve the API.
     Serve,
-    /// Make an admin token that is called so.
+    /// Create an admin token with this name.
     NewToken(String),
-    /// Say how the command line is used.
+    /// Print the usage.
     Help,
 }
 
 impl Command {
-    /// Reads the arguments after the program's name. None when they mean nothing.
+    /// Parses the arguments after the program's name. None when they are not valid.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Option<Self> {
         let arguments: Vec<_> = arguments.into_iter().collect();
         let words: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -38,10 +38,11 @@ impl Command {
     }
 }
 
-/// Does what is not serving. `None`: the command line meant nothing, and how it is used is the error.
+/// Carries out any command except serving. `None` stands for an invalid command line, and
+/// returns the usage as the error.
 ///
 /// # Errors
-/// Also when the settings are wrong, the database cannot be reached or the name is not one.
+/// Also when the settings are invalid, the database cannot be reached or the name is not allowed.
 pub async fn carry_out(command: Option<Command>, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     match command {
         Some(Command::NewToken(name)) => new_token(&Config::load()?, &name, out).await,
@@ -50,8 +51,8 @@ pub async fn carry_out(command: Option<Command>, out: &mut impl Write) -> Result
     }
 }
 
-/// Makes an admin token in the database that the settings name, and writes its text and nothing else. The service may be
-/// running: every node takes the token at once.
+/// Creates an admin token in the database of the settings, and writes its text and nothing else. The service may be
+/// running: every node accepts the token at once.
 async fn new_token(config: &Config, name: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let secret = tokens::new_token(config, &Clock::System, name).await.map_err(|error| match error {
         StartError::Argument(invalid) => invalid.to_string().replacen('/', "--", 1),

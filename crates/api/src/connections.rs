@@ -1,4 +1,4 @@
-//! What a listener counts of its connections, and what its log says of those it turned away.
+//! Metrics and log lines about a listener's connections.
 
 use tollgate_domain::network::truncated;
 use tollgate_http_server::{ConnectionObserver, Limits, TurnedAway};

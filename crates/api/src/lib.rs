@@ -1,8 +1,8 @@
 //! Tollgate's HTTP service.
 //!
-//! Reading order: `routes` (the whole table on one screen) → `run` (a node's life; what comes in is
-//! `tollgate_http_server`'s) → `middleware` (what wraps routes) → `body` (what comes in) → a file or folder per noun in `routes` →
-//! `answers` (shapes of the contract) → `openapi`.
+//! Reading order: `routes` (the whole table on one screen) → `run` (a node's life; `tollgate_http_server` handles
+//! connections) → `middleware` (wraps routes) → `body` (parses requests) → a file or folder per noun in `routes` →
+//! `answers` (types of the contract) → `openapi`.
 
 mod announce;
 mod answers;

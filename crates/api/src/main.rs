@@ -1,4 +1,4 @@
-//! `tollgate-api`: command line, settings, log, sockets, signals; the rest is the library's.
+//! `tollgate-api`: command line, settings, log, sockets, signals. The library does the rest.
 
 use std::process::ExitCode;
 
@@ -19,14 +19,8 @@ async fn main() -> ExitCode {
         Some(Command::Serve) => start().await,
         other => carry_out(other, &mut std::io::stdout()).await,
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The settings may be what is wrong: the format is what can be told of it.
-            telemetry::say_why("tollgate-api", format(Config::log_format()), &error);
-            ExitCode::FAILURE
-        }
-    }
+    // Read on its own: the settings as a whole may be what is wrong.
+    telemetry::exit_code("tollgate-api", format(Config::log_format()), done)
 }
 
 async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +28,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let format = format(config.log.format);
     let log = telemetry::init(format, &config.log.level);
     let _lines = log.map_err(|bad| format!("settings: log.level = {bad}"))?;
-    // Fails only when a provider is there already.
+    // Fails only when a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let shutdown = telemetry::shutdown()?;
     let bootstrap = bootstrap_token()?;
@@ -43,7 +37,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let service = Service::connect(config, Clock::System, Role::Api).await?;
     let on_ready = |first: Option<TokenSecret>| {
         if let Err(error) = announce(&mut std::io::stdout(), format, address, first.as_ref(), bootstrap.is_some()) {
-            tracing::warn!(%error, "nobody reads the standard output");
+            tracing::warn!(%error, "cannot write to standard output");
         }
     };
     run(service, listeners, tollgate_worker::run, bootstrap.as_deref(), on_ready, shutdown).await?;

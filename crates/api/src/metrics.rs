@@ -1,4 +1,4 @@
-//! How long requests took, by route template and kind of answer. Paths, ids and addresses are never labels.
+//! Duration of requests, by route template and class of status. Paths, ids and addresses are never labels.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use prometheus::{
 /// A check takes tens of microseconds; a page of keys some milliseconds.
 const BUCKETS: [f64; 17] =
     [5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// Label of requests that no route takes.
+/// The label of requests that match no route.
 pub(crate) const NO_ROUTE: &str = "(none)";
-/// The hot path.
+/// The path of the hot path.
 pub(crate) const VALIDATE: &str = "/api/public/v1/rate-limit/validate";
 
-/// The HTTP metrics; the service's own stand in the same registry.
+/// The HTTP metrics, in the same registry as the service's own.
 pub(crate) struct HttpMetrics {
     requests: HistogramVec,
-    /// Children of the hot path by class, resolved once: 2xx, 4xx, 5xx.
+    /// Children of the hot path by class of status, resolved once: 2xx, 4xx, 5xx.
     validate: [Histogram; 3],
-    /// Handlers that panicked.
+    /// Counts handlers that panicked.
     pub(crate) panics: IntCounter,
     open: IntGaugeVec,
     refused: IntCounterVec,
     displaced: IntCounterVec,
 }
 
-/// What one listener counts.
+/// The metrics of one listener's connections.
 pub(crate) struct ConnectionMetrics {
     pub(crate) open: IntGauge,
     pub(crate) refused: IntCounter,
@@ -35,7 +35,7 @@ pub(crate) struct ConnectionMetrics {
 }
 
 impl HttpMetrics {
-    /// The connections of `listener`, `public` or `admin`.
+    /// The metrics of `listener`, which is `public` or `admin`.
     pub(crate) fn connections(&self, listener: &str) -> ConnectionMetrics {
         ConnectionMetrics {
             open: self.open.with_label_values(&[listener]),
@@ -72,13 +72,13 @@ impl HttpMetrics {
     }
 
     pub(crate) fn observe(&self, method: &str, route: &str, status: StatusCode, took: Duration) {
-        // A method of the client's own making must not make a series of its own.
+        // An invented method must not create a series.
         let known = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"];
         let method = if known.contains(&method) { method } else { "other" };
         self.requests.with_label_values(&[method, route, class(status)]).observe(took.as_secs_f64());
     }
 
-    /// As [`HttpMetrics::observe`] for the hot path, without a look-up.
+    /// The same as [`HttpMetrics::observe`] for the hot path, without a look-up.
     pub(crate) fn observe_validate(&self, status: StatusCode, took: Duration) {
         let [good, refused, failed] = &self.validate;
         let child = match status.as_u16() {

@@ -1,16 +1,16 @@
-//! How many connections the limit on open files leaves room for.
+//! The number of connections for which the limit on open files leaves room.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Standard streams, listeners, journal segments, the stores' connections, the runtime's own.
+/// For standard streams, listeners, journal segments, the stores' connections and the runtime.
 const RESERVED: u64 = 64;
 /// SQLite has up to four files open per connection, PostgreSQL one socket.
 const PER_DATABASE_CONNECTION: u64 = 4;
-/// A server with fewer is none: it shares the reserve.
+/// The fewest connections that a server needs; with less room they share the reserve.
 const LEAST: u64 = 8;
 
-/// Raises this process's limit as far as `connections` and the database need and the hard limit allows. Returns how many
-/// connections there is room for, at most as many as were asked for.
+/// Raises this process's limit on open files, as far as `connections` and the database need and the hard limit allows.
+/// Returns the number of connections for which there is room, at most `connections`.
 pub(crate) fn room_for(connections: usize, database_connections: u32) -> usize {
     let reserved = RESERVED + PER_DATABASE_CONNECTION * u64::from(database_connections);
     let wanted = (connections as u64).saturating_add(reserved);
@@ -20,7 +20,7 @@ pub(crate) fn room_for(connections: usize, database_connections: u32) -> usize {
     let limit = match is_raised.then(|| setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..before })) {
         None | Some(Ok(())) => allowed,
         Some(Err(error)) => {
-            tracing::warn!(%error, "the limit on open files could not be raised");
+            tracing::warn!(%error, "cannot raise the limit on open files; keeping it");
             before.current.unwrap_or(allowed)
         }
     };
@@ -36,7 +36,7 @@ pub(crate) fn room_for(connections: usize, database_connections: u32) -> usize {
     usize::try_from(room).unwrap_or(connections)
 }
 
-/// None means without a limit.
+/// None means no limit.
 fn within(limit: Rlimit, wanted: u64) -> u64 {
     let raised = limit.current.map_or(wanted, |current| current.max(wanted));
     limit.maximum.map_or(raised, |maximum| raised.min(maximum))

@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document, generated from the handlers, and the page that shows it.
 //!
-//! What every operation has in common (problems, headers, who may call) is added here and not repeated at each, as are the
-//! bounds of what has the same name everywhere, and the examples.
+//! This adds what all operations have in common (problems, headers, who may call), the bounds of members that have the
+//! same name everywhere, and the examples, so that no handler repeats them.
 
 mod examples;
 mod responses;
@@ -33,7 +33,7 @@ use crate::{
     body::problem::{Body, Problem, WrongField},
 };
 
-/// Visible ASCII, with spaces between.
+/// Visible ASCII, with spaces only inside.
 const IDEMPOTENCY_KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
 
 #[derive(utoipa::OpenApi)]
@@ -53,24 +53,24 @@ const IDEMPOTENCY_KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
 )]
 struct Common;
 
-/// What an operation is like.
+/// Properties of an operation that determine its responses.
 struct Traits {
-    /// It takes one.
+    /// It takes a body.
     has_body: bool,
-    /// It reads one, if only to tell a repeated request from another.
+    /// It reads a body, if only to distinguish a repeated request from another one.
     reads_body: bool,
     has_credential: bool,
     is_management: bool,
-    /// It decides.
+    /// It decides a check.
     is_check: bool,
-    /// It names a thing that may not be there.
+    /// It names a resource that may not exist.
     names_thing: bool,
     is_write: bool,
     has_if_match: bool,
     shows_version: bool,
 }
 
-/// One document of all routers' paths.
+/// One document for the paths of all routers.
 pub(crate) fn document(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
     let mut document = Common::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
@@ -122,7 +122,7 @@ fn complete(path: &str, method: &Method, operation: &mut Operation, components: 
     responses::exemplify(components, &mut operation.responses);
     if of.has_credential {
         let schemes = ["bearer", "api_key"].map(|scheme| SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
-        // Outside of the management the credential may stand in the body instead.
+        // Outside of the management API the credential may be in the body instead.
         let elsewhere = (!is_management).then(SecurityRequirement::default);
         operation.security = Some(schemes.into_iter().chain(elsewhere).collect());
     }
@@ -142,7 +142,7 @@ fn complete(path: &str, method: &Method, operation: &mut Operation, components: 
     describe_scope(operation);
 }
 
-/// The scope stands in the description too, for people.
+/// The scope is also in the description, for people.
 fn describe_scope(operation: &mut Operation) {
     let scope = operation.extensions.as_ref().and_then(|all| all.get("x-required-scope")?.as_str().map(str::to_owned));
     let Some(scope) = scope else { return };
@@ -166,12 +166,13 @@ fn idempotency_key() -> Parameter {
         .build()
 }
 
-/// `/openapi.json`, and `/docs` with its assets from inside the binary.
+/// Serves `/openapi.json`, and `/docs` with its assets from inside the binary.
 pub(crate) fn routes(document: OpenApi) -> Router<App> {
     Router::from(SwaggerUi::new("/docs").url("/openapi.json", document)).layer(map_response(own_assets))
 }
 
-/// Also says in our words that an asset is not there. The page loads its own scripts and styles, and writes styles into its elements.
+/// Also replaces the 404 of a missing asset by ours. The page loads its own scripts and styles, and
+/// writes styles into its elements.
 async fn own_assets(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
         return Problem::no_route().into_response();

@@ -1,4 +1,4 @@
-//! A whole node: HTTP, what runs next to it, and the order in which it all stops.
+//! A whole node: HTTP, the worker next to it, and the order in which everything stops.
 
 use std::{fmt::Display, io, time::Duration};
 
@@ -10,43 +10,43 @@ use tollgate_service::{Config, Service, StartError, config::Listen};
 
 use crate::{app::App, body::json, open_files::room_for, routes};
 
-/// Requests in flight have this long after the listener is closed.
+/// How long requests in flight may take after the listener is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is in the journal has this long to reach the database; the rest is shipped by the next start.
+/// How long the journal may take to reach the database at a stop. The next start ships the rest.
 const SHIP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Beyond a request's own bounds: time for its body to come and its answer to be read.
+/// How long a client may take to send its body and read its answer, beyond the request's own bounds.
 const SLOW_CLIENT: Duration = Duration::from_secs(30);
-/// Operators' tools only.
+/// Most connections of the admin listener, which only operators' tools use.
 const ADMIN_CONNECTIONS: usize = 256;
 
-/// Why a node could not start or go on.
+/// Why a node could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The service.
+    /// An error of the service.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A listener.
+    /// A listener could not be bound.
     #[error("{key} = {listen}: {error}")]
     Bind {
-        /// Which setting.
+        /// The setting of the address.
         key: &'static str,
-        /// Its value.
+        /// The setting's value.
         listen: Listen,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
 }
 
-/// Bound sockets.
+/// The bound sockets of a node.
 pub struct Listeners {
-    /// The API.
+    /// Serves the API.
     pub public: TcpListener,
-    /// Metrics and health; without it `public` serves them.
+    /// Serves metrics and health; without it `public` does.
     pub admin: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Binds what the settings name.
+    /// Binds the addresses in the settings.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
         let backlog = config.api.listen_backlog;
         let public = bind("api.listen", &config.api.listen, backlog).await?;
@@ -63,16 +63,17 @@ async fn bind(key: &'static str, listen: &Listen, backlog: u32) -> Result<TcpLis
     bound.await.map_err(|error| Error::Bind { key, listen: listen.clone(), error })
 }
 
-/// Serves until `shutdown`; then the node is not ready at once, goes on serving for `api.drain_seconds`, finishes what is
-/// in flight, ships its journal, stops its worker and closes the service.
+/// Serves until `shutdown` resolves. Then the node is not ready at once, serves for `api.drain_seconds` more, finishes
+/// the requests in flight, ships its journal, stops its worker and closes the service.
 ///
-/// `worker` is what `worker.in_process` asks for: runs the service's jobs until the future that it is given resolves.
+/// `worker` is used when `worker.in_process` is true: it runs the service's jobs until the
+/// future that it receives resolves.
 ///
-/// HTTP is served from the first moment, so that `/live` and `/ready` answer while the database is waited for. `on_ready`
-/// is called once the tables are there, with the first admin token if this start has made it.
+/// HTTP is served from the first moment, so that `/live` and `/ready` answer while the node waits for the database.
+/// `on_ready` is called when the tables are up to date, with the first admin token if this start created it.
 ///
 /// # Errors
-/// When the tables cannot be brought up to date. Everything is closed then too.
+/// When the tables cannot be updated. Everything is closed in that case, too.
 pub async fn run<W, E>(
     service: Service,
     listeners: Listeners,
@@ -109,7 +110,7 @@ where
     };
     service.drain();
     if service.is_prepared() {
-        tracing::info!("stopping: not ready from now on");
+        tracing::info!("stopping; not ready from now on");
         sleep(Duration::from_secs(service.config().api.drain_seconds)).await;
     }
     stop_http.cancel();
@@ -122,7 +123,9 @@ where
     stop_worker.cancel();
     if let Some(worker) = worker {
         match worker.await {
-            Ok(Err(error)) => tracing::warn!(%error, "the worker's last jobs run again at the next start"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot report the worker's last jobs to the queue; they run again")
+            }
             joined => ended("the worker", joined.map(drop)),
         }
     }
@@ -162,6 +165,6 @@ fn serve(app: &App, listeners: Listeners, stop: &CancellationToken) -> Vec<JoinH
 
 fn ended(what: &str, joined: Result<(), tokio::task::JoinError>) {
     if let Err(error) = joined {
-        tracing::error!(%error, "{what} ended in a panic");
+        tracing::error!(%error, "{what} panicked");
     }
 }

@@ -1,4 +1,4 @@
-//! API keys: the record behind a secret, and whether it may be used now.
+//! API keys: the record behind a secret, and whether the key may be used now.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,30 +6,31 @@ use serde_json::{Map, Value};
 
 use crate::{ApiKeyId, Country, Invalid, LimitSpec, Network, Plan, TenantId, limit::MAX_LIMITS, text};
 
-/// What is said of a plan's name that no plan has.
+/// The message for a plan name that no plan has.
 pub const NO_SUCH_PLAN: &str = "no such plan";
-/// Enough to group keys by; more would make a list of keys slow.
+/// Enough to group keys by; more would make lists of keys slow.
 const MAX_TAGS: usize = 20;
-/// Members of a key's metadata, and bytes of all of it as JSON: it is stored, listed and sent with the key.
+/// Most members of a key's metadata. They are stored, listed and sent with the key, so their
+/// bytes as JSON are bounded, too.
 const MAX_METADATA: usize = 50;
 const MAX_METADATA_BYTES: usize = 8_192;
 
-/// What a key is for; part of its text.
+/// What a key is for. It is part of the secret's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// Real traffic.
     #[default]
     Live,
-    /// Trying things out.
+    /// For tests by the client.
     Test,
 }
 
 impl Environment {
-    /// Both of them.
+    /// Both environments.
     pub const ALL: [Self; 2] = [Self::Live, Self::Test];
 
-    /// How the text of such a key begins.
+    /// How the text of a key of this environment begins.
     pub fn key_prefix(self) -> &'static str {
         match self {
             Self::Live => "tg_live_",
@@ -37,7 +38,7 @@ impl Environment {
         }
     }
 
-    /// As stored and shown.
+    /// The name that is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -50,18 +51,18 @@ impl Environment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyStatus {
-    /// May be used.
+    /// The key may be used.
     Active,
-    /// May not be used until resumed, or until the suspension ends by itself.
+    /// The key may not be used until it is resumed, or until the suspension ends by itself.
     Suspended,
-    /// May never be used again.
+    /// The key may never be used again.
     Revoked,
     /// Past its `expires_at`.
     Expired,
 }
 
 impl KeyStatus {
-    /// As stored and shown.
+    /// The name that is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -72,23 +73,23 @@ impl KeyStatus {
     }
 }
 
-/// Why and how long a key rests.
+/// The end and the reason of a suspension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspension {
-    /// None: until it is resumed.
+    /// None when only an operator resumes the key.
     pub until: Option<DateTime<Utc>>,
-    /// For people.
+    /// A text for people.
     pub reason: Option<String>,
 }
 
-/// What decides whether a key may be used at a moment.
+/// The facts that decide whether a key may be used at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// As stored.
+    /// The stored status, never `Expired`.
     pub status: KeyStatus,
-    /// When a suspension ends by itself, if ever.
+    /// When a suspension ends by itself; None when it does not.
     pub suspended_until: Option<DateTime<Utc>>,
-    /// When the key stops to work, if ever.
+    /// When the key expires; None when it never does.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -105,47 +106,47 @@ impl Validity {
     }
 }
 
-/// A revoked key was to be something else.
+/// A revoked key cannot get another status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a revoked key stays revoked; make a new one")]
 pub struct StaysRevoked;
 
-/// A key's record; of its secrets only hashes are stored, in a table of their own.
+/// A key's record. Only hashes of its secrets are stored, in another table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
-    /// Its id; stays when the secret is rotated.
+    /// The key's id. It stays when the secret is rotated.
     pub id: ApiKeyId,
-    /// Whose key it is.
+    /// The tenant that owns the key.
     pub tenant_id: TenantId,
-    /// Displayable start of the current secret.
+    /// The start of the current secret, which may be shown.
     pub key_prefix: String,
-    /// For people, 1 to 255 characters.
+    /// A name for people, 1 to 255 characters.
     pub name: String,
-    /// For people, at most 500 characters.
+    /// A text for people, at most 500 characters.
     pub description: Option<String>,
     /// The plan's slug.
     pub tier: String,
-    /// Live or test.
+    /// Whether it is for real traffic or for tests.
     pub environment: Environment,
-    /// As stored; see [`ApiKey::status_at`].
+    /// The stored status; see [`ApiKey::status_at`] for the one in force.
     pub status: KeyStatus,
     /// Set while `status` is `Suspended`.
     pub suspension: Option<Suspension>,
     /// The tenant's own id of the customer who holds the key.
     pub owner_id: Option<String>,
-    /// Free labels.
+    /// The tenant's labels, at most 20.
     pub tags: Vec<String>,
-    /// Free members, for the tenant.
+    /// The tenant's own members, at most 50.
     pub metadata: Map<String, Value>,
-    /// Empty: any address.
+    /// Addresses that may use it; empty for any.
     pub allowed_ips: Vec<Network>,
-    /// Empty: any country.
+    /// Countries from which it may be used; empty for any.
     pub allowed_countries: Vec<Country>,
-    /// When it stops to work, if ever.
+    /// When it expires; None when it never does.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Override the plan's limits of the same name, or add to them.
+    /// Limits that replace the plan's of the same name, or add to them.
     pub limits: Vec<LimitSpec>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
@@ -154,18 +155,19 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// The status in force at `now`: an ended suspension has lifted itself, a passed `expires_at` has expired.
+    /// The status in force at `now`: a suspension may have ended by itself, and a key with a
+    /// past `expires_at` is expired.
     pub fn status_at(&self, now: DateTime<Utc>) -> KeyStatus {
         self.validity().status_at(now)
     }
 
-    /// What decides whether it may be used.
+    /// The facts that decide whether it may be used.
     pub fn validity(&self) -> Validity {
         let suspended_until = self.suspension.as_ref().and_then(|suspension| suspension.until);
         Validity { status: self.status, suspended_until, expires_at: self.expires_at }
     }
 
-    /// The limits in force: the plan's, each replaced by the key's of the same name, then the key's own.
+    /// The limits in force: the plan's, each replaced by the key's of the same name, then the key's others.
     pub fn effective_limits(&self, plan: &[LimitSpec]) -> Vec<LimitSpec> {
         let named = |name: &str| self.limits.iter().find(|l| l.name == name);
         let from_plan = plan.iter().map(|limit| named(&limit.name).unwrap_or(limit));
@@ -173,7 +175,7 @@ impl ApiKey {
         from_plan.chain(own).cloned().collect()
     }
 
-    /// Changes the status; a suspension without more is one until the key is resumed.
+    /// Changes the status. A suspension without an end lasts until the key is resumed.
     pub fn set_status(&mut self, status: KeyStatus, suspension: Option<Suspension>) -> Result<(), StaysRevoked> {
         if self.status == KeyStatus::Revoked && status != KeyStatus::Revoked {
             return Err(StaysRevoked);
@@ -184,7 +186,8 @@ impl ApiKey {
         Ok(())
     }
 
-    /// Names every wrong member, and what `invalid` has already, of a key that is to be on `plan`; None: there is no such plan.
+    /// Fails with every wrong member of a key that will be on `plan`, in addition to what is in `invalid`. None
+    /// means that there is no such plan.
     pub fn validate(&self, plan: Option<&Plan>, mut invalid: Invalid) -> Result<(), Invalid> {
         invalid.require(text::is_name(&self.name), "/name", text::NAMED);
         invalid.require(text::DESCRIPTION.fit_any(self.description.as_deref()), "/description", text::DESCRIPTION);

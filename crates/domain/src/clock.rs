@@ -1,4 +1,5 @@
-//! The one clock. Everything that needs the time, or an id made from it, is handed a [`Clock`]; tests hand out one they move.
+//! The only clock. Code that needs the time, or an id made from it, receives a [`Clock`];
+//! tests pass one that they move.
 
 use std::sync::{
     Arc,
@@ -8,7 +9,7 @@ use std::sync::{
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::{Timestamp, Uuid};
 
-/// Tells the time in whole microseconds, the resolution both databases keep.
+/// Returns the time in whole microseconds, the resolution that both databases store.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The machine's clock.
@@ -18,7 +19,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// A clock that stands at `start` until it is advanced.
+    /// A clock that stays at `start` until it is advanced.
     pub fn manual(start: DateTime<Utc>) -> Self {
         Self::Manual(Arc::new(AtomicI64::new(start.timestamp_micros())))
     }
@@ -37,14 +38,14 @@ impl Clock {
         DateTime::from_timestamp_micros(self.micros()).unwrap_or_default()
     }
 
-    /// A new UUIDv7 (RFC 9562) of this moment.
+    /// A new UUIDv7 (RFC 9562) with the present time.
     pub fn new_id(&self) -> Uuid {
         let micros = self.micros().max(0).unsigned_abs();
         let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
         Uuid::new_v7(Timestamp::from_unix_time(micros / 1_000_000, nanos, 0, 0))
     }
 
-    /// Moves a manual clock forward; the machine's clock is left alone.
+    /// Moves a manual clock forward. Does nothing to the machine's clock.
     pub fn advance(&self, by: TimeDelta) {
         if let Self::Manual(at) = self {
             at.fetch_add(by.num_microseconds().unwrap_or(0), Ordering::AcqRel);

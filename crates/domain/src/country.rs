@@ -9,7 +9,8 @@ use crate::{Invalid, invalid::read_each};
 /// Most countries of a key: ISO 3166-1 has 249.
 const MAX_COUNTRIES: usize = 250;
 
-/// Two letters, read in any case and kept in capitals. Whether the code is assigned is not asked: the list changes.
+/// Two letters, read in any case and kept in capitals. Any two letters are accepted, because the
+/// list of assigned codes changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Country([u8; 2]);
 
@@ -19,7 +20,7 @@ pub struct Country([u8; 2]);
 pub struct InvalidCountry;
 
 impl Country {
-    /// The two capitals.
+    /// The two capital letters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("XX")
     }
@@ -67,7 +68,7 @@ impl<'de> Deserialize<'de> for Country {
     }
 }
 
-/// Reads a list of texts; what cannot be read is named below `/allowed_countries`.
+/// Parses a list of texts. An error names each wrong one below `/allowed_countries`.
 pub fn read_list(texts: &[String], invalid: &mut Invalid) -> Vec<Country> {
     read_each(texts, MAX_COUNTRIES, "/allowed_countries", invalid)
 }

@@ -1,4 +1,4 @@
-//! Identifiers, one type each so that none can stand for another.
+//! Identifiers, one type each, so that none can be used for another.
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +13,7 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl<'de> Deserialize<'de> for $name {
-            /// What is wrong with the text is not said in uuid's words: they repeat a part of it.
+            /// Does not use uuid's error text, which repeats part of the input.
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 Uuid::deserialize(deserializer).map(Self).map_err(|_| de::Error::custom("must be a UUID"))
             }
@@ -42,27 +42,27 @@ macro_rules! id {
 }
 
 id!(
-    /// Whose data it is. Comes from the caller's credential, never from the request.
+    /// The owner of data. It comes from the caller's credential, never from the request.
     TenantId
 );
 id!(
-    /// An API key's record; it stays when the secret is rotated.
+    /// The id of an API key's record. It stays when the secret is rotated.
     ApiKeyId
 );
 id!(
-    /// A plan's record. Keys name their plan by its slug (`tier`).
+    /// The id of a plan's record. Keys refer to their plan by its slug (`tier`).
     PlanId
 );
 id!(
-    /// An admin token's record.
+    /// The id of an admin token's record.
     TokenId
 );
 id!(
-    /// One start of one process: the name of its journal.
+    /// One start of one process. It names the process's journal.
     BootId
 );
 
 impl TenantId {
-    /// The tenant of a fresh installation.
+    /// The tenant that the first start makes.
     pub const DEFAULT: Self = Self(Uuid::from_u128(1));
 }

@@ -1,26 +1,26 @@
-//! What an `Idempotency-Key` comes to, and the answer that a repeat is given.
+//! The result of an `Idempotency-Key`, and the stored answer for a repeat.
 
-/// An answer to be given again.
+/// A stored answer for repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: i32,
-    /// Of the body.
+    /// The media type of the body.
     pub content_type: Option<String>,
-    /// Names and values worth repeating.
+    /// Names and values of the headers to repeat.
     pub headers: Vec<(String, String)>,
-    /// As sent.
+    /// The body, as stored by the API (sealed).
     pub body: Vec<u8>,
 }
 
-/// What to do with a request that carries a key.
+/// What to do with a request that has a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Idempotency {
-    /// It is the first: carry it out, then finish or forget it.
+    /// This request is the first: carry it out, then finish or forget it.
     Started,
-    /// The first one still runs.
+    /// The first request is still running.
     InProgress,
-    /// The key was used for another request.
+    /// The key was used for a different request.
     Mismatch,
     /// Give this answer again.
     Replay(StoredResponse),

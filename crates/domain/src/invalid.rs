@@ -1,4 +1,4 @@
-//! Bad input, named: every wrong field with what it may be, not the first one only.
+//! Invalid input: every wrong field with its allowed values, not only the first one.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -13,16 +13,16 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// All that is wrong with one request.
+/// Everything that is wrong with one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .errors.iter().map(|e| format!("{}: {}", e.pointer, e.detail)).collect::<Vec<_>>().join("; "))]
 pub struct Invalid {
-    /// The wrong fields, in the order they were looked at.
+    /// The wrong fields, in the order of their validation.
     pub errors: Vec<FieldError>,
 }
 
 impl Invalid {
-    /// Nothing wrong yet.
+    /// No errors yet.
     pub fn none() -> Self {
         Self::default()
     }
@@ -39,7 +39,7 @@ impl Invalid {
         self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
     }
 
-    /// Adds a wrong field unless `holds`; the detail is made only then.
+    /// Adds a wrong field unless `holds`. The detail is formatted only then.
     pub fn require(&mut self, holds: bool, pointer: &str, detail: impl Display) {
         if !holds {
             self.push(pointer, detail.to_string());
@@ -52,7 +52,7 @@ impl Invalid {
     }
 }
 
-/// Every text read, or named where it cannot be; none of a list of more than `most`.
+/// Parses every text and adds an error for each wrong one. Parses nothing when the list has more than `most`.
 pub(crate) fn read_each<T: FromStr<Err: Display>>(
     texts: &[String],
     most: usize,

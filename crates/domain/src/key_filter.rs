@@ -1,39 +1,39 @@
-//! Which keys a list has, and in which order.
+//! The filter and the order of a list of keys.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{KeyStatus, Order};
 
-/// What keys are listed by. Ties are broken by id.
+/// The order of a list of keys. Ties are broken by id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyOrder {
-    /// When they were made.
+    /// By time of creation.
     #[default]
     CreatedAt,
-    /// When they were last changed.
+    /// By time of the last change.
     UpdatedAt,
     /// By the name's bytes.
     Name,
-    /// When they expire; those that never do come last in either direction.
+    /// By expiry. Keys that never expire come last in either direction.
     ExpiresAt,
 }
 
-/// Which keys are listed: those that pass every filter that is set.
+/// The filter of a list: a key must match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFilter {
     /// The status in force now.
     pub status: Option<KeyStatus>,
     /// The plan's slug.
     pub tier: Option<String>,
-    /// The holder.
+    /// The tenant's own id of the customer who holds the key.
     pub owner_id: Option<String>,
     /// One of the key's tags.
     pub tag: Option<String>,
-    /// Part of name, description or key prefix, in any case.
+    /// A part of name, description or key prefix, in any case.
     pub search: Option<String>,
-    /// By what.
+    /// The field to order by.
     pub order_by: KeyOrder,
-    /// Which way.
+    /// The direction of the order.
     pub order: Order,
 }

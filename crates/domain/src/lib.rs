@@ -1,8 +1,9 @@
 //! Types and rules of Tollgate: keys, plans, prices, usage and the clock. No I/O, no async.
 //!
-//! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (what a key looks like),
+//! Reading order: [`clock`] (the only caller of the system clock), [`id`], [`secret`] (the form of keys and tokens),
 //! [`limit`] and [`plan`] (what a key may do), [`api_key`], [`usage`] (what it did), [`money`] (what that costs),
-//! [`scope`] and [`token`] (who may manage it), [`text`], [`network`], [`country`] and [`rfc3339`] (how texts, networks, countries and times are read), [`invalid`] (how bad input is named), [`outage`] (when to say that a store is away).
+//! [`scope`] and [`token`] (who may manage it); [`text`], [`network`], [`country`] and [`rfc3339`] (how input is
+//! parsed), [`invalid`] (its errors), [`outage`] (when to log that a store is down).
 
 pub mod api_key;
 pub mod clock;

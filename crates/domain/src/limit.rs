@@ -1,19 +1,19 @@
-//! A limit as plans and keys state it. How it is decided is the limiter's business.
+//! A limit as plans and keys define it. The limiter decides it.
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
 
-/// Largest `limit` that may be set: both stores count exactly up to it.
+/// Largest `limit`: both stores count exactly up to it.
 pub const MAX_LIMIT: u64 = 1_000_000_000;
 /// Largest `limit` with [`Algorithm::SlidingLog`], which remembers every unit.
 pub const MAX_LOG_LIMIT: u64 = 1_000;
-/// Longest window: 366 days.
+/// Longest window, 366 days: a leap year.
 pub const MAX_WINDOW_SECONDS: u64 = 366 * 86_400;
-/// An empty bucket is full again within ten years, as the limiter asks.
+/// An empty bucket must fill within ten years, as the limiter requires.
 const MAX_FILL_SECONDS: u128 = 3_660 * 86_400;
-/// How many limits one plan or key may state.
+/// Most limits of one plan or key: each check decides all of them.
 pub const MAX_LIMITS: usize = 16;
 
 /// How requests are counted.
@@ -25,13 +25,13 @@ pub enum Algorithm {
     SlidingWindow,
     /// The moment of every unit: exact in any window, for limits up to [`MAX_LOG_LIMIT`].
     SlidingLog,
-    /// A count that starts again at each multiple of the window, or with each period of the calendar.
+    /// A count that restarts at each multiple of the window, or with each period of the calendar.
     FixedWindow,
     /// A bucket of `burst` units that refills by `limit` per window, evenly (GCRA).
     TokenBucket,
 }
 
-/// Whose requests a limit counts together.
+/// The requests that a limit counts together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Per {
@@ -59,12 +59,12 @@ pub enum CalendarUnit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalendarSpec {
-    /// How long a period is.
+    /// The kind of period.
     pub unit: CalendarUnit,
-    /// An IANA time zone.
+    /// The name of an IANA time zone.
     #[serde(default = "utc")]
     pub timezone: String,
-    /// Day on which a week (1 Monday to 7), month or year (1 to 31, or its last day) begins.
+    /// The day on which a week (1 Monday to 7), month or year (1 to 31, or its last day) begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_day: Option<u8>,
 }
@@ -74,12 +74,12 @@ fn utc() -> String {
 }
 
 impl CalendarSpec {
-    /// The time zone, if there is one of that name.
+    /// The time zone; None when no zone has that name.
     pub fn zone(&self) -> Option<Tz> {
         self.timezone.parse().ok()
     }
 
-    /// The length that stands for a period where one number is asked for: months have 30 days, years 365.
+    /// The nominal length of a period: months have 30 days, years 365.
     pub fn nominal_seconds(&self) -> u64 {
         match self.unit {
             CalendarUnit::Minute => 60,
@@ -107,7 +107,7 @@ impl CalendarSpec {
     }
 }
 
-/// What a limit answers when the shared store cannot be asked.
+/// What a limit answers while the shared store is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
@@ -124,14 +124,14 @@ pub enum OnFailure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSpec {
-    /// Identity within plan and key: a key's limit replaces the plan's of the same name.
+    /// Unique within plan and key. A key's limit replaces the plan's of the same name.
     pub name: String,
     /// How requests are counted.
     #[serde(default)]
     pub algorithm: Algorithm,
     /// Units per window.
     pub limit: u64,
-    /// Seconds; with `calendar` it may be absent (0).
+    /// Seconds; may be absent (0) when `calendar` is set.
     #[serde(default)]
     pub window: u64,
     /// Fixed windows may follow the calendar.
@@ -143,10 +143,10 @@ pub struct LimitSpec {
     /// Units of this limit that one requested unit takes.
     #[serde(default = "one")]
     pub cost: u32,
-    /// Whose requests are counted together.
+    /// The requests that are counted together.
     #[serde(default)]
     pub per: Per,
-    /// What to answer without the shared store.
+    /// The answer while the shared store is down.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
@@ -156,7 +156,7 @@ fn one() -> u32 {
 }
 
 impl LimitSpec {
-    /// Seconds of a window; of a calendar period, its nominal length.
+    /// Seconds of a window; for a calendar period, its nominal length.
     pub fn window_seconds(&self) -> u64 {
         self.calendar.as_ref().map_or(self.window, CalendarSpec::nominal_seconds)
     }
@@ -176,7 +176,7 @@ impl LimitSpec {
         }
     }
 
-    /// Names every wrong member of `limits`, under `pointer`.
+    /// Adds an error below `pointer` for every wrong member of `limits`.
     pub fn validate_all(limits: &[Self], pointer: &str, invalid: &mut Invalid) {
         invalid.require(limits.len() <= MAX_LIMITS, pointer, format!("at most {MAX_LIMITS} limits"));
         for (index, limit) in limits.iter().enumerate() {

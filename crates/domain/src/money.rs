@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de};
 
 const UNIT: i64 = 1_000_000;
 
-/// An amount in millionths of its currency's unit. The currency stands next to it ([`crate::Prices`]).
+/// An amount in millionths of its currency's unit. The currency is stored separately ([`crate::Prices`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(pub i64);
 
@@ -14,10 +14,10 @@ pub struct Money(pub i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Currency([u8; 3]);
 
-/// Why a text is no amount or currency.
+/// Why a text is not an amount or a currency.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MoneyError {
-    /// The text is not a decimal number with at most six places, or too large.
+    /// The text is not a decimal number with at most six places, or it is too large.
     #[error("must be a decimal number with at most 6 places, such as \"12.50\"")]
     Amount,
     /// The text is not a currency code.
@@ -38,7 +38,7 @@ impl Money {
 }
 
 impl fmt::Display for Money {
-    /// At least two places, and no more than are needed.
+    /// With at least two places, and no more than needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let whole = self.0.unsigned_abs() / UNIT.unsigned_abs();
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Money {
 }
 
 impl Currency {
-    /// What prices are in unless a plan says otherwise.
+    /// The currency of a plan that sets none.
     pub const USD: Self = Self(*b"USD");
 
     /// The three letters.

@@ -1,4 +1,4 @@
-//! Addresses and networks as people write them, in one form whichever way they were written.
+//! Addresses and networks, parsed into one form for every way to write them.
 
 use std::{
     fmt,
@@ -11,14 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Invalid, invalid::read_each};
 
-/// How many leading bits of an IPv6 address say that it is an IPv4 address (`::ffff:0:0/96`).
+/// Number of leading bits of an IPv6 address that mark a mapped IPv4 address (`::ffff:0:0/96`).
 const MAPPED_BITS: u8 = 96;
 
-/// Most networks of a key or token: each check compares them one by one.
+/// Most networks of a key or token, because each check compares them one by one.
 const MAX_NETWORKS: usize = 100;
 
-/// A network; one address is a network of its own. IPv4 mapped into IPv6 is IPv4, so that it matches the address as it is
-/// seen, and the bits of the host are zero.
+/// A network; a single address is a network, too. IPv4 mapped into IPv6 becomes IPv4, so that it matches the address of
+/// a connection. The host bits are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpNet);
 
@@ -28,18 +28,18 @@ pub struct Network(IpNet);
 pub struct InvalidNetwork;
 
 impl Network {
-    /// Whether `address` lies in it; an IPv4 address mapped into IPv6 counts as the IPv4 address it is.
+    /// Whether `address` is in it. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 
-    /// Whether `address` lies in one of `networks`.
+    /// Whether `address` is in one of `networks`.
     pub fn any_contains(networks: &[Self], address: IpAddr) -> bool {
         let address = address.to_canonical();
         networks.iter().any(|Self(network)| network.contains(&address))
     }
 
-    /// Whether all of `other` lies in it.
+    /// Whether all of `other` is in it.
     pub fn holds(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
@@ -50,8 +50,8 @@ impl Network {
     }
 }
 
-/// The network that an address is in, as its first address: /24 of IPv4, /48 of IPv6. Enough to see where an attack comes
-/// from, too little to name a person.
+/// The first address of an address's network: /24 for IPv4, /48 for IPv6. Enough to see where an attack comes from,
+/// too little to identify a person.
 pub fn truncated(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -76,7 +76,7 @@ impl FromStr for Network {
             IpNet::V4(_) => None,
         };
         let Some((address, prefix)) = mapped else { return Ok(Self(network.trunc())) };
-        // A shorter prefix holds more than IPv4: whoever wrote it meant something else.
+        // A shorter prefix contains more than IPv4 addresses, which cannot be what its writer meant.
         let prefix = prefix.checked_sub(MAPPED_BITS).ok_or(InvalidNetwork)?;
         let v4 = Ipv4Net::new(address, prefix).map_err(|_| InvalidNetwork)?;
         Ok(Self(v4.trunc().into()))
@@ -84,7 +84,7 @@ impl FromStr for Network {
 }
 
 impl fmt::Display for Network {
-    /// A network of one address is written as that address.
+    /// A network of one address is written as the address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
     }
@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// Whom an address stands for where clients are told apart: IPv6 gives each of them a /64.
+/// The client that an address belongs to, where clients are distinguished: an IPv6 client has a /64.
 pub fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
@@ -110,7 +110,7 @@ pub fn client_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Reads a list of texts; what cannot be read is named below `/allowed_ips`.
+/// Parses a list of texts. An error names each wrong one below `/allowed_ips`.
 pub fn read_list(texts: &[String], invalid: &mut Invalid) -> Vec<Network> {
     read_each(texts, MAX_NETWORKS, "/allowed_ips", invalid)
 }

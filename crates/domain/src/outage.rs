@@ -1,4 +1,4 @@
-//! When to say that a store is away: when it goes, once a minute meanwhile, when the reason changes, and when it is back.
+//! When to log that a store is down: at the start, once a minute meanwhile, when the reason changes, and at the end.
 
 use std::{
     io,
@@ -8,12 +8,12 @@ use std::{
 
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// Whether one store is away, as whoever uses it has seen: when the log last said so, and why.
+/// The outage of one store as its caller sees it: when it was last logged, and why.
 #[derive(Debug, Default)]
 pub struct Outage(Mutex<Option<(Instant, &'static str)>>);
 
 impl Outage {
-    /// A use has failed for a reason of the kind `why`; true when the log should say so.
+    /// Call after a failure for a reason of the kind `why`. True when it should be logged.
     pub fn goes_on(&self, now: Instant, why: &'static str) -> bool {
         let mut last = self.last();
         let is_due =
@@ -24,7 +24,7 @@ impl Outage {
         is_due
     }
 
-    /// A use has succeeded; true when the log said that it was away.
+    /// Call after a success. True when an outage had been logged.
     pub fn ends(&self) -> bool {
         self.last().take().is_some()
     }
@@ -34,8 +34,8 @@ impl Outage {
     }
 }
 
-/// Whether the process (`EMFILE`) or the machine (`ENFILE`) has as many files open as it may: then the other end is not at
-/// fault. The numbers are those of every Unix.
+/// Whether the process (`EMFILE`) or the machine (`ENFILE`) has as many files open as it may. Then the server is not at
+/// fault. The numbers are the same on every Unix.
 pub fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }

@@ -1,38 +1,38 @@
-//! Lists: which page, in which direction, and what a page is.
+//! A page of a list, and the direction of the list.
 
 use serde::{Deserialize, Serialize};
 
 /// Which page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// From 1; 0 is taken as 1.
+    /// The number of the page, from 1; 0 counts as 1.
     pub page: u32,
     /// Items per page.
     pub limit: u32,
 }
 
 impl Page {
-    /// Items per page, as a number of rows.
+    /// Items per page, as a row count for SQL.
     pub fn rows(self) -> i64 {
         i64::from(self.limit)
     }
 
-    /// Items on the pages before it.
+    /// Number of items on the pages before it.
     pub fn offset(self) -> i64 {
         i64::from(self.page.saturating_sub(1)).saturating_mul(self.rows())
     }
 }
 
-/// One page, and how many items all pages have.
+/// One page, and the number of items on all pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paged<T> {
-    /// The page's items; none beyond the last page.
+    /// The page's items; empty beyond the last page.
     pub items: Vec<T>,
-    /// Over all pages.
+    /// The number of items on all pages.
     pub total: i64,
 }
 
-/// Direction of a list.
+/// The direction of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {

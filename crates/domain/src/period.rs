@@ -1,5 +1,4 @@
-//! Billing periods (calendar months in UTC, from the first moment to the first moment of the next), and the starts of minutes,
-//! hours, days and months.
+//! Billing periods, which are calendar months in UTC, and the starts of minutes, hours, days and months.
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use serde::Serialize;
@@ -11,14 +10,14 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// A half-open span `[start, end)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BillingPeriod {
-    /// First moment.
+    /// The first moment.
     pub start: DateTime<Utc>,
-    /// First moment that no longer belongs to it.
+    /// The first moment after it.
     pub end: DateTime<Utc>,
 }
 
 impl BillingPeriod {
-    /// The calendar month that holds `at`.
+    /// The calendar month that contains `at`.
     pub fn containing(at: DateTime<Utc>) -> Self {
         let first = NaiveDate::from_ymd_opt(at.year(), at.month(), 1).unwrap_or_default();
         let next = first.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX);
@@ -37,32 +36,32 @@ pub fn days_since_epoch(at: DateTime<Utc>) -> i64 {
     at.timestamp().div_euclid(SECONDS_PER_DAY)
 }
 
-/// The moment at which this minute since the Unix epoch begins; beyond the calendar, the epoch.
+/// The start of this minute since the Unix epoch; the epoch if it is beyond the calendar.
 pub fn start_of_minute(number: i64) -> DateTime<Utc> {
     start(number, SECONDS_PER_MINUTE)
 }
 
-/// The moment at which this day since the Unix epoch begins; beyond the calendar, the epoch.
+/// The start of this day since the Unix epoch; the epoch if it is beyond the calendar.
 pub fn start_of_day(number: i64) -> DateTime<Utc> {
     start(number, SECONDS_PER_DAY)
 }
 
-/// Start of the minute that holds `at`.
+/// The start of the minute that contains `at`.
 pub fn minute_of(at: DateTime<Utc>) -> DateTime<Utc> {
     start_of_minute(minutes_since_epoch(at))
 }
 
-/// Start of the hour that holds `at`.
+/// The start of the hour that contains `at`.
 pub fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
     start(at.timestamp().div_euclid(SECONDS_PER_HOUR), SECONDS_PER_HOUR)
 }
 
-/// Start of the day that holds `at`, UTC.
+/// The start of the UTC day that contains `at`.
 pub fn day_of(at: DateTime<Utc>) -> DateTime<Utc> {
     start_of_day(days_since_epoch(at))
 }
 
-/// Start of the calendar month that holds `at`, UTC.
+/// The start of the UTC month that contains `at`.
 pub fn month_of(at: DateTime<Utc>) -> DateTime<Utc> {
     BillingPeriod::containing(at).start
 }

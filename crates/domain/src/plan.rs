@@ -1,4 +1,4 @@
-//! Plans: the limits, quota and prices a tier of keys shares.
+//! Plans: the limits, quota and prices that a tier of keys shares.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,21 +15,21 @@ pub enum Overage {
     Bill,
 }
 
-/// How much a billing period includes.
+/// The quota of a billing period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaSpec {
     /// Units per calendar month (UTC).
     pub limit: u64,
-    /// What happens beyond.
+    /// What happens when the quota is used up.
     pub overage: Overage,
 }
 
-/// What a plan costs.
+/// The prices of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// Currency of all amounts.
+    /// The currency of all amounts.
     pub currency: Currency,
     /// Per key and billing period.
     pub base: Money,
@@ -40,23 +40,23 @@ pub struct Prices {
 /// A tier of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Its id.
+    /// The plan's id.
     pub id: PlanId,
-    /// Whose plan it is.
+    /// The tenant that owns the plan.
     pub tenant_id: TenantId,
-    /// Slug that keys name as their `tier`; unique per tenant; never changes.
+    /// The slug that keys use as their `tier`. Unique per tenant; never changes.
     pub name: String,
-    /// For people.
+    /// A text for people.
     pub description: Option<String>,
-    /// At least one; the first is the one a key shows as its `rate_limit`.
+    /// At least one. A key shows the first one as its `rate_limit`.
     pub limits: Vec<LimitSpec>,
-    /// None: a period includes any number of units.
+    /// None when a period includes any number of units.
     pub quota: Option<QuotaSpec>,
-    /// What it costs.
+    /// The plan's prices.
     pub prices: Prices,
     /// What the tier offers, for display.
     pub features: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
@@ -64,13 +64,13 @@ pub struct Plan {
     pub version: i64,
 }
 
-/// Largest monthly quota.
+/// Largest monthly quota, within what the limiter's fixed windows count exactly.
 pub const MAX_QUOTA: u64 = 1_000_000_000_000;
 /// Largest price: twelve digits and six places.
 pub const MAX_PRICE: Money = Money(999_999_999_999_999_999);
 
 impl Plan {
-    /// Names every wrong member.
+    /// Fails with every wrong member.
     pub fn validate(&self) -> Result<(), Invalid> {
         let mut invalid = Invalid::none();
         let slug = self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
@@ -96,12 +96,12 @@ impl Plan {
         invalid.finish()
     }
 
-    /// What `used` units of one period cost: the base fee and the units beyond the quota.
+    /// The cost of `used` units in one period: the base fee and the units beyond the quota.
     pub fn cost_of(&self, used: u64) -> Money {
         self.prices.base.plus(self.prices.overage_unit.times(self.overage_of(used)))
     }
 
-    /// Units of `used` that lie beyond the quota and are billed.
+    /// Units of `used` beyond the quota, which are billed.
     pub fn overage_of(&self, used: u64) -> u64 {
         match &self.quota {
             Some(QuotaSpec { limit, overage: Overage::Bill }) => used.saturating_sub(*limit),

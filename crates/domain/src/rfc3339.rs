@@ -1,15 +1,15 @@
-//! Times and dates as clients write them: RFC 3339 to the letter, so that both databases keep, order and compare them alike.
+//! Times and dates of clients: strictly RFC 3339, so that both databases store, order and compare them alike.
 //!
-//! chrono alone reads more: years of five digits, fields of one, spaces, and leap seconds, which the databases store each in
-//! their own way.
+//! chrono alone accepts more: years of five digits, fields of one digit, spaces, and leap seconds, which each
+//! database stores in its own way.
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Deserializer, de};
 
-/// Years that are read. Beyond them sums of time could leave the calendar.
+/// The years that are accepted. Beyond them, sums of times could leave the calendar.
 pub const YEARS: std::ops::RangeInclusive<i32> = 1970..=9998;
 
-/// A time that a client wrote.
+/// A time in a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rfc3339(pub DateTime<Utc>);
 
@@ -21,7 +21,7 @@ impl<'de> Deserialize<'de> for Rfc3339 {
     }
 }
 
-/// A time such as `2026-11-01T12:00:00Z`. None for anything else, leap seconds included.
+/// Parses a time such as `2026-11-01T12:00:00Z`. None for anything else, including leap seconds.
 pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     let (head, rest) = text.as_bytes().split_at_checked(19)?;
     let digits = |b: &[u8]| b.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -38,13 +38,13 @@ pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     YEARS.contains(&at.year()).then_some(at)
 }
 
-/// The first moment of a date such as `2026-11-01` in UTC; or a time.
+/// Parses a time, or a date such as `2026-11-01` as its first moment in UTC.
 pub fn parse_start(text: &str) -> Option<DateTime<Utc>> {
     parse_date(text).map(midnight).or_else(|| parse_time(text))
 }
 
-/// The first moment after a date such as `2026-11-01` in UTC: a period up to a date includes that day. Or a time, up to
-/// which a period goes without including it.
+/// Parses the exclusive end of a period: a time, or a date such as `2026-11-01` as the first moment after that day in
+/// UTC, so that the period includes the day.
 pub fn parse_end(text: &str) -> Option<DateTime<Utc>> {
     let after = |date: NaiveDate| date.checked_add_days(Days::new(1)).map(midnight);
     parse_date(text).and_then(after).or_else(|| parse_time(text))

@@ -1,4 +1,4 @@
-//! What an admin token may do.
+//! The permissions of admin tokens.
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! scopes {
     ($($variant:ident = $text:literal),+ $(,)?) => {
-        /// One permission. [`Scope::Admin`] holds all others.
+        /// One permission. [`Scope::Admin`] includes all others.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Scope { $(#[doc = $text] #[serde(rename = $text)] $variant),+ }
 
         impl Scope {
-            /// Every scope there is.
+            /// Every scope.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name used in tokens and error messages.

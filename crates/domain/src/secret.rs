@@ -1,7 +1,7 @@
-//! Secrets: how they look, how they are made, and the hash that is all we keep of them.
+//! Secrets: their form, how they are generated, and the hash, which is the only part that is stored.
 //!
-//! `tg_live_` or `tg_test_` (keys) or `tgt_admin_` (tokens), 30 base62 characters from the operating system
-//! (178 bits), 6 base62 characters of the CRC32 of all that precedes. A wrong checksum is refused without a look-up.
+//! `tg_live_` or `tg_test_` (keys) or `tgt_admin_` (tokens), 30 base62 characters from the operating system (178 bits),
+//! 6 base62 characters of the CRC32 of everything before them. A wrong checksum is refused without a look-up.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -14,7 +14,7 @@ const RANDOM_CHARS: usize = 30;
 /// 62^6 > 2^32, so six characters hold any CRC32.
 const CHECK_CHARS: usize = 6;
 const TOKEN_PREFIX: &str = "tgt_admin_";
-/// How many random characters a displayable prefix shows.
+/// Number of random characters in a prefix that may be shown.
 const SHOWN_CHARS: usize = 4;
 
 /// SHA-256 (FIPS 180-4) of a whole secret.
@@ -22,7 +22,7 @@ const SHOWN_CHARS: usize = 4;
 pub struct SecretHash(pub [u8; 32]);
 
 impl SecretHash {
-    /// Compares without telling by its duration where two hashes differ.
+    /// Compares in constant time, so that the duration does not show where two hashes differ.
     pub fn ct_eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -32,7 +32,7 @@ impl SecretHash {
     }
 }
 
-/// The text of an API key. It has no `Debug` and no `Display`, so it cannot slip into a log line.
+/// The text of an API key. It has no `Debug` and no `Display`, so it cannot reach a log line by mistake.
 #[derive(Clone)]
 pub struct KeySecret(String);
 
@@ -51,29 +51,29 @@ impl KeySecret {
         generate(environment.key_prefix()).map(Self)
     }
 
-    /// Reads a key, or `None` when its shape or checksum is wrong. Touches no store.
+    /// Parses a key; `None` when its form or checksum is wrong. Uses no store.
     pub fn parse(text: &str) -> Option<Self> {
         let prefix = Environment::ALL.map(Environment::key_prefix).into_iter().find(|p| text.starts_with(p))?;
         well_formed(text, prefix).then(|| Self(text.to_owned()))
     }
 
-    /// Hash of the key if its shape and checksum are right, without keeping the text.
+    /// The hash of a key if its form and checksum are right, without keeping the text.
     pub fn hash_of(text: &str) -> Option<SecretHash> {
         let prefix = Environment::ALL.map(Environment::key_prefix).into_iter().find(|p| text.starts_with(p))?;
         well_formed(text, prefix).then(|| SecretHash::of(text))
     }
 
-    /// What is stored.
+    /// The hash that is stored.
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(&self.0)
     }
 
-    /// What may be displayed: the environment and the first four characters.
+    /// The part that may be shown: the environment and the first four characters.
     pub fn prefix(&self) -> String {
         shown(&self.0, "tg_live_".len())
     }
 
-    /// The secret itself, to be shown to its owner once.
+    /// The secret itself, to show to its owner once.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -85,40 +85,40 @@ impl TokenSecret {
         generate(TOKEN_PREFIX).map(Self)
     }
 
-    /// Hash of a token that we made, if its shape and checksum are right. Touches no store.
+    /// The hash of a generated token, if its form and checksum are right. Uses no store.
     pub fn hash_of(text: &str) -> Option<SecretHash> {
         well_formed(text, TOKEN_PREFIX).then(|| SecretHash::of(text))
     }
 
-    /// Whether a credential claims to be an admin token at all.
+    /// Whether a credential has the form of an admin token.
     pub fn looks_like(text: &str) -> bool {
         text.starts_with(TOKEN_PREFIX)
     }
 
-    /// An operator's own bootstrap token: `tgt_admin_` and at least 24 further visible characters.
+    /// A bootstrap token that an operator chose: `tgt_admin_` and at least 24 further visible characters.
     pub fn chosen(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(TOKEN_PREFIX)?;
         let visible = rest.bytes().all(|b| b.is_ascii_graphic());
         (visible && (24..=200).contains(&rest.len())).then(|| Self(text.to_owned()))
     }
 
-    /// What is stored.
+    /// The hash that is stored.
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(&self.0)
     }
 
-    /// What may be displayed.
+    /// The part that may be shown.
     pub fn prefix(&self) -> String {
         shown(&self.0, TOKEN_PREFIX.len())
     }
 
-    /// The secret itself, to be shown to its owner once.
+    /// The secret itself, to show to its owner once.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// The base62 character of `n`'s last place.
+/// The base62 character of `n`'s lowest digit.
 #[expect(clippy::indexing_slicing, reason = "a remainder of 62 is below the table's length")]
 fn digit(n: u32) -> u8 {
     BASE62[(n % 62) as usize]
@@ -135,7 +135,7 @@ fn generate(prefix: &str) -> Result<String, NoRandomness> {
     while left > 0 {
         let mut bytes = [0_u8; 64];
         getrandom::fill(&mut bytes).map_err(NoRandomness)?;
-        // 248 = 4 * 62: a byte above it would favour the first characters.
+        // 248 = 4 * 62: larger bytes would make the first characters more likely.
         for byte in bytes.into_iter().filter(|b| *b < 248).take(left) {
             text.push(char::from(digit(u32::from(byte))));
             left -= 1;
@@ -204,7 +204,7 @@ mod tests {
         }
         let expected = 3_000_000.0 / 62.0;
         let chi2: f64 = BASE62.iter().map(|b| (f64::from(counts[usize::from(*b)]) - expected).powi(2) / expected).sum();
-        // 61 degrees of freedom: 128 is passed by chance less than once in a million runs.
+        // With 61 degrees of freedom, chance exceeds 128 less than once in a million runs.
         assert!(chi2 < 128.0, "chi² {chi2}");
     }
 

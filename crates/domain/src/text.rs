@@ -1,49 +1,50 @@
-//! Text from outside: what it may hold and how long it may be, checked here before any store sees it.
+//! Text from outside: its allowed characters and lengths, checked before any store sees it.
 //!
-//! The two databases differ in what they take: PostgreSQL refuses a NUL, SQLite keeps it. So no text holds one, nor any other
-//! control character, wherever it stands: in a body at any depth, a query, a path, a header, a cursor.
+//! The two databases differ: PostgreSQL refuses a NUL, SQLite stores it. So no text may contain a NUL or any other
+//! control character, wherever it occurs: in a body at any depth, a query, a path, a header, a cursor.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// A name for people.
+/// Bounds of a name for people.
 pub const NAME: TextBounds = TextBounds::new(1, 255);
-/// What a name must be; see [`is_name`].
+/// The rule of [`is_name`], for messages.
 pub const NAMED: &str = "1 to 255 characters, not blank, no control characters";
-/// A description, or the reason of a suspension.
+/// Bounds of a description, or of the reason of a suspension.
 pub const DESCRIPTION: TextBounds = TextBounds::new(0, 500);
-/// A tenant's own id of one of its customers.
+/// Bounds of a tenant's own id of one of its customers.
 pub const OWNER_ID: TextBounds = TextBounds::new(1, 255);
-/// A label of a key.
+/// Bounds of a label of a key.
 pub const TAG: TextBounds = TextBounds::new(1, 50);
-/// What a plan offers.
+/// Bounds of a line about what a plan offers.
 pub const FEATURE: TextBounds = TextBounds::new(1, 100);
-/// What is called, as the caller names it.
+/// Bounds of an endpoint, as the caller names it.
 pub const ENDPOINT: TextBounds = TextBounds::new(0, 256);
-/// An HTTP method, as the caller names it.
+/// Bounds of an HTTP method, as the caller names it.
 pub const METHOD: TextBounds = TextBounds::new(0, 32);
-/// Software that calls.
+/// Bounds of a `User-Agent`.
 pub const USER_AGENT: TextBounds = TextBounds::new(0, 1_024);
-/// A sender's own id of an event.
+/// Bounds of a sender's own id of an event.
 pub const EVENT_ID: TextBounds = TextBounds::new(1, 255);
-/// A client's own key for a write that it may repeat.
+/// Bounds of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY: TextBounds = TextBounds::new(1, 255);
-/// A key or a token as its holder sends it: longer than any of ours.
+/// Bounds of a key or token that a client sends: longer than any that exists.
 pub const SECRET: TextBounds = TextBounds::new(0, 255);
-/// Where a page of a series begins, as we wrote it: two digits for each byte of the longest endpoint and what goes with it.
+/// Bounds of a cursor into a series: two digits for each byte of the longest endpoint and the other parts.
 pub const CURSOR: TextBounds = TextBounds::new(2, 4_096);
-/// The name of a time zone; which there are is known elsewhere.
+/// Bounds of a time zone's name. The limiter knows which zones exist.
 pub const TIME_ZONE: TextBounds = TextBounds::new(1, 64);
-/// The id of a background job.
+/// Bounds of a background job's id.
 pub const JOB_ID: TextBounds = TextBounds::new(1, 255);
-/// What a list is filtered by or searched for.
+/// Bounds of a text that a list is filtered by or searched for.
 pub const FILTER: TextBounds = TextBounds::new(0, 255);
 
-/// Whether `text` holds no control character: Unicode's category Cc, which is NUL, tabs and line ends, DEL, and U+0080 to
-/// U+009F.
+/// Whether `text` has no control character (Unicode's category Cc: NUL, tabs, line ends and the
+/// like, DEL, and U+0080 to U+009F).
 pub fn is_plain(text: &str) -> bool {
-    // Every one of them begins with a byte below 0x20, with 0x7f or with 0xc2; most texts hold none of those.
+    // Every control character begins with a byte below 0x20, with 0x7f or with 0xc2, and most
+    // texts have none of those bytes.
     let may_begin_one = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2;
     !text.bytes().any(may_begin_one) || !text.chars().any(char::is_control)
 }
@@ -53,7 +54,7 @@ pub fn is_name(text: &str) -> bool {
     NAME.fit(text) && !text.trim().is_empty()
 }
 
-/// Whether every name and text in it, at any depth, is plain.
+/// Whether every name and text in it, at any depth, has no control character.
 pub fn is_plain_object(object: &Map<String, Value>) -> bool {
     object.iter().all(|(name, value)| is_plain(name) && is_plain_value(value))
 }
@@ -67,12 +68,12 @@ fn is_plain_value(value: &Value) -> bool {
     }
 }
 
-/// How many characters a text may have. It never holds a control character.
+/// Bounds of a text's length in characters. Control characters are never allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextBounds {
-    /// Fewest.
+    /// Fewest characters.
     pub least: usize,
-    /// Most.
+    /// Most characters.
     pub most: usize,
 }
 
@@ -81,7 +82,7 @@ impl TextBounds {
         Self { least, most }
     }
 
-    /// Whether `text` keeps to them.
+    /// Whether `text` is within the bounds.
     pub fn fit(self, text: &str) -> bool {
         // A text has at least as many bytes as characters.
         let is_short = text.len() <= self.most || text.chars().count() <= self.most;
@@ -90,7 +91,7 @@ impl TextBounds {
             && is_plain(text)
     }
 
-    /// The same for a text that may be absent.
+    /// Whether `text` is within the bounds or absent.
     pub fn fit_any(self, text: Option<&str>) -> bool {
         text.is_none_or(|text| self.fit(text))
     }

@@ -4,26 +4,26 @@ use chrono::{DateTime, Utc};
 
 use crate::{Network, Scope, ScopeSet, TenantId, TokenId};
 
-/// A token's record; of its secret only the hash is stored.
+/// A token's record. Only the hash of its secret is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminToken {
-    /// Its id; it stays when the secret is rotated.
+    /// The token's id. It stays when the secret is rotated.
     pub id: TokenId,
-    /// Whose data it opens.
+    /// The tenant whose data it gives access to.
     pub tenant_id: TenantId,
-    /// What an operator calls it.
+    /// A name for people.
     pub name: String,
-    /// Displayable start of the current secret.
+    /// The start of the current secret, which may be shown.
     pub prefix: String,
-    /// What it may do.
+    /// Its permissions.
     pub scopes: ScopeSet,
-    /// Where it may be used from; empty: anywhere.
+    /// Networks from which it may be used; empty for any.
     pub allowed_ips: Vec<Network>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
-    /// When it stops to work, if ever.
+    /// When it expires; None when it never does.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was last used, to within a minute.
     pub last_used_at: Option<DateTime<Utc>>,
@@ -31,14 +31,14 @@ pub struct AdminToken {
     pub version: i64,
 }
 
-/// How long a right lasts. What lasts longer is greater.
+/// How long a permission lasts; the longer, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lasts {
-    /// It has ended, or never was.
+    /// It has ended, or never existed.
     No,
-    /// It ends then.
+    /// It ends at this time.
     Until(DateTime<Utc>),
-    /// It has no end.
+    /// It never ends.
     ForEver,
 }
 
@@ -47,14 +47,14 @@ pub enum Lasts {
 pub enum Excess {
     /// A scope that the other lacks.
     Scope(Scope),
-    /// A later end, or none; the other ends then.
+    /// A later expiry, or none; the other token expires at this time.
     Expiry(DateTime<Utc>),
-    /// Use from a network that the other is kept out of; `None`: from anywhere.
+    /// Use from a network that the other may not be used from; `None` for use from anywhere.
     Network(Option<Network>),
 }
 
 impl AdminToken {
-    /// A token with every scope, for use from anywhere and without an end.
+    /// A token with every scope, for use from anywhere, that never expires.
     pub fn unlimited(id: TokenId, tenant_id: TenantId, name: &str, prefix: String, now: DateTime<Utc>) -> Self {
         Self {
             id,
@@ -71,12 +71,12 @@ impl AdminToken {
         }
     }
 
-    /// Whether it has stopped to work.
+    /// Whether it has expired.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// How long it is good for everything.
+    /// How long it has the scope `admin`.
     pub fn admin_lasts(&self, now: DateTime<Utc>) -> Lasts {
         match self.expires_at {
             _ if self.is_expired(now) || !self.scopes.allows(Scope::Admin) => Lasts::No,
@@ -85,7 +85,7 @@ impl AdminToken {
         }
     }
 
-    /// The first thing that it grants and `other` does not; `None`: it is at most as good.
+    /// The first right that it grants and `other` does not; `None` when it grants at most as much.
     pub fn excess_over(&self, other: &Self) -> Option<Excess> {
         let scope = self.scopes.0.iter().find(|scope| !other.scopes.allows(**scope));
         if let Some(scope) = scope {

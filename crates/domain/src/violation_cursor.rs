@@ -1,4 +1,4 @@
-//! Where a reader of violations stands, as an opaque text that may stand in a URL.
+//! The position of a reader of violations, as an opaque text that can be part of a URL.
 
 use std::{fmt, str::FromStr};
 
@@ -10,20 +10,20 @@ use crate::{
     usage::ViolationRow,
 };
 
-/// The last row of a page. Its text is hexadecimal and has no promised content.
+/// The last row of a page. Its text is hexadecimal, and clients must not rely on its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViolationCursor {
-    /// When the last row was last added to.
+    /// When the last row last grew.
     pub last_at: DateTime<Utc>,
-    /// Its minute.
+    /// The row's minute.
     pub minute: DateTime<Utc>,
-    /// Its limit.
+    /// The row's limit.
     pub limit_name: String,
-    /// Its endpoint.
+    /// The row's endpoint.
     pub endpoint: String,
 }
 
-/// The text is none that we gave out.
+/// The text is not a cursor of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor of this list")]
 pub struct InvalidCursor;
@@ -42,7 +42,7 @@ impl From<&ViolationRow> for ViolationCursor {
 impl fmt::Display for ViolationCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (last_at, minute) = (self.last_at.timestamp_micros(), self.minute.timestamp_micros());
-        // No stored text holds a NUL.
+        // No stored text contains a NUL.
         let text = format!("{last_at}\0{minute}\0{}\0{}", self.limit_name, self.endpoint);
         text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -69,7 +69,7 @@ impl FromStr for ViolationCursor {
             endpoint: part()?.to_owned(),
         };
         let is_plain = is_plain(&cursor.limit_name) && is_plain(&cursor.endpoint);
-        // Written as we write it: then nothing is left over, and no number has a second form.
+        // Accepts only the exact text that we write, so nothing is left over and no number has a second form.
         if is_plain && cursor.to_string() == text { Ok(cursor) } else { Err(InvalidCursor) }
     }
 }

@@ -1,4 +1,4 @@
-//! Who gets in: accepts connections, within the caps, and outlasts a lack of file descriptors.
+//! Accepts connections within the caps, and survives a lack of file descriptors.
 
 use std::{
     io,
@@ -19,29 +19,31 @@ use crate::{
     service::{HttpService, Peer},
 };
 
-/// Pause after `accept` failed for want of file descriptors: long enough not to spin, short enough to be unnoticed.
+/// Pause after `accept` failed for lack of file descriptors: long enough not to spin, short
+/// enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Of this many attempts in a row that fail for want of a file descriptor, one closes an idle connection: one in a second.
+/// Of this many attempts in a row that fail for lack of a file descriptor, one closes an idle
+/// connection: about one a second.
 const DISPLACE_EVERY: u32 = 50;
-/// How often a connection that waits for room sees whether another has become idle.
+/// How often a waiting connection checks whether another one has become idle.
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// Hands connections to their tasks.
+/// Accepts connections and starts a task for each.
 pub(crate) struct Acceptor {
     listener: TcpListener,
     connections: Arc<Connections>,
     permits: Arc<Semaphore>,
-    /// When the log last said that nothing can be accepted.
-    said: Option<Instant>,
+    /// When the log last said that the server cannot accept connections.
+    announced: Option<Instant>,
 }
 
 impl Acceptor {
     pub(crate) fn new(listener: TcpListener, connections: Arc<Connections>, permits: Arc<Semaphore>) -> Self {
-        Self { listener, connections, permits, said: None }
+        Self { listener, connections, permits, announced: None }
     }
 
-    /// Ends only when the permits are closed, which nothing does.
+    /// Returns only when the permits are closed, which nothing does.
     pub(crate) async fn run<S: HttpService>(&mut self, service: &Arc<S>) {
         let max_body_bytes = self.connections.limits().max_body_bytes;
         loop {
@@ -51,7 +53,7 @@ impl Acceptor {
             }
             let Some(permit) = self.permit().await else { return };
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
             self.connections.spawn(peer.ip(), |connection| {
                 serve_connection(stream, Peer(peer), Arc::clone(service), max_body_bytes, connection, permit)
@@ -59,7 +61,7 @@ impl Acceptor {
         }
     }
 
-    /// Room for one more.
+    /// Waits for room for one more connection.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Some(permit);
@@ -75,8 +77,8 @@ impl Acceptor {
         }
     }
 
-    /// Waits out a lack of file descriptors, for which an idle connection makes way; a connection that broke in the queue is
-    /// passed over.
+    /// Waits while there are no file descriptors, and closes idle connections to free some. Skips a
+    /// connection that broke in the queue.
     async fn next_connection(&mut self) -> (TcpStream, SocketAddr) {
         let mut failures = 0_u32;
         loop {
@@ -84,8 +86,9 @@ impl Acceptor {
                 Ok(accepted) => return accepted,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    self.say(&error);
-                    // One descriptor should do. If it does not, others take them, and closing all that is idle helps nobody.
+                    self.announce(&error);
+                    // One descriptor should be enough. If it is not, other code takes them, and closing every
+                    // idle connection helps nobody.
                     if is_out_of_files(&error) && failures.is_multiple_of(DISPLACE_EVERY) {
                         self.connections.displace();
                     }
@@ -96,12 +99,12 @@ impl Acceptor {
         }
     }
 
-    fn say(&mut self, error: &io::Error) {
+    fn announce(&mut self, error: &io::Error) {
         let now = Instant::now();
-        if self.said.is_some_and(|said| now.duration_since(said) < BETWEEN_LINES) {
+        if self.announced.is_some_and(|said| now.duration_since(said) < BETWEEN_LINES) {
             return;
         }
-        self.said = Some(now);
+        self.announced = Some(now);
         if is_out_of_files(error) {
             tracing::error!(%error, "out of file descriptors: idle connections make way for new ones");
         } else {
@@ -115,8 +118,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Whether the process (`EMFILE`) or the machine (`ENFILE`) has as many files open as it may. The numbers are those of every
-/// Unix.
+/// Whether the process (`EMFILE`) or the machine (`ENFILE`) has as many files open as it may. The
+/// numbers are the same on every Unix.
 fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }

@@ -1,14 +1,14 @@
-//! Listening sockets.
+//! Binds listening sockets.
 
 use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Takes the first address that can be listened on. The kernel keeps up to `backlog` connections that are not accepted yet,
-/// or `net.core.somaxconn` if that is less. Called within a runtime.
+/// Binds the first address that the system accepts. The kernel queues up to `backlog` connections before they are
+/// accepted, or `net.core.somaxconn` if that is less. Call it within a runtime.
 ///
 /// # Errors
-/// What the operating system says of the last address, or that there is none.
+/// The operating system's error for the last address, or that there is no address.
 pub fn bind(addresses: impl IntoIterator<Item = SocketAddr>, backlog: u32) -> io::Result<TcpListener> {
     let mut outcome = Err(io::Error::other("the name has no address"));
     for address in addresses {

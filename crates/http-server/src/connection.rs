@@ -1,7 +1,7 @@
-//! What one connection is doing, in one atomic word.
+//! The phase of one connection, in one atomic word.
 //!
 //! `Waiting` → (bytes) → `Head` → (headers complete) → `Busy` → (body of the response made) → `Answered` → (flushed) →
-//! `Waiting`. Whoever closes a connection first moves it to `Closing`; a request that finds it there is not begun.
+//! `Waiting`. To close a connection, move it to `Closing` first; a request that finds it there does not begin.
 
 use std::{
     pin::Pin,
@@ -19,27 +19,28 @@ const PHASE_MASK: u32 = (1 << PHASE_BITS) - 1;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// No byte of the next request has come.
+    /// No byte of the next request has arrived.
     Waiting = 0,
     Head = 1,
     Busy = 2,
-    /// The response is made; hyper is writing it.
+    /// The response is made, and hyper is writing it.
     Answered = 3,
     Closing = 4,
 }
 
-/// What the connections of a server share.
+/// What the connections of one server share.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
-    /// Counts how often a connection came to rest: who rested first has the smaller number. A clock would cost more.
+    /// Counts how often a connection came to rest, so the one that rested first has the smallest
+    /// number. A clock would cost more.
     rests: AtomicU64,
 }
 
 pub(crate) struct Connection {
-    /// The phase in the low bits; above them a count of changes, so that two reads tell whether anything moved.
+    /// The phase in the low bits; above them a count of changes, so that two reads show whether anything moved.
     word: AtomicU32,
-    /// When it was accepted or last came to rest, as a number of [`Shared::rests`].
+    /// The value of [`Shared::rests`] when it was accepted or last came to rest.
     rested: AtomicU64,
     shared: Arc<Shared>,
 }
@@ -50,17 +51,18 @@ impl Connection {
         Self { word: AtomicU32::new(Phase::Waiting as u32), rested, shared }
     }
 
-    /// Bytes have come. False when the connection is being closed.
+    /// Call when bytes have arrived. False when the connection is being closed.
     pub(crate) fn begin_head(&self) -> bool {
         self.phase() != Phase::Waiting || self.enter(Phase::Head)
     }
 
-    /// False when the connection is being closed.
+    /// Call when a head is complete. False when the connection is being closed.
     pub(crate) fn begin_request(&self) -> bool {
         self.enter(Phase::Busy)
     }
 
-    /// The response has left, if there was one. `next` is what follows it: `Head` when a part of the next request has come.
+    /// Call when the response has left, if there was one. `next` is the phase that follows: `Head` when a part of
+    /// the next request has arrived.
     pub(crate) fn rest(&self, next: Phase) {
         if self.phase() == Phase::Answered {
             self.rested.store(self.shared.rests.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
@@ -90,7 +92,7 @@ impl Connection {
         phase(self.word.load(Ordering::Relaxed))
     }
 
-    /// False, and no change, when the connection is being closed.
+    /// Changes the phase. False, with no change, when the connection is being closed.
     fn enter(&self, next: Phase) -> bool {
         let next = |word| {
             (phase(word) != Phase::Closing).then(|| (word & !PHASE_MASK).wrapping_add(1 << PHASE_BITS) | next as u32)
@@ -98,13 +100,13 @@ impl Connection {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 
-    /// Closes unless something moved since `seen` was read.
+    /// Moves to `Closing` unless something moved since `seen` was read.
     pub(crate) fn close_if_still(&self, seen: u32) -> bool {
         self.word.compare_exchange(seen, Phase::Closing as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
-/// What a word says.
+/// The phase in a word.
 pub(crate) fn phase(word: u32) -> Phase {
     match word & PHASE_MASK {
         0 => Phase::Waiting,
@@ -120,7 +122,7 @@ pub(crate) fn is_new(word: u32) -> bool {
     word >> PHASE_BITS == 0
 }
 
-/// A response's body. When hyper drops it, nothing of the response is left to be made.
+/// A response's body. When hyper drops it, the response is complete.
 pub(crate) struct ResponseBody<B> {
     body: B,
     connection: Arc<Connection>,

@@ -1,5 +1,5 @@
-//! The connections of one server: whom there is room for, who makes way, and the sweeper that closes those that do one thing
-//! for too long.
+//! The connections of one server: which new ones it admits, which idle ones it closes to make room, and the sweeper
+//! that closes those that stay in one phase for too long.
 
 use std::{
     collections::HashMap,
@@ -20,14 +20,14 @@ use crate::{
 
 /// How often a draining server looks for connections that became idle.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
-/// A search for idle connections reads all of them, so it keeps more than the one that is wanted now: at least this many, and
-/// a share of all.
+/// A search for idle connections reads all of them, so it keeps more than the one it needs now: at least
+/// this many, and a share of all.
 const LEAST_KEPT: usize = 64;
 const SHARE_KEPT: usize = 64;
 
 pub(crate) struct Connections {
     limits: Limits,
-    /// Networks of proxies, which carry many clients' requests on their own addresses.
+    /// Networks of proxies, whose addresses carry many clients' requests.
     exempt: Vec<IpNet>,
     observer: Box<dyn ConnectionObserver>,
     shared: Arc<Shared>,
@@ -38,10 +38,10 @@ pub(crate) struct Connections {
 struct List {
     next_id: u64,
     open: HashMap<u64, Entry>,
-    /// How many there are of each address, as it is counted.
+    /// Number of connections per address, in the form that `counted` returns.
     per_address: HashMap<IpAddr, usize>,
-    /// Those that the last search found idle longest, the longest last, with their words then. Whoever has not moved since
-    /// has still been idle longer than all others.
+    /// The connections that the last search found idle longest, the longest last, with their words at that time. One
+    /// that has not moved since then has still been idle longer than all others.
     idle_longest: Vec<(u64, u32)>,
     turned_away: Tally,
 }
@@ -50,12 +50,12 @@ struct Entry {
     connection: Arc<Connection>,
     address: IpAddr,
     task: Option<AbortHandle>,
-    /// The word when the sweeper last read it, and when it first read it so.
+    /// The word that the sweeper last read, and when it first read that value.
     seen: u32,
     since: Instant,
 }
 
-/// Takes the connection off the list however its task ends.
+/// Removes the connection from the list however its task ends.
 struct Leave {
     id: u64,
     connections: Weak<Connections>,
@@ -79,7 +79,7 @@ impl Connections {
         &self.limits
     }
 
-    /// Whether `peer` may have another connection. A refusal is counted.
+    /// Whether `peer` may open another connection. Counts a refusal.
     pub(crate) fn admits(&self, peer: IpAddr) -> bool {
         let mut list = self.lock();
         let held = list.per_address.get(&counted(peer)).copied().unwrap_or(0);
@@ -96,7 +96,7 @@ impl Connections {
         self.exempt.iter().any(|network| network.contains(&peer))
     }
 
-    /// Runs a connection's task; the sweeper may abort it.
+    /// Runs a connection's task, which the sweeper may abort.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -116,11 +116,11 @@ impl Connections {
         }
     }
 
-    /// Closes the connection that has been idle longest; where none waits for a request, the one that has been sending a head
-    /// for longest. False when all are busy.
+    /// Closes the connection that has been idle longest. When none waits for a request, closes the one that has been
+    /// sending a head for longest. False when all are busy.
     pub(crate) fn displace(&self) -> bool {
         let mut list = self.lock();
-        // The second search is for when all that the first had kept have moved.
+        // The second search is needed when every connection that the first one kept has moved.
         for _ in 0..2 {
             while let Some((id, word)) = list.idle_longest.pop() {
                 if list.open.get(&id).is_some_and(|entry| entry.close_if_still(word)) {
@@ -138,18 +138,19 @@ impl Connections {
         self.lock().open.len()
     }
 
-    /// From now on every response says `Connection: close` and the sweeper closes what waits for a request.
+    /// From now on every response has `Connection: close`, and the sweeper closes connections that wait for a request.
     pub(crate) fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
         self.sweep_once();
     }
 
-    /// Ends every connection, whatever it does.
+    /// Ends every connection, whatever its phase.
     pub(crate) fn close_all(&self) {
         self.lock().open.values().filter_map(|entry| entry.task.as_ref()).for_each(AbortHandle::abort);
     }
 
-    /// Reads every connection's word each tick, for ever, and says now and then who was turned away.
+    /// Reads every connection's word each tick, without end, and reports refused and displaced
+    /// connections at most once a minute.
     pub(crate) async fn sweep(self: Arc<Self>) {
         loop {
             let draining = self.shared.draining.load(Ordering::Acquire);
@@ -161,7 +162,7 @@ impl Connections {
         }
     }
 
-    /// A twentieth of the shortest bound, so that a connection is closed within the last twentieth before it.
+    /// A twentieth of the shortest bound, so that a connection is closed at most that much before its bound.
     fn tick(&self) -> Duration {
         let Limits { header_timeout, idle_timeout, answer_timeout, .. } = self.limits;
         (header_timeout.min(idle_timeout).min(answer_timeout) / 20).clamp(DRAIN_TICK, Duration::from_millis(500))
@@ -183,14 +184,14 @@ impl Connections {
                 Phase::Busy | Phase::Answered => self.limits.answer_timeout,
                 Phase::Closing => continue,
             };
-            // It began up to one tick before it was first seen.
+            // The phase began up to one tick before the sweeper first saw it.
             if now.duration_since(entry.since) + tick >= allowed {
                 entry.close_if_still(word);
             }
         }
     }
 
-    /// A poisoned lock only means that a panic passed by: the list itself is always whole.
+    /// A poisoned lock means only that a thread panicked: the list itself is always whole.
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -229,7 +230,7 @@ impl List {
         self.idle_longest = idle.into_iter().map(|(_, id, word)| (id, word)).collect();
     }
 
-    /// Since when, which one, and its word.
+    /// For each connection in the phase: since when it rests, its id and its word.
     fn resting_in(&self, wanted: Phase) -> Vec<(u64, u64, u32)> {
         let all = self.open.iter().map(|(id, entry)| (entry.connection.rested(), *id, entry.connection.word()));
         all.filter(|(.., word)| phase(*word) == wanted).collect()
@@ -237,7 +238,7 @@ impl List {
 }
 
 impl Entry {
-    /// Whether it was closed: not when it has moved since its word was read.
+    /// Returns whether it was closed. It is not closed when it has moved since its word was read.
     fn close_if_still(&self, word: u32) -> bool {
         let Some(task) = &self.task else { return false };
         let is_closed = self.connection.close_if_still(word);
@@ -248,7 +249,8 @@ impl Entry {
     }
 }
 
-/// The address as connections are counted: an IPv6 customer has a /64 to choose from, and IPv4 is IPv4 however it came.
+/// The address under which a connection is counted: an IPv6 client may use any address of its /64, and IPv4
+/// mapped into IPv6 counts as IPv4.
 fn counted(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(v4) => v4.into(),

@@ -1,4 +1,4 @@
-//! One connection: one request after another, each checked, answered and followed to its last byte.
+//! One connection: its requests one after another, each checked, answered and followed to its last byte.
 
 use std::{convert::Infallible, future::pending, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     socket::Socket,
 };
 
-/// Answers what comes on a connection until it ends. Its place among the connections served at once is free then.
+/// Serves a connection until it ends, which also frees its permit.
 pub(crate) async fn serve_connection<S: HttpService>(
     stream: TcpStream,
     peer: Peer,
@@ -35,9 +35,9 @@ pub(crate) async fn serve_connection<S: HttpService>(
         answer(request, peer, Arc::clone(&answering), max_body_bytes, Arc::clone(&connection))
     });
     let mut http = http1::Builder::new()
-        // Nearly every answer is small: to copy it behind its head costs less than a second buffer costs the kernel.
+        // Nearly every answer is small: copying it behind its head costs less than a second buffer costs the kernel.
         .writev(false)
-        // The sweeper's phases replace hyper's timer, which is allocated again for every request.
+        // The sweeper replaces hyper's timer, which is allocated again for every request.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES * 2)
@@ -51,7 +51,7 @@ pub(crate) async fn serve_connection<S: HttpService>(
             Some(head::written(service.refuse(None, &refusal)).await)
         }
         Err(error) => {
-            tracing::debug!(%error, "connection");
+            tracing::debug!(%error, "a connection failed");
             None
         }
         Ok(()) => None,
@@ -67,11 +67,12 @@ async fn answer<S: HttpService>(
     connection: Arc<Connection>,
 ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
     if !connection.begin_request() {
-        // The sweeper chose this moment to close the connection: nothing is done that the client would not hear of.
+        // The sweeper chose this moment to close the connection. The request must not run, because its client
+        // would never learn the outcome.
         pending::<()>().await;
     }
     let checked = head::check(&request, max_body_bytes);
-    // Nothing that follows is read as another request: where a chunked body ends is the client's word alone.
+    // Nothing after a chunked body is read as another request, because only the client says where that body ends.
     let is_last = checked.is_err() || request.headers().contains_key(TRANSFER_ENCODING);
     let mut response = match checked {
         Ok(()) => service.answer(request, peer).await,

@@ -1,18 +1,18 @@
-//! Follows where a client's heads begin and end, as far as it takes to see a request that gives its length twice.
+//! Follows where a client's heads begin and end, just enough to find a request that gives its length twice.
 //!
-//! hyper drops a `Content-Length` that stands next to a `Transfer-Encoding`, so no handler could tell. The bytes of a name
-//! are compared only while they fit; the rest of each line is skipped in one step.
+//! hyper drops a `Content-Length` next to a `Transfer-Encoding`, so no handler could see it. A name's bytes are
+//! compared only while they match; the rest of each line is skipped in one step.
 
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 
-/// What of one connection's input has been followed so far.
+/// The state of following one connection's input.
 pub(crate) struct Framing {
     place: Place,
     line: Line,
-    /// Whether the request line is behind us: empty lines before it mean nothing.
+    /// Whether the request line is complete: empty lines before it have no meaning.
     in_fields: bool,
-    /// The two fields that say how long a body is, as far as this head has them.
+    /// The two fields that give a body's length, as far as this head has shown them.
     length: Option<u64>,
     is_chunked: bool,
 }
@@ -20,21 +20,21 @@ pub(crate) struct Framing {
 #[derive(Clone, Copy)]
 enum Place {
     Head,
-    /// This many bytes of a body are still to come.
+    /// This many bytes of a body are still missing.
     Body(u64),
-    /// The connection ends with this request.
+    /// The connection ends with this request, so its input is no longer followed.
     Unfollowed,
 }
 
-/// Where in a line of a head.
+/// The place within a line of a head.
 #[derive(Clone, Copy)]
 enum Line {
     Start,
-    /// After a carriage return at its start.
+    /// After a carriage return at the start of the line.
     Blank,
-    /// This many bytes of the name have come.
+    /// This many bytes of the name have matched.
     Name(&'static [u8], usize),
-    /// The value of `Content-Length`.
+    /// Within the value of `Content-Length`; the number so far.
     Length(u64),
     Rest,
 }
@@ -44,8 +44,8 @@ impl Framing {
         Self { place: Place::Head, line: Line::Start, in_fields: false, length: None, is_chunked: false }
     }
 
-    /// Takes what has come. When a head turns out to hold both fields, the second one's colon is overwritten with a byte
-    /// that no parser takes, and the answer is true: hyper then refuses that request when its turn has come.
+    /// Follows the next bytes. When a head has both fields, this overwrites the second one's colon with a byte that no
+    /// parser accepts and returns true: hyper then refuses that request when it comes to it.
     pub(crate) fn follow(&mut self, bytes: &mut [u8]) -> bool {
         let mut at = 0;
         while let Some(rest @ [byte, ..]) = bytes.get(at..) {
@@ -73,12 +73,12 @@ impl Framing {
         false
     }
 
-    /// Whether the beginning of a head has come and not its end.
+    /// Whether a head has begun and not ended.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.place, Place::Head) && (self.in_fields || !matches!(self.line, Line::Start | Line::Blank))
     }
 
-    /// How much of the body is here.
+    /// Passes the part of the body that is in `here` bytes, and returns its length.
     fn pass_body(&mut self, left: u64, here: usize) -> usize {
         let passed = usize::try_from(left).unwrap_or(usize::MAX).min(here);
         self.place = match left - passed as u64 {
@@ -88,7 +88,7 @@ impl Framing {
         passed
     }
 
-    /// How much of the name is here; nothing when the line begins with something else.
+    /// Compares the next bytes with `name` and returns how many match; 0 when the line begins with something else.
     fn pass_name(&mut self, name: &'static [u8], come: usize, rest: &[u8]) -> usize {
         let here = rest.len().min(name.len() - come);
         let is_it = match (name.get(come..come + here), rest.get(..here)) {
@@ -99,7 +99,7 @@ impl Framing {
         if is_it { here } else { 0 }
     }
 
-    /// One byte, or none when the rest of the line may be passed in one step.
+    /// Passes one byte, or none when the rest of the line may be skipped in one step.
     fn pass_byte(&mut self, line: Line, byte: u8) -> usize {
         self.line = match (line, byte) {
             (Line::Start | Line::Blank, b'\n') => return self.end_head(),
@@ -114,7 +114,7 @@ impl Framing {
                 self.length = Some(length);
                 return self.end_line(0);
             }
-            // Also a length that is none: hyper refuses it.
+            // This includes an invalid length, which hyper refuses.
             _ => {
                 self.line = Line::Rest;
                 return 0;
@@ -123,7 +123,7 @@ impl Framing {
         1
     }
 
-    /// Notes the field; true when the head has the other one already.
+    /// Records the field; true when the head already has the other one.
     fn is_second(&mut self, name: &[u8]) -> bool {
         if name == CONTENT_LENGTH {
             self.line = Line::Length(0);
@@ -135,7 +135,7 @@ impl Framing {
         self.is_chunked && self.length.is_some()
     }
 
-    /// Up to the line feed and it.
+    /// Passes everything up to and including the line feed.
     fn end_line(&mut self, before: usize) -> usize {
         self.in_fields = true;
         self.line = Line::Start;
@@ -161,7 +161,7 @@ impl Framing {
 mod tests {
     use super::*;
 
-    /// Whether it was seen, and what hyper gets, when the text comes in pieces of `size` bytes.
+    /// Whether a second length was found, and the text that hyper gets, when the input comes in pieces of `size` bytes.
     fn followed(text: &str, size: usize) -> (bool, String) {
         let mut framing = Framing::new();
         let mut bytes = text.as_bytes().to_vec();

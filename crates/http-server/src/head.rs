@@ -1,4 +1,4 @@
-//! What a request's head must be before any handler sees it, what is said of one that is not, and in which bytes.
+//! Checks a request's head before any handler sees it, and writes the response to one that fails.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -12,8 +12,8 @@ use hyper::{
 
 use crate::refusal::Refusal;
 
-/// Refuses a request without one host or one length (RFC 9112, sections 3.2 and 6.1), and a body that is too large before
-/// the client is told to send it.
+/// Refuses a request whose host or length is missing or ambiguous (RFC 9112, sections 3.2 and 6.1), and a body that is
+/// too large before the client is told to send it.
 pub(crate) fn check<B: Body>(request: &Request<B>, max_body_bytes: u64) -> Result<(), Refusal> {
     check_host(request.version(), request.headers())?;
     let mut encodings = request.headers().get_all(TRANSFER_ENCODING).iter();
@@ -58,7 +58,7 @@ fn is_host(text: &[u8]) -> bool {
     is_fine && (port.is_empty() || matches!(port, [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit)))
 }
 
-/// What is said of input that hyper could not read; `unread` is what it had of it.
+/// The refusal of input that hyper could not parse; `unread` is the input that hyper had.
 pub(crate) fn unreadable(error: &hyper::Error, unread: &[u8], gave_two_lengths: bool) -> Refusal {
     if error.is_parse_too_large() {
         return Refusal::HeadTooLarge { target_bytes: target_bytes(unread) };
@@ -69,17 +69,17 @@ pub(crate) fn unreadable(error: &hyper::Error, unread: &[u8], gave_two_lengths: 
     malformed(format!("this cannot be read as an HTTP/1.1 request: {error}"))
 }
 
-/// Length of the target in what may be the beginning of a request.
+/// Length of the target in bytes that may be the beginning of a request.
 fn target_bytes(unread: &[u8]) -> usize {
     let line = unread.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.split(|byte| *byte == b' ').nth(1).map_or(0, <[u8]>::len)
 }
 
-/// The bytes of a connection's last response, as hyper would write them.
+/// The bytes of a connection's last response, in hyper's form.
 #[expect(clippy::disallowed_methods, reason = "Date is the machine's time here as in every response that hyper writes")]
 pub(crate) async fn written<B: Body<Data = Bytes>>(response: Response<B>) -> Vec<u8> {
     let (mut parts, body) = response.into_parts();
-    // A refusal is whole in memory: reading one cannot fail.
+    // A refusal's body is already in memory, so reading it cannot fail.
     let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
     let date = httpdate::fmt_http_date(SystemTime::now());
     parts.headers.insert(DATE, HeaderValue::from_str(&date).unwrap_or(HeaderValue::from_static("")));

@@ -6,25 +6,25 @@ use hyper::StatusCode;
 
 use crate::limits::{MAX_FIELDS, MAX_HEAD_BYTES};
 
-/// What is wrong with a request, as a service tells it in its own words.
+/// What is wrong with a request. A service answers it in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is no request, or none that can be understood in one way only. The text says why.
+    /// It is not a valid request, or it can be read in two ways. The text says why.
     #[error("{0}")]
     Malformed(Cow<'static, str>),
-    /// It has more than [`MAX_HEAD_BYTES`] or [`MAX_FIELDS`].
+    /// Its head exceeds [`MAX_HEAD_BYTES`] or [`MAX_FIELDS`].
     #[error("request line and headers may have at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields")]
     HeadTooLarge {
-        /// Of these the target has at least this many.
+        /// At least this many of the bytes are the target's.
         target_bytes: usize,
     },
-    /// It announces more than [`Limits::max_body_bytes`](crate::Limits::max_body_bytes).
+    /// Its `Content-Length` exceeds [`Limits::max_body_bytes`](crate::Limits::max_body_bytes).
     #[error("the body is too large")]
     BodyTooLarge,
 }
 
 impl Refusal {
-    /// The status that says so, for a service with no bound of its own on targets.
+    /// The status of the answer, for a service without its own bound on targets.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,

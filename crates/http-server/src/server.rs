@@ -1,7 +1,8 @@
-//! A server's life: accepts until told to stop, then what is in flight is finished.
+//! A server's life: accepts until it must stop, then finishes the requests in flight.
 //!
-//! `axum::serve` keeps a socket that says nothing for ever. Here every connection has a phase in one atomic word, and one
-//! sweeper per server closes those whose phase lasts too long; the hot path reads no clock and arms no timer for it.
+//! `axum::serve` keeps a silent connection for ever. Here every connection has a phase in one atomic word,
+//! and one sweeper per server closes connections that stay in a phase too long; the hot path reads no
+//! clock and arms no timer for this.
 
 use std::sync::Arc;
 
@@ -21,24 +22,24 @@ pub struct Server<S> {
 }
 
 impl<S: HttpService> Server<S> {
-    /// With no network exempt, and nobody told of its connections.
+    /// A server without exempt networks or an observer.
     pub fn new(service: S, limits: Limits) -> Self {
         Self { service, limits, exempt: Vec::new(), observer: Box::new(()) }
     }
 
-    /// Networks of proxies, which carry many clients' requests: [`Limits::max_per_address`] is not for them. IPv4 addresses
-    /// that came in IPv6 count as IPv4.
+    /// Exempts networks of proxies, which carry many clients' requests, from [`Limits::max_per_address`]. IPv4
+    /// addresses mapped into IPv6 count as IPv4.
     pub fn exempting(self, exempt: Vec<IpNet>) -> Self {
         Self { exempt, ..self }
     }
 
-    /// Tells `observer` of every connection.
+    /// Reports every connection to `observer`.
     pub fn observed_by(self, observer: impl ConnectionObserver) -> Self {
         Self { observer: Box::new(observer), ..self }
     }
 
-    /// Serves on `listener` until `shutdown`, then closes the listener and idle connections, and waits for requests in
-    /// flight, at most [`Limits::stop_timeout`].
+    /// Serves on `listener` until `shutdown` resolves, then closes the listener and idle connections, and waits for
+    /// requests in flight, at most [`Limits::stop_timeout`].
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let Self { service, limits, exempt, observer } = self;
         let connections = Arc::new(Connections::new(limits, exempt, observer));
@@ -54,10 +55,7 @@ impl<S: HttpService> Server<S> {
         connections.drain();
         let most = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
         if timeout(limits.stop_timeout, permits.acquire_many(most)).await.is_err() {
-            tracing::warn!(
-                open = connections.count(),
-                "requests were still in flight when the time to stop had passed"
-            );
+            tracing::warn!(open = connections.count(), "requests did not finish in time; closing their connections");
         }
         connections.close_all();
         sweeper.abort();

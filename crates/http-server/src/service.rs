@@ -1,4 +1,4 @@
-//! What a server serves.
+//! The trait of a service, and the adapter that serves any tower service.
 
 use std::{convert::Infallible, future::poll_fn, net::SocketAddr};
 
@@ -13,27 +13,28 @@ use tower_service::Service;
 
 use crate::refusal::Refusal;
 
-/// What hyper takes for a body's error.
+/// The error of a body, in the form that hyper takes.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where a request came from: the other end of its connection.
+/// The address of the other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Answers requests. The future is the service's own type: the server boxes nothing per request.
+/// Answers requests. The future is the service's own type, so the server boxes nothing per request.
 pub trait HttpService: Send + Sync + 'static {
-    /// Of every response.
+    /// The body of every response.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
     /// Answers a request whose head has passed the server's checks.
     fn answer(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// Answers what no handler may see; without a head when none could be read. The connection ends with it.
+    /// Answers a request that no handler may see; the head is `None` when it could not be
+    /// parsed. The connection ends with it.
     fn refuse(&self, head: Option<(&Method, &HeaderMap)>, refusal: &Refusal) -> Response<Self::Body>;
 }
 
-/// A tower service that never fails, such as an axum router, as it is. Requests have their [`Peer`] among their extensions; a
-/// refusal is its status and a line of text.
+/// A tower service that never fails, such as an axum router. Requests carry their [`Peer`] as an extension; a refusal
+/// is answered with its status and a line of text.
 #[derive(Clone, Debug)]
 pub struct Plain<S>(pub S);
 

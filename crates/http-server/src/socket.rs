@@ -1,5 +1,5 @@
-//! A client's socket between hyper and the kernel: notes when requests begin and when their answers have left, and keeps
-//! back what hyper would answer by itself.
+//! A client's socket between hyper and the kernel: records when requests begin and when their answers have left, and
+//! withholds the answers that hyper would write by itself.
 
 use std::{
     io,
@@ -20,8 +20,8 @@ use crate::{
     framing::Framing,
 };
 
-/// A client that has been told something on a connection that ends may go on sending for this long before it is cut off: a
-/// socket that is closed with input unread is reset, and the reset may overtake the answer.
+/// How long a client may go on sending after its last answer. A socket that is closed with unread input is reset, and
+/// the reset may overtake the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Socket {
@@ -29,7 +29,7 @@ pub(crate) struct Socket {
     connection: Arc<Connection>,
     framing: Framing,
     gave_two_lengths: bool,
-    /// The client will send no more.
+    /// The client will send no more bytes.
     ended: bool,
 }
 
@@ -38,7 +38,7 @@ impl Socket {
         Self { stream, connection, framing: Framing::new(), gave_two_lengths: false, ended: false }
     }
 
-    /// Whether what hyper said last was kept back, or would have been.
+    /// Whether no request is in progress, so that anything hyper writes now is withheld.
     pub(crate) fn is_between_requests(&self) -> bool {
         self.connection.is_between_requests()
     }
@@ -48,7 +48,7 @@ impl Socket {
         self.gave_two_lengths
     }
 
-    /// Writes `answer`, if there is one to write, and ends the connection so that the client can read what it was told.
+    /// Writes `answer`, if there is one, and ends the connection so that the client can read it.
     pub(crate) async fn close(mut self, answer: Option<Vec<u8>>) {
         if let Some(answer) = answer
             && self.stream.write_all(&answer).await.is_err()
@@ -58,7 +58,7 @@ impl Socket {
         if self.stream.shutdown().await.is_err() || self.ended {
             return;
         }
-        // A client that goes on for longer is cut off.
+        // A client that sends for longer is cut off.
         let _ = timeout(LINGER, self.discard_input()).await;
     }
 
@@ -88,8 +88,8 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    /// Between requests only hyper has something to say: that it could not read one. It is taken for written; the server
-    /// says it in its own words when hyper has ended.
+    /// Between requests hyper writes only that it could not parse one. This pretends to write that; the server writes
+    /// its own answer once hyper has ended.
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_between_requests() {
             return Poll::Ready(Ok(bytes.len()));
@@ -97,14 +97,14 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    /// hyper flushes once its buffer is empty: the answer is the kernel's.
+    /// hyper flushes once its buffer is empty: then the kernel has the answer.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.connection.rest(if self.framing.is_in_head() { Phase::Head } else { Phase::Waiting });
         Poll::Ready(Ok(()))
     }
 
-    /// [`Socket::close`] does it.
+    /// Does nothing, because [`Socket::close`] shuts the socket down.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! Who found no room, said once a minute: an attack must not fill the log too.
+//! Connections that found no room, reported once a minute, because an attack must not fill the log too.
 
 use std::{
     net::IpAddr,
@@ -29,7 +29,7 @@ impl Tally {
         self.those.displaced += 1;
     }
 
-    /// Reports if there is something to say and the last report is long ago.
+    /// Reports if there is anything to report and the last report is long enough ago.
     pub(crate) fn report(&mut self, now: Instant, open: usize, limits: &Limits, observer: &dyn ConnectionObserver) {
         let is_due = self.reported.is_none_or(|reported| now.duration_since(reported) >= BETWEEN_REPORTS);
         if is_due && self.those.refused + self.those.displaced > 0 {

@@ -1,4 +1,4 @@
-//! One attempt at a job: what its handler is told, how it may end, and what becomes of it in the store.
+//! One attempt at a job: what its handler receives, how it ends, and what the store learns about it.
 
 use std::{any::Any, convert::Infallible, fmt::Display, future::Future, sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
     trace::trace_id,
 };
 
-/// Longest cause that is kept, in bytes.
+/// Longest cause that is kept, in bytes. An error text is usually a few hundred; this bounds what the dead jobs occupy.
 const CAUSE_LIMIT: usize = 2_000;
 
-/// What a handler is told besides its job.
+/// What a handler receives besides its job.
 #[derive(Clone, Debug)]
 pub struct JobContext {
-    /// As pushed.
+    /// The job's id, as pushed.
     pub id: String,
     /// 1 for the first attempt.
     pub attempt: u32,
     /// A job that fails in the attempt with this number is dead.
     pub max_attempts: u32,
-    /// W3C trace context of whoever pushed.
+    /// W3C trace context of the request or job that pushed this one.
     pub traceparent: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl JobContext {
         self.traceparent.as_deref().and_then(trace_id)
     }
 
-    /// How to push another job from within this one, so that it belongs to the same trace.
+    /// How to push another job from within this one, so that both belong to the same trace.
     pub fn push(&self) -> Push {
         Push { traceparent: self.traceparent.clone(), ..Push::default() }
     }
@@ -57,10 +57,10 @@ pub enum Outcome {
     Done,
     /// Failed, but may succeed later. The attempt counts, and after the last one the job is dead.
     Retry {
-        /// Why, for the log and the list of dead jobs.
+        /// Goes to the log and to the list of dead jobs.
         cause: String,
-        /// How long to wait, when the job knows better than its [`Backoff`]. At least that backoff's first wait and at most a
-        /// day. `None` leaves it to the backoff.
+        /// How long to wait, when the job knows better than its [`Backoff`]. Raised to that backoff's first wait and
+        /// cut to a day. `None` leaves it to the backoff.
         after: Option<Duration>,
     },
     /// Failed for this cause and always will. Dead at once.
@@ -68,7 +68,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Done, or a failure that may pass: for jobs whose data is in the database or comes again.
+    /// `Done`, or a retry when the failure may pass: for jobs whose data is in the database or comes again.
     pub fn of<T>(result: Result<T, impl Display>) -> Self {
         match result {
             Ok(_) => Self::Done,
@@ -76,13 +76,13 @@ impl Outcome {
         }
     }
 
-    /// A failure after which the job's [`Backoff`] says when it is tried again.
+    /// A failure that is tried again after the time that the job's [`Backoff`] says.
     pub fn retry(cause: impl Into<String>) -> Self {
         Self::Retry { cause: cause.into(), after: None }
     }
 }
 
-/// Runs one job to its end, unless its lease is lost in between.
+/// Runs one job to its end, unless another process takes its lease meanwhile.
 pub(crate) async fn run_leased<H, F>(leases: Arc<Leases>, handler: Arc<H>, leased: LeasedJob)
 where
     H: Fn(Job, JobContext) -> F,
@@ -90,7 +90,7 @@ where
 {
     let Some(lost) = leases.start(&leased) else { return };
     tokio::select! {
-        () = lost.cancelled() => debug!(id = leased.id, "a job was cut short"),
+        () = lost.cancelled() => debug!(id = leased.id, "a job was stopped; a worker runs it again"),
         verdict = attempt(&*handler, &leased) => leases.settle(&leased, verdict),
     }
 }
@@ -112,24 +112,24 @@ where
     };
     let Envelope { job, traceparent, .. } = envelope;
     let (name, backoff, context) = (job.name(), job.backoff(), JobContext::new(leased, traceparent));
-    let span = info_span!("job", name, id = context.id, attempt = context.attempt, trace_id = context.trace_id());
+    let span = info_span!("job", job = name, id = context.id, attempt = context.attempt, trace_id = context.trace_id());
     let outcome = handled(handler, job, context.clone()).instrument(span).await;
     verdict(outcome, backoff, name, &context)
 }
 
-/// Runs the handler under apalis's layers: a panic and an attempt that takes too long are failures with that cause.
+/// Runs the handler under apalis's layers, which turn a panic and a timeout into failures with that cause.
 async fn handled<H, F>(handler: &H, job: Job, context: JobContext) -> Outcome
 where
     H: Fn(Job, JobContext) -> F,
     F: Future<Output = Outcome>,
 {
     let limit = job.timeout();
-    // In a future, because the handler's own code before its first await may panic and take its time too.
+    // In a future, because the handler's code before its first await may also panic or be slow.
     let call = service_fn(|task: Task<(Job, JobContext)>| async {
         let (job, context) = task.args;
         Ok::<_, Infallible>(handler(job, context).await)
     });
-    // Per attempt and not per worker: each job has a timeout of its own.
+    // Per attempt and not per worker, because each job has its own timeout.
     let mut layered = CatchPanicLayer::with_panic_handler(Panicked::of).layer(TimeoutLayer::new(limit).layer(call));
     match layered.call(Task::new((job, context))).await {
         Ok(outcome) => outcome,
@@ -149,7 +149,7 @@ impl Panicked {
     }
 }
 
-/// What the store is told. This is the one place that logs how an attempt ended.
+/// What to tell the store. Only this function logs how an attempt ended.
 fn verdict(outcome: Outcome, backoff: Backoff, job: &str, context: &JobContext) -> Verdict {
     let JobContext { id, attempt, max_attempts, .. } = context;
     let trace_id = context.trace_id();
@@ -160,20 +160,20 @@ fn verdict(outcome: Outcome, backoff: Backoff, job: &str, context: &JobContext) 
         }
         Outcome::Retry { cause, after } => {
             let cause = shorten(cause);
-            // Without randomness the whole delay: later is harmless.
+            // Waits the whole delay when the system has no random numbers: later is harmless.
             let share = || getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
             let after = after.map_or_else(|| backoff.delay(*attempt, share()), |after| backoff.bounded(after));
             if attempt >= max_attempts {
-                error!(job, id, attempt, max_attempts, trace_id, cause, "a job failed for the last time and is dead");
+                error!(job, id, attempt, max_attempts, trace_id, cause, "a job failed in its last attempt; it is dead");
             } else {
                 let after = after.as_secs_f64();
-                warn!(job, id, attempt, max_attempts, trace_id, cause, after, "a job failed and is tried again");
+                warn!(job, id, attempt, max_attempts, trace_id, cause, after, "a job failed; trying again");
             }
             Verdict::Retry { after, cause }
         }
         Outcome::Abort(cause) => {
             let cause = shorten(cause);
-            error!(job, id, attempt, trace_id, cause, "a job was given up and is dead");
+            error!(job, id, attempt, trace_id, cause, "a job cannot succeed; it is dead");
             Verdict::Abort { cause }
         }
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-/// Longest wait that a job may ask for itself: whoever sends it elsewhere must not lose it for longer.
+/// Longest wait that a job may ask for. The time may come from another system, which must not delay a job for longer.
 const MAX_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The wait of one kind of job: `first` after the first attempt, doubled with each further one, `max` at most. Between half
-/// and all of that is waited, so that jobs which failed together do not come back together.
+/// The wait of one kind of job: `first` after the first attempt, doubled after each further one, `max` at most. The
+/// actual wait is random between half of that and all of it, so that jobs that failed
+/// together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
@@ -14,11 +15,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For a job that needs our own stores: soon back after a hiccup, and once a minute while a store is away.
+    /// For a job that needs our own stores: soon back after a hiccup, and once a minute while a store is down.
     pub const STORES: Self = Self::new(Duration::from_millis(200), Duration::from_secs(60));
 
     /// # Panics
-    /// When `first` is zero or above `max`; in a constant that is an error of the compiler.
+    /// When `first` is zero or above `max`. In a constant this is a compile error.
     pub const fn new(first: Duration, max: Duration) -> Self {
         assert!(!first.is_zero() && first.as_nanos() <= max.as_nanos());
         Self { first, max }
@@ -31,8 +32,8 @@ impl Backoff {
         whole.mul_f64(0.5 + share.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// The wait that a job asks for, within bounds: not below `first`, or a far side that always says "at once" would use
-    /// up all attempts in a moment, and not above a day.
+    /// The wait that a job asks for, at least `first` and at most a day. Without the lower bound, a server that always
+    /// says "at once" would use up all attempts in a moment.
     pub(crate) fn bounded(self, after: Duration) -> Duration {
         after.max(self.first).min(MAX_AFTER)
     }

@@ -1,4 +1,4 @@
-//! Whose a job is.
+//! Which tenants a job belongs to.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tollgate_domain::TenantId;
 
-/// A job that carries rows of keys belongs to those keys' tenants, and each sees its own rows only. Any other job is the
-/// installation's, whose operator is the tenant of the first start.
+/// A job that carries rows of keys belongs to those keys' tenants, and each of them sees only its own rows. Any other
+/// job belongs to the installation, whose operator is the tenant made at the first start.
 pub(crate) trait Belongs: Serialize {
-    /// Whose rows it carries.
+    /// The tenants whose rows it carries.
     fn tenants(&self) -> BTreeSet<TenantId> {
         BTreeSet::new()
     }
 
-    /// What `tenant_id` may see of the payload.
+    /// The part of the payload that `tenant_id` may see.
     fn shown_to(&self, _tenant_id: TenantId) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }

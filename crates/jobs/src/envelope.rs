@@ -1,4 +1,4 @@
-//! How a job travels: its text in the store, with a version and the trace it belongs to.
+//! The stored form of a job: its JSON text, with a version and the trace it belongs to.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tollgate_domain::TenantId;
 
 use crate::{Error, Job};
 
-/// The layout of [`Envelope`]; raised when an older worker would misread a newer job.
+/// The layout of [`Envelope`]. Raise it when an older worker would misread a newer job.
 const VERSION: u32 = 2;
 
 /// A job as the store keeps it.
@@ -21,10 +21,10 @@ pub(crate) struct Envelope {
 /// Why a stored job cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    /// Another worker may be newer: worth another attempt.
+    /// A newer worker may be able to run it, so another attempt is worth it.
     #[error("its layout {found} is newer than this worker's {VERSION}")]
     Newer { found: u32 },
-    /// Will never be readable.
+    /// No worker will ever be able to read it.
     #[error("its payload cannot be decoded: {0}")]
     Malformed(#[from] serde_json::Error),
 }
@@ -52,8 +52,8 @@ impl Envelope {
     }
 }
 
-/// Name and payload of a stored job as a person of `tenant_id` may see them. The payload of a job that cannot be decoded is
-/// withheld, because nobody knows whose rows it holds.
+/// Name and payload of a stored job, as `tenant_id` may see them. The payload of a job that cannot be decoded is
+/// withheld, because it may hold rows of other tenants.
 pub(crate) fn describe(body: &[u8], tenant_id: TenantId) -> (String, Value) {
     #[derive(Deserialize)]
     struct Loose {

@@ -1,6 +1,6 @@
 //! What can go wrong with the queue.
 
-/// A queue that could not be used.
+/// Why the queue could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address names no kind of queue. Only its scheme is shown, because the rest may hold a password.
@@ -21,10 +21,10 @@ pub enum Error {
         /// The policy it has.
         policy: String,
     },
-    /// Neither `CONFIG GET` nor `INFO memory` told the policy.
+    /// Neither `CONFIG GET` nor `INFO memory` shows the policy.
     #[error("the queue's Redis does not tell its maxmemory-policy: allow CONFIG GET or INFO to this user")]
     EvictionUnknown,
-    /// A job that cannot be written as JSON.
+    /// The job cannot be written as JSON.
     #[error("a job cannot be encoded: {0}")]
     Encode(#[from] serde_json::Error),
 }

@@ -1,8 +1,8 @@
-//! The jobs of one priority that this process has leased, from the moment the store hands them out until it has confirmed
-//! their end.
+//! The jobs of one priority that this process has leased, from the moment the store hands them out until it has
+//! confirmed their end.
 //!
-//! A job's end is kept here and not in the worker, so it reaches the store whatever happens to the worker: at once, again
-//! after an outage, and in the last step of a graceful stop.
+//! A job's end is kept here and not in the worker, so that it reaches the store whatever happens to the worker: at
+//! once, after an outage, or in the last step of a graceful stop.
 
 use std::{
     collections::HashMap,
@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::record::{LeasedJob, Settlement, Verdict};
 
 pub(crate) struct Leases {
-    /// Most jobs held at once: those that run, those about to run, and those whose end is not confirmed.
+    /// Most jobs held at once: running, about to run, or with an end that the store has not confirmed.
     capacity: usize,
     state: Mutex<State>,
-    /// A settlement waits to be sent.
+    /// Wakes the task that sends settlements.
     settled: Notify,
     /// The worker to wake when there is room.
     room: AtomicWaker,
@@ -31,18 +31,18 @@ pub(crate) struct Leases {
 #[derive(Default)]
 struct State {
     leases: HashMap<String, Lease>,
-    /// Nothing new is started.
+    /// When set, no job is taken or started.
     closed: bool,
 }
 
 struct Lease {
     /// Proves the lease to the store.
     token: Arc<str>,
-    /// The token the job had when the worker got it. An older one when the lease ran out during an outage and this process
-    /// leased the job again.
+    /// The token that the job had when the worker got it. It differs from `token` when the lease ran out during an
+    /// outage and this process leased the job again.
     handed: Arc<str>,
     stage: Stage,
-    /// Cancelled when another process holds the lease, so that two run the job only for a moment.
+    /// Cancelled when another process holds the lease, so that both run the job only for a moment.
     lost: CancellationToken,
 }
 
@@ -61,7 +61,7 @@ impl Leases {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more may be taken now.
+    /// How many more jobs may be leased now.
     pub(crate) fn free(&self) -> usize {
         let state = self.state();
         if state.closed { 0 } else { self.capacity.saturating_sub(state.leases.len()) }
@@ -72,8 +72,8 @@ impl Leases {
         self.room.register(waker);
     }
 
-    /// Takes the jobs that the store has leased to this process; when it is closing, they are given back at once. A job that
-    /// is held already goes on under its new lease: it is not run again, and its end is still sent.
+    /// Takes the jobs that the store has leased to this process, or gives them back at once when it is closing. A job
+    /// that it already holds continues under the new lease: it does not run again, and its end is still sent.
     pub(crate) fn took(&self, jobs: &[LeasedJob]) {
         let mut state = self.state();
         let closed = state.closed;
@@ -91,8 +91,8 @@ impl Leases {
         self.settled.notify_one();
     }
 
-    /// Begins a job and returns the token that is cancelled when it must end. `None` when it runs already, or was given back
-    /// or lost before it began.
+    /// Begins a job and returns the token that is cancelled when the job must end. `None` when it is already running,
+    /// or was given back or lost before it began.
     pub(crate) fn start(&self, job: &LeasedJob) -> Option<CancellationToken> {
         let mut state = self.state();
         let lease = state.leases.get_mut(&job.id).filter(|lease| lease.handed == job.token)?;
@@ -111,7 +111,7 @@ impl Leases {
         self.settled.notify_one();
     }
 
-    /// Gives back what has not begun, because the worker that was to run it is gone.
+    /// Gives back the jobs that have not begun, because the worker that was to run them is gone.
     pub(crate) fn give_back_taken(&self) {
         for lease in self.state().leases.values_mut() {
             if matches!(lease.stage, Stage::Taken) {
@@ -146,7 +146,7 @@ impl Leases {
         self.settled.notify_one();
     }
 
-    /// What the store has to be told.
+    /// The ends of jobs that the store does not know yet.
     pub(crate) fn settlements(&self) -> Vec<Settlement> {
         let state = self.state();
         let settled = state.leases.iter().filter_map(|(id, lease)| match &lease.stage {
@@ -158,7 +158,7 @@ impl Leases {
         settled.collect()
     }
 
-    /// The store has confirmed these: they are forgotten.
+    /// Forgets these settlements, which the store has confirmed.
     pub(crate) fn confirmed(&self, settlements: &[Settlement]) {
         let mut state = self.state();
         for Settlement { id, token, .. } in settlements {
@@ -170,12 +170,12 @@ impl Leases {
         self.room.wake();
     }
 
-    /// All (id, token) to renew, also those of settled jobs until the store knows.
+    /// All (id, token) pairs to renew, including those of settled jobs until the store has confirmed their end.
     pub(crate) fn tokens(&self) -> Vec<(String, Arc<str>)> {
         self.state().leases.iter().map(|(id, lease)| (id.clone(), Arc::clone(&lease.token))).collect()
     }
 
-    /// Other processes hold `ids` by now: those that still run under these `tokens` are cut short.
+    /// Cuts short the jobs in `ids` that still run under these `tokens`, because other processes hold them now.
     pub(crate) fn lose(&self, tokens: &[(String, Arc<str>)], ids: &[String]) {
         let mut state = self.state();
         for (id, token) in tokens.iter().filter(|(id, _)| ids.contains(id)) {

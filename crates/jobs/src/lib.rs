@@ -1,18 +1,18 @@
 //! Tollgate's background jobs and the queue that carries them.
 //!
-//! Reading order: [`job`] (the list of jobs, one file each), [`queue`] (push jobs, list and replay the dead), [`mod@run`]
-//! (work) and [`attempt`] (one attempt at a job). Behind the queue, `store` chooses between `memory` and `redis`; `record`
-//! is what goes in and out. Behind the work, `leases` knows what this process has leased, and `priority_worker` is the
-//! backend that apalis drives.
+//! Reading order: [`job`] (the list of jobs, one file each), [`queue`] (push jobs, list and retry the dead),
+//! [`mod@run`] (run jobs) and [`attempt`] (one attempt at a job). Behind the queue, `store` chooses between `memory`
+//! and `redis`, and `record` holds what they take and return. Behind the workers, `leases` knows what this process has
+//! leased, and `priority_worker` is the backend that apalis drives.
 //!
 //! Delivery is at least once: a job may run twice or out of order, and must allow for it.
 //!
-//! apalis polls, runs as many jobs at once as it is told, restarts workers and drains them, and its layers catch a panic and
-//! end an attempt that takes too long; they are laid around each attempt, because each job has a timeout of its own, and
-//! cost the same as doing it by hand (190 ns). The store, the leases, the backoff and the dead jobs are ours, because
-//! apalis's Redis storage counts no attempt of a killed worker and has no list of the dead; a job's end goes from `leases`
-//! to the store, because apalis passes events on only between fetches. Its tracing layer is left out: a span of our own
-//! costs 600 ns instead of 775, and its line about a failure would be a second one.
+//! apalis polls, bounds how many jobs run at once, restarts workers and drains them. Its layers catch a panic and end
+//! an attempt that takes too long; they wrap each attempt, because each job has its own timeout, and cost the same as
+//! code of our own (190 ns). The store, the leases, the backoff and the dead jobs are ours, because apalis's Redis
+//! storage counts no attempt of a killed worker and has no list of dead jobs. A job's end goes from `leases` to the
+//! store, because apalis delivers events only between fetches. Its tracing layer is left out: our own span costs 600 ns
+//! instead of 775, and the layer would log each failure a second time.
 
 pub mod attempt;
 mod backoff;

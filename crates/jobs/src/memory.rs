@@ -1,6 +1,6 @@
-//! Jobs in this process's memory. They end with the process, so it suits jobs that durable state can rebuild.
+//! Jobs in this process's memory. They are lost when the process ends, so it suits jobs that durable state can rebuild.
 //!
-//! The twin of the Redis scripts: the conformance tests hold the two equal. Due times follow the [`Clock`]. Leases follow the
+//! The conformance tests hold it equal to the Redis scripts. Due times follow the [`Clock`]. Leases follow the
 //! monotonic clock here, and the server's clock on Redis.
 
 use std::{
@@ -47,7 +47,7 @@ struct Entry {
     cause: String,
 }
 
-/// Who has leased a job, and until when.
+/// The process that has leased a job, and until when.
 struct Holder {
     token: Arc<str>,
     until: Instant,
@@ -211,7 +211,7 @@ impl Jobs {
         }
     }
 
-    /// Counts an attempt of a job that is no longer leased: due again at `retry_at`, or dead when it was the last.
+    /// Counts an attempt of a job whose lease has ended: due again at `retry_at`, or dead when it was the last attempt.
     fn fail(&mut self, id: &str, cause: &str, now: i64, retry_at: i64, dead_kept: usize) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.attempts = entry.attempts.saturating_add(1);

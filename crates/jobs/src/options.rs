@@ -1,20 +1,20 @@
-//! How a queue behaves.
+//! Lease time, batch size, bounds and Redis namespace of a queue.
 
 use std::time::Duration;
 
 /// [`Options::default`] suits production.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long a job stays with a worker that does not renew its lease. Workers renew three times as often, and the jobs of
-    /// a killed worker are taken over when this time is over.
+    /// How long a job stays with a worker that does not renew its lease. Workers renew three times within it; other
+    /// workers take over the jobs of a killed worker once it has passed.
     pub lease: Duration,
     /// Most jobs leased in one call.
     pub batch: usize,
-    /// Dead jobs kept per priority; the oldest are dropped and counted.
+    /// Dead jobs kept per priority. The oldest ones above this are dropped and counted.
     pub dead_kept: usize,
-    /// How long running jobs may take to finish once a worker is told to stop; the others are given back.
+    /// How long running jobs may take to finish once a worker must stop; jobs that take longer are given back.
     pub drain: Duration,
-    /// First part of every Redis key, so that several installations can share a database.
+    /// First part of every Redis key, so that several installations can share one Redis database.
     pub namespace: String,
 }
 

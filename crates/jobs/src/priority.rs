@@ -1,4 +1,4 @@
-//! How urgent a job is.
+//! The three priorities of jobs.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Priority {
     /// Money or admission depends on it.
     Critical,
-    /// People see its effect.
+    /// People see its effect, but nothing is billed or admitted by it.
     Default,
     /// Nobody waits for it.
     Low,
@@ -18,7 +18,7 @@ impl Priority {
     /// Every priority, the most urgent first.
     pub const ALL: [Self; 3] = [Self::Critical, Self::Default, Self::Low];
 
-    /// As stored, and as a metric's label.
+    /// The name that is stored and used as a metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Critical => "critical",

@@ -1,7 +1,7 @@
 //! One priority's worker: the apalis backend that fetches its jobs, and the loop that keeps their leases.
 //!
-//! No error of the store reaches apalis, because an error would end the worker. While the store is away the queue looks
-//! empty.
+//! apalis never sees an error of the store, because an error would end the worker. While the store is down, the queue
+//! looks empty.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,8 @@ use tracing::{error, warn};
 
 use crate::{Error, Options, Priority, Queue, leases::Leases, record::LeasedJob, redis::is_logged};
 
-/// How often an idle worker asks for jobs: a new job waits 10 ms on average, and asking costs Redis some microseconds.
+/// How often an idle worker asks for jobs. A new job waits 10 ms on average, and each call
+/// costs Redis a few microseconds.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 /// Pause after a failed call: long enough to spare a Redis that is starting, short enough to be back soon.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -50,9 +51,9 @@ pub(crate) struct PriorityWorker {
 pub(crate) struct Shared {
     /// Everything spawned that holds or may get a lease.
     pub(crate) tasks: TaskTracker,
-    /// Makes tokens unique.
+    /// Makes lease tokens unique within this process.
     fetches: AtomicU64,
-    /// The store's last answer could not be understood.
+    /// Whether the store's last reply could not be parsed, so that this is logged once.
     confused: AtomicBool,
 }
 
@@ -83,7 +84,7 @@ impl PriorityWorker {
         &self.queue.options
     }
 
-    /// Sends the ends of jobs as they come and renews the leases. Never returns.
+    /// Sends the ends of jobs as they occur and renews the leases. Never returns.
     pub(crate) async fn keep_leases(self) {
         let mut beat = interval(self.queue.options.lease / 3);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,7 +95,7 @@ impl PriorityWorker {
             };
             if result.is_err() || self.flush().await.is_err() {
                 sleep(PAUSE).await;
-                // What could not be sent still waits, and nothing else would wake this loop for it.
+                // What could not be sent still waits, and nothing else would wake this loop.
                 self.leases.notify_settled();
             }
         }
@@ -118,20 +119,20 @@ impl PriorityWorker {
         }
         let lost = self.watched(self.queue.store.renew(self.priority, &tokens).await)?;
         if !lost.is_empty() {
-            warn!(worker = %self.name(), jobs = lost.len(), "leases ran out before they were renewed; others have these jobs");
+            warn!(worker = %self.name(), jobs = lost.len(), "leases ran out; other workers run the jobs");
             self.leases.lose(&tokens, &lost);
         }
         Ok(())
     }
 
-    /// Leases as many jobs as there is room for; none while the store is away.
+    /// Leases as many jobs as there is room for; returns none while the store is down.
     async fn fetch(&self) -> Vec<LeasedJob> {
         let limit = self.leases.free().min(self.queue.options.batch);
         if limit == 0 {
             return Vec::new();
         }
         let worker = self.clone();
-        // In its own task: apalis drops this future when it closes, and a lease must not be forgotten in between.
+        // In a task of its own: apalis drops this future when it closes, and a lease must not be forgotten in between.
         let leasing = self.shared.tasks.spawn(async move {
             let fetch = worker.shared.fetches.fetch_add(1, Ordering::Relaxed);
             let token: Arc<str> = format!("{}#{fetch}", worker.process).into();
@@ -146,7 +147,7 @@ impl PriorityWorker {
         Vec::new()
     }
 
-    /// Logs once that the store answers what cannot be understood. That it is away is in the log already.
+    /// Logs once that the store's replies cannot be parsed. An outage is already in the log.
     fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
             Ok(_) => {
@@ -156,7 +157,7 @@ impl PriorityWorker {
             }
             Err(error) => {
                 if !is_logged(error) && !self.shared.confused.swap(true, Ordering::Relaxed) {
-                    error!(%error, "the queue's answer cannot be understood; trying until it can");
+                    error!(%error, "cannot parse the reply of the queue's Redis; trying again");
                 }
             }
         }
@@ -169,7 +170,7 @@ impl Persistence for PriorityWorker {
     type Response = ();
     type Error = Infallible;
 
-    /// Called when a worker starts, also after one has failed.
+    /// Called when a worker starts, including after a failure.
     async fn register(&mut self, worker: &WorkerContext) -> Result<(), Infallible> {
         if worker.restarts() > 0 {
             self.leases.give_back_taken();
@@ -178,7 +179,7 @@ impl Persistence for PriorityWorker {
         Ok(())
     }
 
-    /// apalis calls this only between fetches. [`PriorityWorker::keep_leases`] renews at any time.
+    /// apalis calls this only between fetches; [`PriorityWorker::keep_leases`] renews at any time instead.
     async fn heartbeat(&mut self, _: &WorkerContext) -> Result<(), Infallible> {
         Ok(())
     }
@@ -200,13 +201,13 @@ impl Persistence for PriorityWorker {
         Ok(tasks.len() as u64)
     }
 
-    /// Never called: [`PriorityBackend`] installs no event layer, because apalis passes events on only between fetches and
-    /// none while it drains. A job settles itself in [`Leases`].
+    /// Never called: [`PriorityBackend`] installs no event layer, because apalis delivers events only between fetches
+    /// and none while it drains. A job settles itself in [`Leases`].
     async fn handle_events(&mut self, _: Vec<TaskEvent<()>>, _: &WorkerContext) -> Result<(), Infallible> {
         Ok(())
     }
 
-    /// Never called: jobs come in by [`Queue::push`].
+    /// Never called: jobs are added by [`Queue::push`].
     async fn push_tasks(&mut self, _: Vec<Task<LeasedJob>>) -> Result<(), Infallible> {
         Ok(())
     }
@@ -242,7 +243,7 @@ impl Backend for PriorityBackend {
         worker: &WorkerContext,
     ) -> Poll<Option<Result<Task<LeasedJob>, Infallible>>> {
         self.persisted.leases.wake_on_room(cx.waker());
-        // Polled until pending, or the next tick would wake nobody.
+        // Poll until pending, or the next tick would wake nothing.
         while self.polls.poll_tick(cx).is_ready() {}
         self.persisted.poll_next(cx, worker)
     }

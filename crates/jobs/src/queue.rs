@@ -1,4 +1,4 @@
-//! The queue as its users see it: push jobs, ask how many wait, list and replay the dead.
+//! The queue as its users see it: push jobs, count the waiting ones, list and retry the dead ones.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,37 +19,38 @@ use crate::{
 /// How to push a job.
 #[derive(Clone, Debug, Default)]
 pub struct Push {
-    /// Idempotency id: while a job with this id waits, is leased or is dead, no other is added. `None` makes a new id.
+    /// Idempotency id. While a job with this id waits, is leased or is dead, no second one is
+    /// added. `None` makes a new id.
     pub id: Option<String>,
-    /// Not before this moment.
+    /// The earliest moment at which it runs; at once when `None`.
     pub run_at: Option<DateTime<Utc>>,
-    /// W3C trace context of the request or job that pushes. The handler gets it, and its trace id is in the job's log lines.
-    /// A text that is not one is left out.
+    /// W3C trace context of the request or job that pushes. The handler receives it, and its trace id is in the job's
+    /// log lines. An invalid text is left out.
     pub traceparent: Option<String>,
 }
 
 /// A job that was given up.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeadJob {
-    /// As pushed.
+    /// The job's id, as pushed.
     pub id: String,
-    /// Which job; `unreadable` when the stored text does not say.
+    /// The job's name; `unreadable` when the stored text does not contain one.
     pub name: String,
-    /// Which queue.
+    /// The queue it was in.
     pub priority: Priority,
     /// Attempts made.
     pub attempts: u32,
-    /// What the last attempt failed with.
+    /// The cause of the last failure.
     pub cause: String,
     /// When it was pushed.
     pub pushed_at: DateTime<Utc>,
     /// When it was given up.
     pub died_at: DateTime<Utc>,
-    /// What it was to work on, without the rows of other tenants; null when it cannot be decoded.
+    /// Its payload, without the rows of other tenants; null when it cannot be decoded.
     pub payload: serde_json::Value,
 }
 
-/// A job in the form in which it is stored, ready to be pushed.
+/// A job in its stored form, ready to be pushed.
 #[derive(Debug)]
 pub struct Encoded {
     priority: Priority,
@@ -65,10 +66,11 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// `memory:`, `redis://…` or `rediss://…` (TLS). Connects when first used, so a Redis that is down now is no error.
+    /// Opens `memory:`, `redis://…` or `rediss://…` (TLS). It connects at the first use, so a Redis that is down now is
+    /// no error.
     ///
     /// # Errors
-    /// A scheme that is none of these, or an address that cannot be read.
+    /// When the scheme is none of these, or the address cannot be parsed.
     #[expect(clippy::unused_async, reason = "opening a store may become a round trip; callers already await it")]
     pub async fn connect(url: &str, options: Options, clock: Clock) -> Result<Self, Error> {
         let scheme = url.split(':').next().unwrap_or_default();
@@ -83,8 +85,8 @@ impl Queue {
     /// Refuses a Redis that may drop queued jobs when its memory is full. Call it at start.
     ///
     /// # Errors
-    /// [`Error::Evicts`] says what to set; [`Error::EvictionUnknown`] when this user may not ask; [`Error::Redis`] when
-    /// Redis cannot be reached, so that its policy is unknown.
+    /// [`Error::Evicts`] says what to set; [`Error::EvictionUnknown`] when this user may not read the policy;
+    /// [`Error::Redis`] when Redis cannot be reached.
     pub async fn check_eviction(&self) -> Result<(), Error> {
         match &self.store {
             Store::Memory(_) => Ok(()),
@@ -95,13 +97,13 @@ impl Queue {
     /// Adds one job.
     ///
     /// # Errors
-    /// When Redis did not confirm it. It may still have been added: push again with the same id.
+    /// When Redis has not confirmed it. The job may still have been added: push it again with the same id.
     pub async fn push(&self, job: &Job, push: Push) -> Result<Pushed, Error> {
         self.push_encoded(self.encode(job, push)?).await
     }
 
-    /// The first half of [`Queue::push`]. It waits for nothing, but takes milliseconds when a job has thousands of rows, so a
-    /// caller may want a thread for it.
+    /// The first half of [`Queue::push`]. It does no I/O, but takes milliseconds for a job with thousands of rows, so a
+    /// caller may run it on another thread.
     ///
     /// # Errors
     /// When the job cannot be written as JSON.
@@ -121,7 +123,7 @@ impl Queue {
     /// Adds many jobs in few round trips; one answer per job, in order.
     ///
     /// # Errors
-    /// As for [`Queue::push`]; some may have been added.
+    /// As for [`Queue::push`]; some jobs may have been added.
     pub async fn push_many(&self, jobs: Vec<(Job, Push)>) -> Result<Vec<Pushed>, Error> {
         let mut pushed = vec![Pushed::AlreadyThere; jobs.len()];
         let mut encoded = Vec::with_capacity(jobs.len());
@@ -155,7 +157,7 @@ impl Queue {
         })
     }
 
-    /// A page of the tenant's dead jobs, the latest first, and how many there are. Pages count from 1.
+    /// A page of the tenant's dead jobs, the latest first, and their total number. Pages count from 1.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -178,8 +180,8 @@ impl Queue {
         Ok((page, total))
     }
 
-    /// Makes a dead job of the tenant due at once, with no attempts counted. Returns the job as it was; `None` when the tenant
-    /// has no dead job with this id.
+    /// Makes a dead job of the tenant due at once, with its attempts reset to 0. Returns the job as it was; `None` when
+    /// the tenant has no dead job with this id.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -192,7 +194,7 @@ impl Queue {
         Ok(None)
     }
 
-    /// How full each priority's queue is, the most urgent first.
+    /// The depth of each priority's queue, the most urgent first.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -204,7 +206,7 @@ impl Queue {
         Ok(depths)
     }
 
-    /// How long one round trip takes.
+    /// Measures one round trip.
     ///
     /// # Errors
     /// When Redis does not answer.

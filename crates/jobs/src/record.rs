@@ -1,4 +1,4 @@
-//! What goes into a store and comes out of it.
+//! The records that a store takes and returns.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tollgate_domain::TenantId;
 
 use crate::{Job, Priority};
 
-/// Cause of death of a job whose lease ran out on its last attempt.
+/// Cause of death of a job whose lease ran out in its last attempt.
 pub(crate) const LEASE_EXPIRED: &str = "its worker was killed or stalled: the lease ran out";
 
 /// A job to store.
@@ -20,7 +20,7 @@ pub(crate) struct NewJob {
     pub(crate) run_at: Option<i64>,
 }
 
-/// The tenants that a job belongs to, as stored: their ids, each followed by a space.
+/// The tenants that a job belongs to, in their stored form: their ids, each followed by a space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tenants(pub(crate) String);
 
@@ -35,7 +35,7 @@ impl Tenants {
 }
 
 impl Default for Tenants {
-    /// The operator, for a job that was stored without tenants.
+    /// The operator: for a job that was stored without tenants.
     fn default() -> Self {
         Self(TenantId::DEFAULT.to_string())
     }
@@ -58,7 +58,7 @@ pub(crate) struct LeasedJob {
 pub(crate) enum Verdict {
     /// Finished, and forgotten by the store.
     Done,
-    /// Failed: due again after this long, or dead when it was the last attempt.
+    /// Failed: due again after this time, or dead when it was the last attempt.
     Retry { after: Duration, cause: String },
     /// Dead at once.
     Abort { cause: String },
@@ -85,30 +85,30 @@ pub(crate) struct DeadRecord {
     pub(crate) died_at: i64,
 }
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It waits now.
+    /// The job waits now.
     Added,
-    /// A job with this id waits, is leased or is dead; nothing changed.
+    /// Nothing changed, because a job with this id waits, is leased or is dead.
     AlreadyThere,
 }
 
-/// How full one priority's queue is.
+/// The depth of one priority's queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Depth {
     /// Which queue.
     pub priority: Priority,
-    /// Due, and with no worker.
+    /// Jobs that are due and not leased.
     pub waiting: u64,
-    /// Due later: scheduled, or failed and waiting for the next attempt.
+    /// Jobs that are due later: scheduled, or waiting for their next attempt.
     pub scheduled: u64,
-    /// With a worker.
+    /// Jobs that a worker holds.
     pub leased: u64,
-    /// Dead and still kept.
+    /// Dead jobs that are kept.
     pub dead: u64,
-    /// Dead jobs that made room for later ones, counted since the store was empty.
+    /// Dead jobs that were dropped to make room for later ones, counted since the store was empty.
     pub dead_dropped: u64,
-    /// How long the first job in line has been due.
+    /// How long the job that is due longest has waited; `None` when no job waits.
     pub oldest_waiting: Option<Duration>,
 }

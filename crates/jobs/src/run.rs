@@ -1,4 +1,4 @@
-//! Working the queue: three apalis workers, one per priority, until told to stop.
+//! Runs three apalis workers, one per priority, until a shutdown is requested.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use crate::{
     record::LeasedJob,
 };
 
-/// How long handlers that were cut short may take to be dropped.
+/// How long the runtime may take to drop handlers that were cut short.
 const CUT: Duration = Duration::from_secs(1);
-/// How long the last call to the store may take. The leases run out by themselves, so nothing is lost when it fails.
+/// How long the last call to the store may take. When it fails nothing is lost, because the leases run out.
 const LAST_CALL: Duration = Duration::from_secs(3);
 
-/// How many jobs of each priority run at once in this process. With 0 it leaves that priority to other processes.
+/// How many jobs of each priority run at once in this process. 0 leaves that priority to other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency {
     /// For [`Priority::Critical`].
@@ -49,16 +49,16 @@ impl Concurrency {
     }
 }
 
-/// Runs jobs until `shutdown` resolves. What runs then may finish within [`Options::drain`](crate::Options::drain); the
-/// rest is given back, and no attempt is counted.
+/// Runs jobs until `shutdown` resolves. Jobs that run then may finish within [`Options::drain`](crate::Options::drain);
+/// the others are given back, and no attempt is counted.
 ///
-/// A handler that panics or takes longer than its job's timeout has failed with that cause. A queue that cannot be
-/// reached is waited for without end. Dropping the future stops everything at once: other workers take over what ran
-/// when its leases have run out, and the attempt counts.
+/// A handler that panics or exceeds its job's timeout has failed with that cause. While the queue cannot be reached,
+/// this waits without end. Dropping the future stops everything at once: other workers take over the running jobs when
+/// their leases have run out, and that attempt counts.
 ///
 /// # Errors
-/// When the queue could not be told at the end which jobs were finished or given back. Other workers take those over
-/// when their leases have run out.
+/// When the last call to the queue fails, so that it does not know which jobs were finished or given back. Other
+/// workers take those over when their leases have run out.
 pub async fn run<H, F, S>(queue: Queue, handler: H, concurrency: Concurrency, shutdown: S) -> Result<(), Error>
 where
     H: Fn(Job, JobContext) -> F + Send + Sync + 'static,
@@ -103,13 +103,13 @@ where
     halt.cancel();
     shared.tasks.close();
     if timeout(CUT, shared.tasks.wait()).await.is_err() {
-        warn!("a job does not yield; it is given back while it still runs");
+        warn!("a job does not stop; it is given back while it still runs");
     }
     helpers.shutdown().await;
     last_call(&workers).await
 }
 
-/// Host, process id and a random part, so that no two processes share a name, even one after the other.
+/// Host, process id and a random part: unique among all processes, including later ones with the same id.
 fn process_name(queue: &Queue) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     let host: String = host.unwrap_or_default().chars().filter(|c| c.is_ascii_graphic()).collect();
@@ -124,7 +124,7 @@ async fn stop_when(shutdown: impl Future<Output = ()>, stop: CancellationToken, 
     stop.cancel();
 }
 
-/// Runs the workers until `stop`, and then until they have drained.
+/// Runs the workers until `stop` is cancelled and they have drained.
 async fn work<H, F>(
     workers: &[PriorityWorker],
     handler: &Arc<H>,
@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn poison_in_memory_is_dead_with_a_cause_and_the_others_flow() {
         let queue = Queue::connect("memory:", Options::default(), Clock::System).await.unwrap();
-        // In line before the good one: they are due as early, and their ids sort first.
+        // They come before the good one: they are due at the same time, and their ids sort first.
         let poison = |id: &str| NewJob {
             id: id.to_owned(),
             body: b"{\"v\":1,".to_vec(),

@@ -1,4 +1,4 @@
-//! Where jobs wait: in this process or in Redis, with the same behaviour, chosen once.
+//! The store of jobs, in this process or in Redis, chosen once. Both behave the same.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) enum Store {
     Redis(Arc<RedisStore>),
 }
 
-/// The same call on whichever store it is.
+/// Makes the same call on either store.
 macro_rules! on {
     ($store:expr, $method:ident($($argument:expr),*)) => {
         match $store {
@@ -28,12 +28,12 @@ macro_rules! on {
 }
 
 impl Store {
-    /// Adds the jobs whose id is not known yet; one answer per job, in order.
+    /// Adds the jobs whose id does not exist yet; one answer per job, in order.
     pub(crate) async fn push(&self, priority: Priority, jobs: Vec<NewJob>) -> Result<Vec<Pushed>, Error> {
         on!(self, push(priority, jobs))
     }
 
-    /// Leases up to `limit` due jobs. Jobs whose lease has run out are put back first.
+    /// Leases up to `limit` due jobs. First, jobs whose lease has run out become due again.
     pub(crate) async fn lease(
         &self,
         priority: Priority,
@@ -48,12 +48,12 @@ impl Store {
         on!(self, settle(priority, settlements))
     }
 
-    /// Renews leases. Returns the ids that another process has leased by now, or that are due again.
+    /// Renews leases. Returns the ids that another process has leased meanwhile, or that are due again.
     pub(crate) async fn renew(&self, priority: Priority, held: &[(String, Arc<str>)]) -> Result<Vec<String>, Error> {
         on!(self, renew(priority, held))
     }
 
-    /// How many of the tenant's jobs are dead, and the `limit` latest of them as (died at, id), the latest first.
+    /// The number of the tenant's dead jobs, and the latest `limit` of them as (died at, id), the latest first.
     pub(crate) async fn dead(
         &self,
         priority: Priority,
@@ -63,20 +63,20 @@ impl Store {
         on!(self, dead(priority, tenant_id, limit))
     }
 
-    /// A dead job; `None` when it was retried or dropped in the meantime.
+    /// A dead job; `None` when it was retried or dropped meanwhile.
     pub(crate) async fn dead_one(&self, priority: Priority, id: &str) -> Result<Option<DeadRecord>, Error> {
         on!(self, dead_one(priority, id))
     }
 
-    /// Makes a dead job of the tenant due at once, with no attempts counted. Returns it as it was; `None` when the tenant has
-    /// no such dead job.
+    /// Makes a dead job of the tenant due at once, with its attempts reset to 0. Returns it as it was; `None` when the
+    /// tenant has no such dead job.
     pub(crate) async fn revive(
         &self,
         priority: Priority,
         tenant_id: TenantId,
         id: &str,
     ) -> Result<Option<DeadRecord>, Error> {
-        // A stored job keeps its tenants, so this check cannot be outdated by the next step.
+        // A stored job keeps its tenants, so this check still holds at the next step.
         let dead = self.dead_one(priority, id).await?;
         if !dead.is_some_and(|dead| dead.tenants.include(tenant_id)) {
             return Ok(None);
@@ -106,7 +106,7 @@ mod tests {
     const A: TenantId = TenantId(Uuid::from_u128(0xa));
     const B: TenantId = TenantId(Uuid::from_u128(0xb));
 
-    /// Numbers that look random and are the same in every run of a seed (xorshift64).
+    /// Random-looking numbers that are the same in every run of a seed (xorshift64).
     struct Dice(u64);
 
     impl Dice {
@@ -130,14 +130,14 @@ mod tests {
             .collect()
     }
 
-    /// Of leases held now, held once, or never.
+    /// Ends of leases that are held now, were held once, or never existed.
     fn some_ends(dice: &mut Dice, seen: &[LeasedJob]) -> Vec<Settlement> {
         let verdict = |dice: &mut Dice| match dice.roll(6) {
             0 => Verdict::Done,
             1 => Verdict::Abort { cause: format!("cause {}", dice.roll(9)) },
             2 => Verdict::GiveBack,
             roll => {
-                // Either the backoff of a moment, or what a job asked for itself: up to a day.
+                // Either a backoff of a moment, or a time of up to a day that the job asked for.
                 let most = if roll == 3 { 86_400_000 } else { 60 };
                 let after = Duration::from_millis(dice.roll(most));
                 Verdict::Retry { after, cause: format!("cause {}", dice.roll(9)) }

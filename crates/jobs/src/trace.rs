@@ -1,6 +1,6 @@
 //! The trace that a job belongs to: W3C Trace Context, <https://www.w3.org/TR/trace-context/#traceparent-header>.
 
-/// Far above the 55 characters of today's version; a later one may append to it.
+/// Far above the 55 characters of version 00; a later version may append fields.
 const MAX_LEN: usize = 256;
 
 /// The trace id of a `traceparent`; `None` when the text is not one.

@@ -1,4 +1,4 @@
-//! The two threads that keep slow calls away from `append`: one has the next segment ready, one syncs.
+//! The two threads that keep slow calls out of `append`: one prepares the next segment, one syncs.
 use std::{fs, io, mem, sync::PoisonError, time::Duration};
 
 use crate::{
@@ -8,10 +8,11 @@ use crate::{
     shared::{Next, Shared, Wanted, Writer, locked},
 };
 
-/// Between attempts to make a segment while the disk is full: often enough that nobody notices the end of it.
+/// Between attempts to make a segment while the disk is full: short enough that nobody waits
+/// noticeably once there is room.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Keeps `next` filled and the pages ahead touched, and unmaps full segments, until the journal closes.
+/// Keeps `next` filled, touches the pages ahead and unmaps full segments, until the journal closes.
 pub(crate) fn prepare(shared: &Shared) {
     let mut writer = shared.writer();
     let mut failing = false;
@@ -40,7 +41,7 @@ pub(crate) fn prepare(shared: &Shared) {
             }
             Some(Err(error)) => {
                 if !mem::replace(&mut failing, true) {
-                    tracing::error!(boot = %shared.folder.boot, %error, "no next journal segment, trying again");
+                    tracing::error!(boot = %shared.folder.boot, %error, "cannot make a journal segment; trying again");
                 }
                 writer.next = Next::Failed(NoSegment::from(&error));
                 shared.changed.notify_all();
@@ -53,7 +54,7 @@ pub(crate) fn prepare(shared: &Shared) {
     discard(shared, mem::replace(&mut writer.next, Next::Wanted));
 }
 
-/// With the disk's word for it unless nobody asked: a synced record is worth nothing in a file without a name.
+/// Syncs the file and its name unless the journal never syncs: a synced record is lost if its file has no name.
 fn make(shared: &Shared, base: u64) -> io::Result<Segment> {
     let segment = Segment::create(&shared.folder, shared.layout, base)?;
     if shared.sync != Durability::None {
@@ -63,12 +64,12 @@ fn make(shared: &Shared, base: u64) -> io::Result<Segment> {
     Ok(segment)
 }
 
-/// The segment that nothing was written to. If it stays on disk, readers find it empty.
+/// Deletes a segment that nothing was written to. If it stays on disk, readers find it empty.
 fn discard(shared: &Shared, next: Next) {
     if let Next::Ready(segment) = next
         && let Err(error) = fs::remove_file(shared.folder.segment(segment.base()))
     {
-        tracing::warn!(boot = %shared.folder.boot, %error, "an unused journal segment stays");
+        tracing::warn!(boot = %shared.folder.boot, %error, "cannot delete an unused journal segment; it stays");
     }
 }
 
@@ -106,7 +107,7 @@ pub(crate) fn sync(shared: &Shared) {
                 s.count += 1;
             }),
             Err(error) => {
-                tracing::error!(boot = %shared.folder.boot, %error, "a sync of the journal failed");
+                tracing::error!(boot = %shared.folder.boot, %error, "cannot sync the journal");
                 if shared.sync == Durability::Group {
                     return shared.fail_sync();
                 }
@@ -118,8 +119,8 @@ pub(crate) fn sync(shared: &Shared) {
     }
 }
 
-/// Covers every record from `done` to `end`: their files were listed before they were written. At the `last` time also what
-/// the segment was cut to.
+/// Covers every record from `done` to `end`, whose files are listed in `unsynced` before they are written to. The
+/// `last` sync also covers the length to which the segment was cut.
 fn sync_files(shared: &Shared, done: u64, end: u64, last: bool) -> io::Result<()> {
     let segments = locked(&shared.unsynced).clone();
     for segment in &segments {
@@ -159,7 +160,7 @@ mod tests {
     fn group_waits_for_the_sync_that_covers_the_record() {
         let dir = tempfile::tempdir().unwrap();
         let journal = open(dir.path(), Durability::Group);
-        // While this is held no sync can run.
+        // No sync can run while this lock is held.
         let held = locked(&journal.shared().unsynced);
         let position = journal.append(b"record").unwrap();
         let mut waiting = pin!(journal.durable(position));
@@ -187,7 +188,7 @@ mod tests {
         for position in positions {
             wait(journal.durable(position)).unwrap();
         }
-        // The first may have begun before the fifty were appended; one more covers them all.
+        // The first sync may have begun before the fifty were appended; one more covers them all.
         assert!((1..=2).contains(&journal.syncs()), "{} syncs", journal.syncs());
     }
 
@@ -207,7 +208,7 @@ mod tests {
         let journal = open(dir.path(), Durability::Group);
         let before = journal.append(b"before").unwrap();
         wait(journal.durable(before)).unwrap();
-        // A pipe cannot be synced. In the place of the oldest segment, so that all of them count.
+        // A pipe cannot be synced. It takes the place of the oldest segment, so that all of them count.
         let (_reader, pipe) = io::pipe().unwrap();
         let pipe = Unsynced { file: Arc::new(File::from(OwnedFd::from(pipe))), written: None };
         locked(&journal.shared().unsynced).insert(0, pipe);

@@ -1,4 +1,4 @@
-//! A dead process's segments: where its stream ends, and what a crash tore.
+//! A dead process's segments: where its stream ends, and which bytes a crash tore.
 use crate::Error;
 use crate::folder::Folder;
 use crate::reader::{Frame, Rest, SegmentReader};
@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead};
 use std::path::Path;
 
-/// What is read from a dead process's segments.
+/// The result of reading a dead process's segments.
 #[derive(Default)]
 pub(crate) struct DeadStream {
-    /// None when no segment has a header that checks.
+    /// None when no segment has a valid header.
     pub(crate) layout: Option<Layout>,
     pub(crate) end: u64,
     pub(crate) sealed: bool,
@@ -20,7 +20,8 @@ pub(crate) struct DeadStream {
 }
 
 impl DeadStream {
-    /// Finds the end: after the last whole record in the last segment that has one. Later segments are empty or torn.
+    /// Finds the end: it is after the last whole record in the last segment that has one.
+    /// Later segments are empty or torn.
     pub(crate) fn read(folder: &Folder) -> Result<DeadStream, Error> {
         let bases = folder.segments()?;
         let mut found = DeadStream { end: bases.first().copied().unwrap_or(0), ..DeadStream::default() };
@@ -47,7 +48,7 @@ impl DeadStream {
         Ok(found)
     }
 
-    /// Sets the end if there is a whole frame, and says whether the last one is an end mark.
+    /// Sets the end if there is a whole frame, and returns whether the last frame is an end mark.
     fn scan(&mut self, segment: &mut SegmentReader) -> io::Result<Option<bool>> {
         let (mut at, mut end, mut ended) = (segment.base, None, false);
         while !ended {
@@ -56,7 +57,7 @@ impl DeadStream {
                     at = after;
                     end = Some(after);
                 }
-                // A bad record before the mark was not torn by a crash: it lies before the end, and `read` reports it.
+                // A bad record before the mark is no torn tail: it lies before the end, and `read` reports it.
                 Frame::End => {
                     ended = true;
                     end = Some(at);
@@ -76,8 +77,8 @@ impl DeadStream {
         Ok(end.map(|_| ended))
     }
 
-    /// A segment without a good header: nothing if it is all zeros (its header never got to the disk), otherwise records
-    /// that cannot be read, which `read` is to report.
+    /// A segment without a valid header. It holds nothing if it is all zeros, because its header never reached the
+    /// disk; otherwise it holds records that cannot be read, and `read` must report them.
     fn opaque(&mut self, folder: &Folder, base: u64) -> io::Result<Option<bool>> {
         let path = folder.segment(base);
         let len = fs::metadata(&path)?.len();
@@ -104,7 +105,7 @@ fn is_zero(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// None when there is no such file, or one whose header is not good for this place.
+/// None when there is no such file, or its header is not valid for this place.
 pub(crate) fn open(folder: &Folder, base: u64, layout: Layout) -> Result<Option<SegmentReader>, Error> {
     let path = folder.segment(base);
     let file = match File::open(&path) {

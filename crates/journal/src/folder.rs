@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = "seg";
 
-/// A stream's folder and the right to it.
+/// A stream's folder, with the lock that owns it.
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) boot: BootId,
     pub(crate) path: PathBuf,
     root: PathBuf,
-    /// Never read: closing it, at the latest by the kernel, is what lets go of the stream.
+    /// Never read. Closing it, which the kernel does at the latest, releases the stream.
     _lock: File,
 }
 
@@ -29,7 +29,7 @@ impl Folder {
         lock(root, boot)?.ok_or(Error::Taken(boot))
     }
 
-    /// The streams below `root` that no live process holds; this process holds them from here on.
+    /// The streams below `root` that no live process holds. This process holds them from now on.
     pub(crate) fn abandoned(root: &Path) -> Result<Vec<Folder>, Error> {
         if !root.try_exists().map_err(Error::at(root))? {
             return Ok(Vec::new());
@@ -50,7 +50,7 @@ impl Folder {
         self.path.join(format!("{base:016x}.{EXTENSION}"))
     }
 
-    /// Where a segment is made, until it is whole.
+    /// The path at which a segment is made before it is whole.
     pub(crate) fn unfinished(&self) -> PathBuf {
         self.path.join("next.tmp")
     }
@@ -76,15 +76,15 @@ impl Folder {
         fs::remove_dir_all(&self.path).map_err(Error::at(&self.path))
     }
 
-    /// Makes the names in the folder, and the folder's own, survive a power loss.
+    /// Makes the names in the folder, and the folder's own name, survive a power loss.
     pub(crate) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()?;
         File::open(&self.root)?.sync_all()
     }
 }
 
-/// Held for a moment by whoever makes, looks for or removes folders: between making one and locking it,
-/// another process could otherwise take it for abandoned.
+/// Held for a moment to make, list or remove folders. Without it, another process could take a folder that is made but
+/// not locked yet for an abandoned one.
 fn guard(root: &Path) -> Result<File, Error> {
     let path = root.join(".lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::at(&path))?;

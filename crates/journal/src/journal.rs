@@ -1,4 +1,4 @@
-//! The writer: a copy under a short lock. Everything slow is done by the threads in `background`.
+//! The writer: a copy under a short lock. The threads in `background` do everything slow.
 use std::{
     mem,
     path::Path,
@@ -27,7 +27,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Makes `dir/<boot>/` with its first segment and takes the stream's lock. `dir` is created if need be.
+    /// Makes `dir/<boot>/` with its first segment and takes the stream's lock. Creates `dir` if it is missing.
     /// [`Error::Taken`] if this boot id was used on this disk before.
     pub fn open(dir: &Path, boot: BootId, options: Options) -> Result<Journal, Error> {
         let options = options.checked()?;
@@ -78,11 +78,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Records it, and returns the position after it. On return the bytes are the kernel's: killing the process does not
-    /// lose them. Concurrent calls are put in one order. An error means that nothing was recorded.
+    /// Records it and returns the position after it. On return the kernel has the bytes: killing the process does not
+    /// lose them. Concurrent calls get one order. An error means that nothing was recorded.
     ///
-    /// Neither allocates nor enters the kernel, but for two things: it wakes the background every 4 MiB, and it waits for
-    /// a new segment that is not ready yet (milliseconds; at the default size the background is ahead).
+    /// Does not allocate, and enters the kernel only in two cases: it wakes the background every 4 MiB, and it waits
+    /// for a new segment that is not ready yet (milliseconds; at the default size the background is ahead).
     pub fn append(&self, record: &[u8]) -> Result<Position, Error> {
         let max = self.shared.layout.max_record;
         let len = match u32::try_from(record.len()) {
@@ -99,7 +99,7 @@ impl Journal {
             if let Some(end) = current.put(self.shared.salt, record, len, crc) {
                 self.shared.committed.store(end, Ordering::Release);
                 if current.turns_cold() {
-                    // Not under the lock: on a busy core the thread that is woken may run first.
+                    // After the lock: on a busy core the woken thread may run first.
                     drop(writer);
                     self.shared.changed.notify_all();
                 }
@@ -109,13 +109,13 @@ impl Journal {
         }
     }
 
-    /// Waits until `position` survives a power loss: with [`Durability::Group`] for the sync that covers it, which all who
-    /// wait share; otherwise not at all. Cancelling the wait is harmless.
+    /// Waits until `position` survives a power loss. With [`Durability::Group`] it waits for the sync that covers it,
+    /// shared by all waiters; otherwise it returns at once. Cancelling the wait is harmless.
     pub async fn durable(&self, position: Position) -> Result<(), Error> {
         if self.shared.sync != Durability::Group {
             return Ok(());
         }
-        // No sync ever covers what was not appended: a position of another stream must not wait for ever.
+        // No sync ever covers what was not appended, so a position of another stream would otherwise wait for ever.
         let position = position.0.min(self.shared.committed());
         let mut synced = self.shared.synced.subscribe();
         if synced.borrow().position < position {
@@ -128,7 +128,7 @@ impl Journal {
         }
     }
 
-    /// Syncs done so far, for a metric: appends per sync is what sharing them gains.
+    /// Syncs done so far, for a metric: appends per sync show how well they are shared.
     pub fn syncs(&self) -> u64 {
         self.shared.synced.borrow().count
     }
@@ -143,13 +143,13 @@ impl Journal {
         Position(self.shared.committed())
     }
 
-    /// A reader of this stream that sees records as soon as `append` returned. Any number may be had.
+    /// A reader of this stream. It sees a record as soon as `append` has returned. There may be any number of readers.
     pub fn stream(&self) -> Stream {
         Stream::live(self.shared.clone())
     }
 
-    /// Ends the stream: later appends are refused, what was reserved and not used goes back to the disk, and unless
-    /// [`Durability::None`] all of it is synced. Its readers stay, and may now [`remove`](Stream::remove) it. Blocks for
+    /// Ends the stream: refuses later appends, returns the unused reserved space to the disk and, unless
+    /// [`Durability::None`], syncs all of it. Its readers stay valid, and may now [`remove`](Stream::remove) it. Blocks
     /// as long as a sync takes. Closing twice is harmless.
     pub fn close(&self) -> Result<(), Error> {
         let mut writer = self.shared.writer();
@@ -175,7 +175,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::error!(boot = %self.shared.folder.boot, %error, "closing the journal");
+            tracing::error!(boot = %self.shared.folder.boot, %error, "cannot close the journal");
         }
     }
 }

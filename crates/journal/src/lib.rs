@@ -1,7 +1,7 @@
-//! An append-only record that survives `kill -9`, cheap enough to stand before every answer.
+//! An append-only record that survives `kill -9`, cheap enough to write before every answer.
 //!
-//! A process keeps one [`Journal`]. [`append`](Journal::append) puts a record of opaque bytes into it, and a [`Stream`]
-//! reads them back in order: the own one while it grows, and those of processes that died ([`abandoned`]).
+//! A process keeps one [`Journal`]. [`append`](Journal::append) adds a record of opaque bytes, and a [`Stream`] reads
+//! the records back in order: those of this process while it runs, and those of processes that died ([`abandoned`]).
 //!
 //! ```
 //! use tollgate_journal::{BootId, Journal, Options, Position, abandoned};
@@ -19,14 +19,14 @@
 //! ```
 //!
 //! # Promise
-//! - When `append` returns, the record is the kernel's. It is read back after `kill -9`, an abort or a panic.
-//! - An error from `append` means that nothing was recorded: refuse to answer.
+//! - When `append` returns, the kernel has the record. It can be read after `kill -9`, an abort or a panic.
+//! - An error from `append` means that nothing was recorded: do not answer.
 //! - A reader sees whole records only, each once, in the order of their positions, without gaps.
-//! - A stream has one owner. Whoever takes over a dead process's stream holds it until it lets go or dies.
-//! - Nothing from the confirmed position on is ever deleted, but by [`Stream::remove`].
+//! - A stream has one owner. A process that takes over a dead process's stream holds it until it releases it or dies.
+//! - Nothing from the confirmed position on is ever deleted, except by [`Stream::remove`].
 //!
-//! So whoever answers after `append`, and counts what it reads, has answered at most what it counts. It counts more than it
-//! answered by the records that were appended and whose answer was cut off.
+//! So a process that answers after `append`, and counts what it reads, never answers more than it counts. It counts
+//! more than it answered only for records that were appended and whose answer was cut off.
 //!
 //! # What survives what
 //! | | [`None`](Durability::None) | [`Interval`](Durability::Interval) | [`Group`](Durability::Group) |
@@ -38,11 +38,11 @@
 //! | a bad byte on the disk | all other records; [`Error::Corrupt`] names the place | the same | the same |
 //! | loss of the disk | nothing | nothing | nothing |
 //!
-//! A **torn tail** is what a crash leaves after the last whole record: dropped, logged, counted by
-//! [`Stream::torn_bytes`]. After a kill it is part of one record at most, for appends take turns.
-//! **Corrupt** is what has whole records after it: [`Stream::read`] returns what stands before it, then fails with where it
-//! begins and where to go on; the caller decides. After a power loss without sync the kernel may have written later pages
-//! and not earlier ones, so both are possible. A bad byte in a segment's header costs the whole segment.
+//! A **torn tail** is what a crash leaves after the last whole record. It is dropped, logged and counted by
+//! [`Stream::torn_bytes`]. After a kill it is part of one record at most, because appends take turns. **Corrupt** bytes
+//! have whole records after them: [`Stream::read`] returns the records before them, then fails with where they begin
+//! and where to go on; the caller decides. After a power loss without sync both are possible, because the kernel may
+//! have written later pages and not earlier ones. A bad byte in a segment's header costs the whole segment.
 //!
 //! # Format
 //! ```text
@@ -54,16 +54,17 @@
 //! frame    length u32 | check u32 | payload | zeros to a multiple of 8
 //! end      0xffff_ffff | check u32     no more frames in this segment; zero instead of a length: none so far
 //! ```
-//! All numbers are little-endian. Segment n covers the positions from n times its capacity, so the name of the next is known
-//! before it is needed; a frame never crosses a border, and the rest is skipped. `check` is the payload's CRC-32 mixed with
-//! boot, position and length: bytes that belong elsewhere do not pass.
+//! All numbers are little-endian. Segment n covers the positions from n times its capacity, so the next name is known
+//! before it is needed. A frame never crosses a border; the rest of the segment is skipped. `check` is the payload's
+//! CRC-32 mixed with boot, position and length, so bytes that belong elsewhere fail it.
 //!
 //! # How it is fast
-//! A segment is reserved with `fallocate` (zeros where there is none) and mapped before it is needed, by a thread of its own.
-//! `append` takes the CRC, then under a lock copies the record into the mapping and publishes the new end. No system call,
-//! no allocation. Because the space is reserved, a full disk is an error when a segment is made and never a SIGBUS while one
-//! is written. File systems that cannot overwrite in place (ZFS) cannot promise that: give the folder a reservation there.
-//! A disk that fails under the mapping ends the process with SIGBUS: nothing is answered that was not recorded.
+//! A thread of its own reserves each segment with `fallocate` (with zeros where that is missing) and maps it before it
+//! is needed. `append` computes the CRC, then under a lock copies the record into the mapping and publishes the new
+//! end: no system call, no allocation. Because the space is reserved, a full disk is an error when a segment is made
+//! and never a SIGBUS while one is written. File systems that cannot overwrite in place (ZFS) cannot promise that: give
+//! the folder a reservation there. A disk that fails under the mapping ends the process with SIGBUS, so nothing is
+//! answered that was not recorded.
 //!
 //! | nanoseconds per record (`cargo bench -p tollgate-journal`; 2 cores, load about 1, ext4, Linux 6.18) | 64 bytes | 256 | 4096 |
 //! |---|---|---|---|
@@ -71,11 +72,11 @@
 //! | a `write` call per record, same CRC and lock | 315 to 340 | 430 | 2150 |
 //! | `append` with two threads at it | 80 to 95 | | |
 //!
-//! The pages ahead of the writer are touched by the background: without, one `append` in about 100,000 waited 1 to 40 ms for
-//! the file system.
+//! The background touches the pages ahead of the writer. Without that, one `append` in about 100,000 waited 1
+//! to 40 ms for the file system.
 //!
-//! The mapping is the one use of `unsafe`, in `segment.rs`. Other Unix systems than Linux work, with segments written out
-//! as zeros. A network file system is no place for this: locks and mappings mean less there.
+//! The mapping is the only use of `unsafe`, in `segment.rs`. Unix systems other than Linux work; they write segments
+//! out as zeros. Do not use a network file system, where locks and mappings promise less.
 mod background;
 mod dead_stream;
 mod error;

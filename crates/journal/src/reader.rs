@@ -5,23 +5,23 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// One read call's worth: large enough that the call does not count, small enough to forget about.
+/// Bytes per read call: large enough that the call costs little per record, small enough to keep for every open reader.
 const BUFFER: usize = 256 << 10;
 /// Zeros are skipped in blocks of this, compared as a whole.
 const BLOCK: usize = 4096;
 
-/// What stands at a position.
+/// The bytes at a position.
 pub(crate) enum Frame<'a> {
     Record {
         payload: &'a [u8],
         after: u64,
     },
-    /// Nothing more in this segment.
+    /// No more frames in this segment.
     End,
     Invalid,
 }
 
-/// What follows a frame that is invalid.
+/// The bytes after an invalid frame.
 pub(crate) enum Rest {
     /// A whole frame begins here.
     Frame(u64),
@@ -44,12 +44,12 @@ impl SegmentReader {
         SegmentReader { file, base, layout, salt, buffer: Vec::new(), start: base }
     }
 
-    /// The first position that is not this segment's.
+    /// The first position after this segment.
     pub(crate) fn limit(&self) -> u64 {
         self.base + self.layout.capacity
     }
 
-    /// Looks at `at`, and at nothing from `end` on: what is there may be half-written.
+    /// Reads the frame at `at`, and nothing from `end` on, where bytes may be half-written.
     pub(crate) fn frame(&mut self, at: u64, end: u64) -> io::Result<Frame<'_>> {
         let end = end.min(self.limit());
         let Some(head) = self.word(at, end)? else { return Ok(Frame::Invalid) };
@@ -67,7 +67,7 @@ impl SegmentReader {
         Ok(if whole { Frame::Record { payload, after } } else { Frame::Invalid })
     }
 
-    /// Looks for a whole frame from `from` (a multiple of 8) on, at every place where one can begin.
+    /// Searches for a whole frame from `from` (a multiple of 8), at every place where one can begin.
     pub(crate) fn resume(&mut self, from: u64, end: u64) -> io::Result<Rest> {
         const ZEROS: [u8; BLOCK] = [0; BLOCK];
         let end = end.min(self.limit());
@@ -110,7 +110,7 @@ impl SegmentReader {
         Ok(self.buffer.get(skip..stop).unwrap_or_default())
     }
 
-    /// Never buffers anything from `end` on: it may change.
+    /// Never buffers anything from `end` on, because it may change.
     fn fill(&mut self, at: u64, len: usize, end: u64) -> io::Result<()> {
         let len = len.min(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX));
         self.buffer.resize(len, 0);

@@ -1,4 +1,4 @@
-//! The frame around a record, and nothing about files: `length u32 | check u32 | payload | zeros up to a multiple of 8`.
+//! The frame around a record, independent of files: `length u32 | check u32 | payload | zeros up to a multiple of 8`.
 //! The check is the payload's CRC-32 mixed with boot, position and length, so a frame is valid in one place only.
 use crate::BootId;
 
@@ -9,7 +9,7 @@ pub(crate) const ALIGN: u64 = 8;
 /// In place of a length: no more records in this segment.
 const END: u32 = u32::MAX;
 
-/// Bytes a record of `len` occupies in the stream.
+/// Bytes that a record of `len` occupies in the stream.
 pub(crate) const fn framed(len: u64) -> u64 {
     (HEAD + len).next_multiple_of(ALIGN)
 }
@@ -32,7 +32,8 @@ impl Salt {
         (z ^ (z >> 31)) as u32
     }
 
-    /// The head of a record. `crc` is [`crc`] of its payload: taken before the lock, the position is known only under it.
+    /// The head of a record. `crc` is [`crc`] of its payload. The caller computes it before it takes the lock, under
+    /// which alone the position is known.
     pub(crate) fn head(self, position: u64, len: u32, crc: u32) -> [u8; 8] {
         let check = crc ^ self.mix(position, len);
         (u64::from(len) | u64::from(check) << 32).to_le_bytes()
@@ -43,12 +44,12 @@ impl Salt {
         self.head(position, END, 0)
     }
 
-    /// Whether `payload` is what was written at `position`.
+    /// Whether `payload` was written at `position`.
     pub(crate) fn accepts(self, position: u64, check: u32, payload: &[u8]) -> bool {
         u32::try_from(payload.len()).is_ok_and(|len| crc(payload) ^ self.mix(position, len) == check)
     }
 
-    /// What stands at `position`, judged by its head alone.
+    /// Reads the head at `position`, without its payload.
     pub(crate) fn read_head(self, position: u64, head: [u8; 8], max_record: u32) -> Head {
         let word = u64::from_le_bytes(head);
         let (len, check) = (word as u32, (word >> 32) as u32);
@@ -60,7 +61,7 @@ impl Salt {
     }
 }
 
-/// What a head says; a record's payload has still to be checked.
+/// The content of a head. A record's payload must still be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head {
     Record { len: u32, check: u32 },

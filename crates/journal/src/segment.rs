@@ -1,4 +1,4 @@
-//! One segment file: made whole before it has its name, written through a mapping, never grown.
+//! One segment file: complete before it gets its name, written through a mapping, never grown.
 use crate::folder::Folder;
 use crate::record::{self, Salt};
 use crate::{BootId, Options};
@@ -14,15 +14,16 @@ use std::sync::Arc;
 const MAGIC: [u8; 8] = *b"journal1";
 /// Bytes before the first frame: magic 8, boot 16, base u64, capacity u64, max_record u32, CRC-32 of these u32, zeros.
 pub(crate) const HEADER: u64 = 64;
-/// The pages this far ahead of the writer are touched for it, as many at a time: the first touch of a page may wait for the
-/// file system's own journal, on ext4 some 20 ms several times a minute. At 100 MB/s this is 40 ms ahead, usually seconds;
-/// to touch them takes about a millisecond. Smaller would wake the background more often, each time at the cost of whoever
-/// runs on that core.
+/// The background touches the pages this far ahead of the writer, as many at a time. The first touch of a page may wait
+/// for the file system's own journal, on ext4 some 20 ms several times a minute. At 100 MB/s this is 40 ms ahead,
+/// usually seconds; touching takes about a millisecond. A smaller value would wake the background more often, and each
+/// time take its core from another thread.
 const AHEAD: u64 = 4 << 20;
-/// Touched when a segment is made: enough until the background has touched more, little for a process that writes nothing.
+/// Touched when a segment is made: enough until the background has touched more, and little for
+/// a process that writes nothing.
 const FIRST_TOUCH: u64 = 1 << 20;
 
-/// What every segment of a stream has in common, and what its frames need to be read.
+/// What all segments of a stream have in common and a reader of frames needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Bytes for frames in a segment: segment n covers positions from n times this.
@@ -47,7 +48,7 @@ impl Layout {
         header
     }
 
-    /// None when the file's header is not the one that belongs at `base` of this boot's stream.
+    /// None when the file's header does not belong at `base` of this boot's stream.
     pub(crate) fn read(file: &File, boot: BootId, base: u64) -> io::Result<Option<Layout>> {
         let mut header = [0; HEADER as usize];
         match file.read_exact_at(&mut header, 0) {
@@ -58,12 +59,12 @@ impl Layout {
             capacity: u64::from_le_bytes(field(&header, 32)),
             max_record: u32::from_le_bytes(field(&header, 40)),
         };
-        // Written again from what was read: equal means that magic, boot, base and CRC are right, too.
+        // Comparing with a header made from these values also checks magic, boot, base and CRC.
         Ok((layout.header(boot, base) == header).then_some(layout))
     }
 }
 
-/// Zeros where the header is too short, which it is not.
+/// Zeros if the header were too short; its length makes that impossible.
 fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
     header.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
@@ -73,11 +74,11 @@ pub(crate) struct Segment {
     map: Arc<MmapRaw>,
     file: Arc<File>,
     base: u64,
-    /// Bytes of frames so far.
+    /// Bytes of frames written.
     used: u64,
-    /// Bytes for frames whose pages were touched already.
+    /// Bytes for frames whose pages are touched.
     warm: u64,
-    /// More are to be touched, and the background was told.
+    /// More pages need touching, and the background knows.
     cold: bool,
     layout: Layout,
 }
@@ -112,7 +113,7 @@ impl Segment {
         &self.file
     }
 
-    /// For whoever syncs what was written so far.
+    /// A handle to sync the part written so far.
     pub(crate) fn written(&self) -> Written {
         Written { map: self.map.clone(), base: self.base, capacity: self.layout.capacity }
     }
@@ -125,12 +126,12 @@ impl Segment {
         self.base + self.layout.capacity
     }
 
-    /// Room for the record, and for the mark that ends the segment.
+    /// Whether there is room for the record and for the mark that ends the segment.
     fn fits(&self, len: u32) -> bool {
         self.used + record::framed(u64::from(len)) + record::HEAD <= self.layout.capacity
     }
 
-    /// Whether the writer came near to pages not touched yet. True once, until `take_cold` took them.
+    /// Whether the writer came close to untouched pages. True once, until `take_cold` takes them.
     pub(crate) fn turns_cold(&mut self) -> bool {
         let turns = !self.cold && self.warm < self.layout.capacity && self.used + AHEAD > self.warm;
         self.cold |= turns;
@@ -150,8 +151,8 @@ impl Segment {
         Pages { map: self.map.clone(), from: HEADER + from, to: HEADER + to }
     }
 
-    /// Copies the record in and returns the position after it; None, and nothing written, if it does not fit.
-    /// The head goes last: whoever dies half-way leaves a zero length, or a frame that does not check.
+    /// Copies the record in and returns the position after it. None, with nothing written, if it does not fit. The head
+    /// is written last: a writer that dies half-way leaves a zero length, or a frame that fails its check.
     pub(crate) fn put(&mut self, salt: Salt, payload: &[u8], len: u32, crc: u32) -> Option<u64> {
         if !self.fits(len) {
             return None;
@@ -168,23 +169,24 @@ impl Segment {
         self.write(self.used, &salt.end_head(self.base + self.used));
     }
 
-    /// Cuts off what was reserved and not used. Touching pages that are gone is an error, no signal.
+    /// Cuts off unused reserved space. Afterwards, touching the pages that are gone returns
+    /// an error and raises no signal.
     pub(crate) fn trim(self) -> io::Result<()> {
         let Segment { file, used, .. } = self;
         file.set_len(HEADER + used + record::HEAD)
     }
 
-    /// None, and nothing written, where the segment ends.
+    /// None, with nothing written, when the segment has no room.
     #[expect(unsafe_code, reason = "a write call per record costs several times the copy: see benches/append.rs")]
     fn write(&mut self, at: u64, bytes: &[u8]) -> Option<()> {
         let start = usize::try_from(HEADER + at).ok()?;
         if start.checked_add(bytes.len())? > self.map.len() {
             return None;
         }
-        // SAFETY: the bytes lie in the mapping, as was just compared, and the mapping lives as long as `self.map`.
-        // Nobody else in the process writes or refers to them: `&mut self` is the only writer, `Pages` changes no byte,
-        // readers use pread. The file has these blocks and keeps them: only `trim` shortens it, which consumes `self`, and
-        // other processes keep away from a folder whose lock we hold.
+        // SAFETY: the bytes lie in the mapping, as the comparison above shows, and the mapping lives as long as
+        // `self.map`. Nothing else in the process writes or refers to them: `&mut self` is the only writer, `Pages`
+        // changes no byte, and readers use pread. The file has these blocks and keeps them: only `trim` shortens it,
+        // which consumes `self`, and other processes leave a folder alone whose lock we hold.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(start), bytes.len()) };
         Some(())
     }
@@ -199,8 +201,8 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// Has the disk hold the bytes of these positions, as far as they lie in this segment. The pages ahead of them stay as
-    /// they are: to write those out too would have the writer wait for the file system when it comes to them.
+    /// Syncs the bytes of these positions that lie in this segment. It does not write out the pages ahead of them,
+    /// because the writer would then wait for the file system when it reaches them.
     pub(crate) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
         let within = |position: u64| position.clamp(self.base, self.base + self.capacity) - self.base;
         let (from, to) = (within(from), within(to));
@@ -217,19 +219,20 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Makes them present and writable. A kernel that cannot (Linux before 5.14) leaves it to the writer's own first touch.
+    /// Makes the pages present and writable. Where the kernel cannot (Linux before 5.14),
+    /// the writer touches them first.
     pub(crate) fn touch(self) {
         #[cfg(target_os = "linux")]
         if let Err(error) =
             self.map.advise_range(memmap2::Advice::PopulateWrite, self.from as usize, (self.to - self.from) as usize)
         {
-            tracing::debug!(%error, "journal pages are not touched ahead");
+            tracing::debug!(%error, "cannot touch journal pages ahead; the writer touches them");
         }
     }
 }
 
-/// Makes the file `len` bytes of zeros whose blocks are really there, so that a full disk is an error here
-/// and not a SIGBUS in the middle of a copy.
+/// Makes the file `len` bytes of zeros with blocks on the disk, so that a full disk is an error here and not a
+/// SIGBUS in the middle of a copy.
 fn reserve(file: &File, len: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -238,7 +241,7 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
         loop {
             match fallocate(file, FallocateFlags::empty(), 0, len) {
                 Err(Errno::INTR) => {}
-                // Not every file system has it.
+                // Some file systems do not support it.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
                 other => return other.map_err(Into::into),
             }
@@ -247,7 +250,7 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
     write_zeros(file, len)
 }
 
-/// The portable way to reserve: slower, and the same promise on file systems that overwrite in place.
+/// The portable way to reserve: slower, with the same promise on file systems that overwrite in place.
 fn write_zeros(file: &File, len: u64) -> io::Result<()> {
     const CHUNK: u64 = 64 << 10;
     let zeros = [0; CHUNK as usize];

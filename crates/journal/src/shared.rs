@@ -1,4 +1,4 @@
-//! What the journal, its threads and its readers have in common.
+//! The state that the journal, its threads and its readers share.
 use std::{
     fs::File,
     mem,
@@ -18,26 +18,26 @@ use crate::{
     segment::{Layout, Segment, Written},
 };
 
-/// What the journal, its threads and its readers have in common.
+/// The state of one open journal, shared by its handle, its two threads and its readers.
 pub(crate) struct Shared {
     pub(crate) folder: Arc<Folder>,
     pub(crate) layout: Layout,
     pub(crate) sync: Durability,
     pub(crate) salt: Salt,
     pub(crate) writer: Mutex<Writer>,
-    /// Of `writer`: `next` changed, there is something to unmap, or pages to touch.
+    /// Belongs to `writer`: `next` changed, a segment waits to be unmapped, or pages to be touched.
     pub(crate) changed: Condvar,
     /// Every byte before this is a whole record. Stored (Release) after the copy, loaded (Acquire) before a read.
     pub(crate) committed: AtomicU64,
     pub(crate) closed: AtomicBool,
-    /// Segments that may hold records no sync has covered yet, oldest first, the current one last.
+    /// Segments that may hold records that no sync has covered yet, oldest first, the current one last.
     pub(crate) unsynced: Mutex<Vec<Unsynced>>,
     pub(crate) wanted: Mutex<Wanted>,
     pub(crate) sync_wanted: Condvar,
     pub(crate) synced: watch::Sender<Synced>,
 }
 
-/// How far the disk itself has it.
+/// How far the disk has the stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Synced {
     pub(crate) position: u64,
@@ -47,10 +47,10 @@ pub(crate) struct Synced {
 }
 
 pub(crate) struct Writer {
-    /// None once closed.
+    /// None once the journal is closed.
     pub(crate) current: Option<Segment>,
     pub(crate) next: Next,
-    /// Full segments, to be unmapped by the background: that takes time in proportion to their size.
+    /// Full segments that the background must unmap, which takes time in proportion to their size.
     pub(crate) retired: Vec<Segment>,
     pub(crate) sync_failed: bool,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Writer {
 #[derive(Clone)]
 pub(crate) struct Unsynced {
     pub(crate) file: Arc<File>,
-    /// None once it is full: then all of the file is synced.
+    /// None once the segment is full: then a sync covers the whole file.
     pub(crate) written: Option<Written>,
 }
 
@@ -71,14 +71,14 @@ impl Unsynced {
 
 /// The segment after the current one.
 pub(crate) enum Next {
-    /// The background is to make it, or is making it.
+    /// The background makes it, or will.
     Wanted,
     Ready(Segment),
     /// The last attempt failed; the background tries again.
     Failed(NoSegment),
 }
 
-/// What the sync thread was asked for.
+/// The requests to the sync thread.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) position: u64,
@@ -103,7 +103,7 @@ impl Shared {
         self.synced.send_modify(|s| s.failed = true);
     }
 
-    /// The current segment has no room: goes on to the next, waiting for it if the background is still at it.
+    /// Called when the current segment has no room: goes on to the next one, and waits while the background makes it.
     #[cold]
     pub(crate) fn next_segment<'a>(
         &'a self,
@@ -111,7 +111,8 @@ impl Shared {
     ) -> Result<MutexGuard<'a, Writer>, Error> {
         match mem::replace(&mut writer.next, Next::Wanted) {
             Next::Ready(segment) => {
-                // With `None` nobody would take it out again, and a file that is held keeps its space though deleted.
+                // With `None` nothing would remove it from the list, and an open file keeps
+                // its space after it is deleted.
                 if self.sync != Durability::None {
                     let mut unsynced = locked(&self.unsynced);
                     if let Some(full) = unsynced.last_mut() {
@@ -130,7 +131,8 @@ impl Shared {
                 writer.next = Next::Failed(cause);
                 Err(Error::no_segment(cause))
             }
-            // Whoever waits here sees a new `next`, a current segment with room because another waiter took it, or the end.
+            // A waiter wakes to a new `next`, to a current segment with room because another
+            // waiter took it, or to the end.
             Next::Wanted => Ok(self.changed.wait(writer).unwrap_or_else(PoisonError::into_inner)),
         }
     }
@@ -147,7 +149,7 @@ impl Shared {
     }
 }
 
-/// A panic under one of our locks cannot leave half a change behind: each is a few stores without a call that panics.
+/// A panic under one of our locks leaves no half-made change: each is a few stores without a call that panics.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The reader: records in order, from the own live stream or from that of a process that died.
+//! The reader: records in order, from this process's stream or from that of a process that died.
 use std::{fs, io, path::Path, sync::Arc, time::SystemTime};
 
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     shared::Shared,
 };
 
-/// One boot's records. Holds the stream's lock: nobody else can read it to ship it. All calls block on the file system.
+/// One boot's records. Holds the stream's lock, so no other process can read it to ship it. All
+/// calls block on the file system.
 pub struct Stream {
     folder: Arc<Folder>,
     source: Source,
@@ -24,15 +25,15 @@ enum Source {
     Dead(DeadStream),
 }
 
-/// Takes over the streams below `dir` that no live process holds; empty if there is no `dir`. Two processes never get the
-/// same one. A stream that cannot be opened is logged, left alone and not among them.
+/// Takes over the streams below `dir` that no live process holds; none if `dir` does not exist. Two processes never get
+/// the same one. A stream that cannot be opened is logged, stays on disk and is not returned.
 pub fn abandoned(dir: &Path) -> Result<Vec<Stream>, Error> {
     let mut streams = Vec::new();
     for folder in Folder::abandoned(dir)? {
         let boot = folder.boot;
         match Stream::dead(folder) {
             Ok(stream) => streams.push(stream),
-            Err(error) => tracing::error!(%boot, %error, "an abandoned journal stream cannot be opened"),
+            Err(error) => tracing::error!(%boot, %error, "cannot open an abandoned journal stream; it stays"),
         }
     }
     Ok(streams)
@@ -46,12 +47,12 @@ impl Stream {
     fn dead(folder: Folder) -> Result<Stream, Error> {
         let found = DeadStream::read(&folder)?;
         if found.torn > 0 {
-            tracing::warn!(boot = %folder.boot, position = found.end, bytes = found.torn, "torn journal tail dropped");
+            tracing::warn!(boot = %folder.boot, position = found.end, bytes = found.torn, "dropped torn journal tail");
         }
         Ok(Stream { folder: Arc::new(folder), source: Source::Dead(found), open: None })
     }
 
-    /// Whose records these are.
+    /// The boot that wrote these records.
     pub fn boot(&self) -> BootId {
         self.folder.boot
     }
@@ -64,7 +65,7 @@ impl Stream {
         })
     }
 
-    /// Whether nothing can be added any more and the process had the time to say so.
+    /// Whether the process closed the stream before it ended, so that nothing can be added any more.
     pub fn sealed(&self) -> bool {
         match &self.source {
             Source::Live(shared) => shared.is_closed(),
@@ -72,8 +73,8 @@ impl Stream {
         }
     }
 
-    /// Bytes after the last whole record that were dropped: of a record that was being written when its process died, so
-    /// of one that was never answered; after a power loss without sync, of more.
+    /// Bytes dropped after the last whole record. After the death of a process they are of a record that was being
+    /// written, so that nothing was answered for it; after a power loss without sync they may be of more.
     pub fn torn_bytes(&self) -> u64 {
         match &self.source {
             Source::Live(_) => 0,
@@ -81,16 +82,17 @@ impl Stream {
         }
     }
 
-    /// Bytes from `from` to the end, framing and skipped space included: how far the reader is behind.
+    /// Bytes from `from` to the end, including framing and skipped space: how far a reader at `from` is behind.
     pub fn unread(&self, from: Position) -> u64 {
         self.end().0.saturating_sub(from.0)
     }
 
-    /// Hands over the records from `from` on, each with the position after it, until about `max_bytes` were read or the
-    /// end is reached. Returns the position after the last one handed over: the next `from`, and what to store as cursor.
-    /// At or past the end it is `from` itself. Memory: one buffer of 256 KiB, kept.
+    /// Calls back with the records from `from` on, each with the position after it, until about `max_bytes` were read
+    /// or the end is reached. Returns the position after the last one: the next `from`, and the cursor to store. At or
+    /// past the end it returns `from`. Memory: one buffer of 256 KiB, kept.
     ///
-    /// [`Error::Corrupt`] comes from a call that handed over nothing: what stood before the bad bytes was returned first.
+    /// [`Error::Corrupt`] comes only from a call that read no record: the call before it
+    /// returned what precedes the bad bytes.
     pub fn read(
         &mut self,
         from: Position,
@@ -118,9 +120,9 @@ impl Stream {
         Ok(Position(done))
     }
 
-    /// Deletes the segments that lie wholly before `up_to` and were last written before `modified_before` (to keep none
-    /// longer than needed, now; the time is the file's, which may be half a minute early). Returns how many are left:
-    /// none are once all of a stream that has ended is confirmed. Never touches a record from `up_to` on.
+    /// Deletes the segments that end before `up_to` and were last written before `modified_before` (pass the
+    /// present to keep none longer than needed; a file's time may be half a minute early). Returns how many segments
+    /// are left: 0 once all of an ended stream is confirmed. Never deletes a record from `up_to` on.
     pub fn confirmed(&mut self, up_to: Position, modified_before: SystemTime) -> Result<usize, Error> {
         let over = match &self.source {
             Source::Live(shared) => shared.is_closed(),
@@ -138,7 +140,7 @@ impl Stream {
         Ok(left)
     }
 
-    /// Deletes the stream with all that is in it, confirmed or not. [`Error::Live`] while its journal is open.
+    /// Deletes the stream with everything in it, confirmed or not. [`Error::Live`] while its journal is open.
     pub fn remove(self) -> Result<(), Error> {
         match &self.source {
             Source::Live(shared) if !shared.is_closed() => Err(Error::Live(self.folder.boot)),
@@ -153,7 +155,7 @@ impl Stream {
         }
     }
 
-    /// The segment that holds `at`; None when there is none that can be read.
+    /// The segment that holds `at`; None when no readable segment does.
     fn segment(&mut self, at: u64) -> Result<Option<&mut SegmentReader>, Error> {
         let Some(layout) = self.layout() else { return Ok(None) };
         let base = at - at % layout.capacity;
@@ -190,7 +192,7 @@ impl Stream {
     }
 }
 
-/// Whether the file is gone. Another reader of the same stream may have been faster.
+/// Returns whether the file is gone; another reader of the same stream may have deleted it first.
 fn delete(path: &Path, modified_before: SystemTime) -> Result<bool, Error> {
     let young = |path: &Path| Ok(fs::metadata(path)?.modified()? >= modified_before);
     match young(path).and_then(|young| if young { Ok(false) } else { fs::remove_file(path).map(|()| true) }) {

@@ -1,4 +1,4 @@
-//! The nouns a caller sees: which process start, where in its stream, and how the journal is set up.
+//! The types that a caller uses: the boot, a position in its stream, and the options of a journal.
 use crate::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct BootId([u8; 16]);
 
 impl BootId {
-    /// Takes the 16 bytes as they are.
+    /// Wraps the 16 bytes unchanged.
     pub const fn from_bytes(bytes: [u8; 16]) -> BootId {
         BootId(bytes)
     }
@@ -50,13 +50,13 @@ impl FromStr for BootId {
     }
 }
 
-/// A place in one boot's stream: bytes from its start, framing included. Grows with every record and never repeats,
-/// but is not dense: the unused rest of a segment is skipped. Fits an `i64`.
+/// A place in one boot's stream: bytes from its start, including framing. It grows with every record and never repeats,
+/// but is not dense, because the unused rest of a segment is skipped. Fits an `i64`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub(crate) u64);
 
 impl Position {
-    /// Where every stream begins: the cursor of one from which nothing was read yet.
+    /// Where every stream begins: the cursor of a stream that nobody has read yet.
     pub const START: Position = Position(0);
 
     /// A position that was stored as a number.
@@ -88,26 +88,26 @@ impl fmt::Display for Position {
     }
 }
 
-/// What a power loss or a kernel crash may take. Death of the process takes nothing in any of them.
+/// What a power loss or a kernel crash may take. The death of the process takes nothing in any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// What the kernel had not written yet: with Linux's defaults about the last 30 seconds.
+    /// Everything the kernel had not written yet: with Linux's defaults about the last 30 seconds.
     None,
-    /// What was appended since the last sync, which runs this often. A failed sync is logged and tried again.
+    /// Everything appended since the last sync, which runs this often. A failed sync is logged and tried again.
     Interval(Duration),
-    /// Nothing for which [`durable`](crate::Journal::durable) returned. All who wait share one sync.
+    /// Nothing for which [`durable`](crate::Journal::durable) has returned. All waiters share one sync.
     Group,
 }
 
 /// How a journal is set up. All sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Size of a segment file, rounded up to whole pages of 4096. Two of them are on disk and mapped at any time, so the
+    /// Size of a segment file, rounded up to whole pages of 4096. Two of them are always on disk and mapped, so the
     /// smallest footprint is twice this. The default, 64 MiB, holds about a second at a million small records a second.
     pub segment_bytes: u64,
     /// The longest record. The default, 4 KiB, keeps the time under the lock near a microsecond at worst.
     pub max_record: u32,
-    /// What to do about power loss.
+    /// What a power loss may take.
     pub sync: Durability,
 }
 
@@ -118,7 +118,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Refuses what cannot work, so that the rest of the crate need not ask.
+    /// Refuses what cannot work, so that the rest of the crate need not check.
     pub(crate) fn checked(mut self) -> Result<Options, Error> {
         const PAGE: u64 = 4096;
         if self.segment_bytes > 1 << 40 {

@@ -1,8 +1,14 @@
-//! A check in memory compared with `governor`'s keyed limiter, over one subject and over a million.
+//! A check in memory compared with `governor`'s keyed limiter and with what a table of the standard library (hashbrown)
+//! would take to find and count alone, over one subject and over a million.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up should stop")]
-use std::hint::black_box;
-use std::num::NonZeroU32;
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    hint::black_box,
+    num::NonZeroU32,
+    sync::Mutex,
+    time::Duration,
+};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use governor::{Quota as GovernorQuota, RateLimiter};
@@ -58,6 +64,48 @@ fn mixes() -> [(&'static str, Vec<Limit>); 6] {
     ]
 }
 
+/// What a store of this kind cannot do without, on hashbrown: a lock per partition, one place found by the subject's hash,
+/// one cell of the size of ours that a fixed window counts in. It decides nothing else and lets no subject go.
+struct Hashbrown(Vec<Mutex<HashMap<Subject, Counted, BuildHasherDefault<Keyed>>>>);
+
+#[derive(Default)]
+struct Counted {
+    window: i64,
+    count: u64,
+    /// An id and what the other algorithms keep.
+    _rest: [u64; 3],
+}
+
+/// Takes the hash of a subject as it is.
+#[derive(Default)]
+struct Keyed(u64);
+
+impl Hasher for Keyed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.first_chunk().map_or(self.0, |first| u64::from_le_bytes(*first));
+    }
+
+    fn write_u8(&mut self, _: u8) {}
+}
+
+impl Hashbrown {
+    fn check(&self, subject: &Subject, limit: u64, now: Timestamp) -> bool {
+        let mut held = self.0.get(usize::from(subject.partition())).expect("256").lock().expect("no panic");
+        let counted = held.entry(*subject).or_default();
+        let window = now.as_micros() / 3_600_000_000;
+        if counted.window != window {
+            *counted = Counted { window, ..Counted::default() };
+        }
+        let allowed = counted.count < limit;
+        counted.count += u64::from(allowed);
+        allowed
+    }
+}
+
 fn memory(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("memory");
     for count in [1, 1_000_000] {
@@ -78,6 +126,17 @@ fn memory(criterion: &mut Criterion) {
                 bencher.iter(|| visits.next().map(&mut check));
             });
         }
+        let store = Hashbrown((0..256).map(|_| Mutex::default()).collect());
+        let mut now = START;
+        let mut check = |name: u64| {
+            now = now.saturating_add(Duration::from_micros(1));
+            let subject = Subject::new(&key, &[name.to_le_bytes().as_slice()]);
+            black_box(store.check(&subject, 1_000_000_000, now));
+        };
+        (0..count).for_each(&mut check);
+        group.bench_function(BenchmarkId::new("hashbrown, find and count alone", count), |bencher| {
+            bencher.iter(|| visits.next().map(&mut check));
+        });
         let limiter = RateLimiter::keyed(GovernorQuota::per_second(NonZeroU32::MAX));
         let check = |name: u64| {
             let _ = black_box(limiter.check_key(&name));

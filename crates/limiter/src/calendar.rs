@@ -8,15 +8,16 @@ use chrono_tz::Tz;
 use crate::{error::InvalidQuota, period::Period, time::Timestamp};
 
 const SECOND: i64 = 1_000_000;
-/// Midnights that a zone skips (a whole day, at most) are looked for in steps of a quarter of an hour, the finest there is.
+/// A zone skips a day at most, so the first moment after a skipped midnight is searched in quarters of an
+/// hour, the finest step of any zone.
 const QUARTERS_OF_A_DAY: i64 = 96;
-/// Calendars whose current period a thread remembers: plans use a few.
+/// Calendars whose current period a thread remembers. Plans use only a few.
 #[cfg(feature = "redis")]
 const REMEMBERED: usize = 8;
 
 #[cfg(feature = "redis")]
 thread_local! {
-    /// To find a period takes some microseconds, and it lasts a minute at least.
+    /// Finding a period takes some microseconds, and a period lasts at least a minute.
     static LATEST: RefCell<Vec<(Calendar, Period, Timestamp)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -38,7 +39,7 @@ pub enum CalendarUnit {
 }
 
 impl CalendarUnit {
-    /// How long such a period usually is, in seconds: a month 30 days, a year 365.
+    /// The usual length of such a period in seconds: a month has 30 days, a year 365.
     pub(crate) fn usual_seconds(self) -> u64 {
         match self {
             Self::Minute => 60,
@@ -51,7 +52,7 @@ impl CalendarUnit {
     }
 }
 
-/// A recurring civil period. Days begin at local midnight, or at the first moment after it where a zone skips it.
+/// A recurring civil period. Days begin at local midnight, or at the first moment after it when the zone skips it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Calendar {
     unit: CalendarUnit,
@@ -88,12 +89,12 @@ impl Calendar {
         Ok(Self { anchor_month: month, ..self })
     }
 
-    /// What recurs.
+    /// The unit that recurs.
     pub fn unit(&self) -> CalendarUnit {
         self.unit
     }
 
-    /// Where.
+    /// The zone whose clocks count.
     pub fn zone(&self) -> Tz {
         self.zone
     }
@@ -117,7 +118,7 @@ impl Calendar {
             _ => {
                 let first = self.first_day(self.local(now).date());
                 let (start, end) = (self.midnight(first), self.midnight(self.next_day(first)));
-                // A midnight that the clocks skip or repeat can put `now` on the other side of it than its date.
+                // When the clocks skip or repeat midnight, `now` can be on the other side of it than its date.
                 if now < start {
                     let before = self.first_day(first.pred_opt().unwrap_or(first));
                     Period { start: at(self.midnight(before)), end: at(start) }
@@ -131,7 +132,7 @@ impl Calendar {
         }
     }
 
-    /// The period that `now` is in, and the end of the next one; remembered per thread.
+    /// The period that `now` is in, and the end of the next one. Remembered per thread.
     #[cfg(feature = "redis")]
     pub(crate) fn current_and_next(&self, now: Timestamp) -> (Period, Timestamp) {
         LATEST.with_borrow_mut(|latest| {
@@ -152,8 +153,8 @@ impl Calendar {
         })
     }
 
-    /// The period of `length` µs, in step with the clocks on the wall. A change of clocks by a part of that length ends one
-    /// period early and begins the next.
+    /// The period of `length` µs that follows the zone's local clock. A change of clocks by a part of that length ends
+    /// one period early and begins the next.
     fn within(&self, now: i64, length: i64) -> Period {
         let phase = |moment| self.offset(moment).rem_euclid(length);
         let start = now - (now + self.offset(now)).rem_euclid(length);

@@ -1,4 +1,4 @@
-//! What is asked: a cost against every limit of one or several subjects, decided in one atomic step.
+//! A check: a cost against every limit of one or several subjects, decided in one atomic step.
 use crate::{
     error::InvalidCheck,
     limit::Limit,
@@ -7,46 +7,46 @@ use crate::{
     time::Timestamp,
 };
 
-/// Most limits of one part: its reply and its status stay small.
+/// Most limits of one part, so that its reply and its status stay small.
 const MAX_LIMITS: usize = 32;
-/// Most subjects of one check.
+/// Most subjects of one check, so that one check cannot hold up a call.
 const MAX_PARTS: usize = 8;
 
 /// One subject and the limits it must keep.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
-    /// Who is counted.
+    /// The subject that is counted.
     pub subject: Subject,
-    /// What it must keep. Names differ within a part.
+    /// The limits that it must keep. Names differ within a part.
     pub limits: &'a [Limit],
-    /// What durable records say was used; usually none.
+    /// What durable records show as used; usually empty.
     pub floors: &'a [Floor],
 }
 
-/// "At least this much was used in that period", from a durable record. The check raises the counter of a fixed window to
-/// it first; a floor for another period, or for another algorithm, does nothing.
+/// "At least this much was used in that period", from a durable record. The check first raises the counter of a fixed
+/// window to it. A floor for another period, or for another algorithm, has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
     /// Index into the part's limits.
     pub limit_index: usize,
     /// The start of the period as [`Window::period`](crate::Window::period) gives it.
     pub period_start: Timestamp,
-    /// At least this much.
+    /// The least that was used.
     pub used: u64,
 }
 
 /// A durable total to be pushed into a fixed window's counter: `counter = max(counter, used)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Raise<'a> {
-    /// Whose counter.
+    /// The subject of the counter.
     pub subject: Subject,
-    /// All that the subject's checks count: a store finds its counters soonest in the order it knows.
+    /// All limits that the subject's checks use: a store finds a counter fastest in that order.
     pub limits: &'a [Limit],
-    /// Which of them, a fixed window.
+    /// The index of the limit, which must be a fixed window.
     pub limit_index: usize,
     /// The start of the period as [`Window::period`](crate::Window::period) gives it.
     pub period_start: Timestamp,
-    /// The total.
+    /// The total that was used.
     pub used: u64,
 }
 
@@ -56,7 +56,7 @@ impl Raise<'_> {
     }
 }
 
-/// A cost to be taken from every limit of every part, or from none.
+/// A cost to take from every limit of every part, or from none.
 #[derive(Debug, Clone, Copy)]
 pub struct Check<'a> {
     first: Part<'a>,
@@ -70,17 +70,17 @@ pub struct Check<'a> {
 pub(crate) enum Purpose {
     /// Consumes its cost.
     Consume,
-    /// Says whether its cost fits, for a reservation or without a name.
+    /// Tells whether its cost fits, for a named reservation or without a name.
     Peek(Option<ReservationId>),
-    /// Consumes its cost, and holds it of concurrency limits.
+    /// Consumes its cost, and holds it on concurrency limits.
     Acquire(ReservationId),
-    /// Holds its cost of all limits.
+    /// Holds its cost on all limits.
     Reserve(ReservationId, i64),
     /// Ends a reservation and consumes the cost, whatever the limits say.
     Settle(ReservationId),
-    /// Gives a reservation another life.
+    /// Extends a reservation by another life.
     Renew(ReservationId, i64),
-    /// Gives back the cost, consumed at a moment.
+    /// Gives back the cost that was consumed at a moment.
     GiveBack(i64),
 }
 
@@ -100,13 +100,13 @@ impl<'a> Check<'a> {
         Self { first: Part { subject, limits, floors: &[] }, others: &[], cost: 1, purpose: Purpose::Consume }
     }
 
-    /// Cost 0 looks: it is always allowed and consumes nothing.
+    /// Cost 0 only reads: it is always allowed and consumes nothing.
     #[must_use]
     pub fn with_cost(self, cost: u32) -> Self {
         Self { cost, ..self }
     }
 
-    /// What durable records say the first subject used.
+    /// Durable records of the first subject's use.
     #[must_use]
     pub fn with_floors(self, floors: &'a [Floor]) -> Self {
         Self { first: Part { floors, ..self.first }, ..self }
@@ -118,7 +118,7 @@ impl<'a> Check<'a> {
         Self { others, ..self }
     }
 
-    /// The name under which slots of concurrency limits are held. Without one, a check of such a limit is invalid.
+    /// The name under which concurrency slots are held. Without one, a check of such a limit is invalid.
     #[must_use]
     pub fn with_reservation(self, id: ReservationId) -> Self {
         self.with_purpose(Purpose::Acquire(id))
@@ -128,7 +128,7 @@ impl<'a> Check<'a> {
         Self { purpose, ..self }
     }
 
-    /// What is to be taken, times each limit's weight.
+    /// The cost before each limit's weight.
     pub fn cost(&self) -> u32 {
         self.cost
     }
@@ -138,7 +138,7 @@ impl<'a> Check<'a> {
         std::iter::once(&self.first).chain(self.others)
     }
 
-    /// How many limits all parts have together.
+    /// The number of limits in all parts.
     pub(crate) fn limits(&self) -> usize {
         self.parts().map(|part| part.limits.len()).sum()
     }
@@ -151,7 +151,7 @@ impl<'a> Check<'a> {
         self.purpose
     }
 
-    /// Under which name, and for how long, the check holds its price of this limit; None when it consumes it.
+    /// The name and the life under which the check holds its price on this limit; None when it consumes the price.
     pub(crate) fn reserving(&self, limit: &Limit) -> Option<(ReservationId, i64)> {
         match self.purpose {
             Purpose::Acquire(id) | Purpose::Peek(Some(id)) => {

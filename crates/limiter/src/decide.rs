@@ -1,5 +1,5 @@
-//! One atomic step over all limits of a check: all consume or none does. The stores bring the states and take the changes;
-//! everything else is here and in `standing`, and pure.
+//! One atomic step over all limits of a check: all consume or none does. The stores provide the states and write the
+//! changes; the rules are here and in `standing`, and pure.
 use crate::{
     algorithm::Cell,
     check::{Check, Part, Purpose},
@@ -10,9 +10,9 @@ use crate::{
     state::{Change, StateRef, States},
 };
 
-/// Decides `check` in `decision`, which is open: a decision is too large to be moved about. Limits that are not `counted`
-/// let everything through. In two passes, because nothing may be written before all limits have agreed; to roll a cell twice
-/// costs less than to remember how it was.
+/// Decides `check` in `decision`, which must be open: a decision is too large to move. Limits that are not `counted`
+/// admit everything. It makes two passes, because nothing may be written before all limits agree; rolling a cell twice
+/// costs less than remembering it.
 pub(crate) fn decide(
     check: &Check<'_>,
     counted: impl Fn(&Limit) -> bool,
@@ -39,12 +39,12 @@ pub(crate) fn decide(
     refuse(decision);
 }
 
-/// Whether a check takes its cost, and does nothing else.
+/// Whether the check only takes its cost.
 fn consumes(check: &Check<'_>) -> bool {
     check.purpose() == Purpose::Consume && check.cost() > 0
 }
 
-/// Consumes the price of limits that agreed from the cells that stand in their order: the way of nearly all checks.
+/// Consumes the price of limits that agreed from cells in their order. Nearly all checks come this way.
 #[inline(always)]
 fn spend(check: &Check<'_>, part: &Part<'_>, cells: &mut [Cell], statuses: &mut [LimitStatus]) {
     for ((limit, cell), status) in part.limits.iter().zip(cells).zip(statuses) {
@@ -57,7 +57,7 @@ fn spend(check: &Check<'_>, part: &Part<'_>, cells: &mut [Cell], statuses: &mut 
     }
 }
 
-/// Says when there will be a unit of a limit again of which the last one was spent.
+/// Finds when a limit whose last unit was spent has a unit again.
 #[cold]
 #[inline(never)]
 fn use_up(limit: &Limit, cell: &Cell, status: &mut LimitStatus) {
@@ -65,7 +65,7 @@ fn use_up(limit: &Limit, cell: &Cell, status: &mut LimitStatus) {
     come_back(status, limit, || rule.fits_at(&rule.roll(Some(cell), now), limit.price(1)));
 }
 
-/// Asks the limits of one subject, and says where they stand before the check.
+/// Asks the limits of one subject, and records their status before the check.
 #[inline(always)]
 fn ask(
     check: &Check<'_>,
@@ -100,7 +100,7 @@ fn ask(
     }
 }
 
-/// Consumes or holds the price of a limit if the check is allowed, and says where the limit stands then.
+/// Consumes or holds the price of a limit if the check is allowed, and records the limit's status after it.
 #[inline(always)]
 fn take(
     check: &Check<'_>,
@@ -147,7 +147,7 @@ fn take(
     come_back(status, limit, || fits_at(limit, states.state(of_part), rolled, now, own, 1));
 }
 
-/// The status of a limit that the check is about to hold as well.
+/// The status of a limit on which the check is about to hold its price, too.
 #[cold]
 fn reserve_too(
     check: &Check<'_>,

@@ -1,4 +1,4 @@
-//! What is answered: allowed or not, when to come back, and where every limit stands.
+//! A decision: allowed or not, when to come back, and the status of every limit.
 use std::cmp::Ordering;
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use smallvec::SmallVec;
 
 use crate::time::Timestamp;
 
-/// Which way the answer came about.
+/// How the answer was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
     /// The store that holds the counters decided.
     Exact,
-    /// The shared store was away: this node's own memory decided.
+    /// The shared store was down, and this node's own memory decided.
     Local,
-    /// The shared store was away and every limit lets everything through then.
+    /// The shared store was down, and every limit admits everything then.
     Open,
-    /// The shared store had refused as much until a moment that has not come.
+    /// The shared store refused the same until a moment that has not come yet.
     RefusedLocally,
-    /// Spent from a slice of the budget that the shared store had counted in advance.
+    /// Spent from a slice of the budget that the shared store counted in advance.
     Leased,
 }
 
-/// When a refused cost will fit if nothing else is consumed.
+/// When a refused cost fits if nothing else is consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// At this moment of the store's clock, and not a microsecond before.
@@ -36,11 +36,11 @@ pub enum Retry {
 pub struct Decision {
     /// Whether the cost was taken.
     pub allowed: bool,
-    /// The shared store did not take part.
+    /// Whether the answer was found without the shared store because it was down.
     pub degraded: bool,
-    /// Which way the answer came about.
+    /// How the answer was found.
     pub source: Source,
-    /// The store's clock when it decided.
+    /// The store's clock at the decision.
     pub at: Timestamp,
     /// None when allowed.
     pub retry: Option<Retry>,
@@ -48,34 +48,34 @@ pub struct Decision {
     pub limits: SmallVec<[LimitStatus; 4]>,
 }
 
-/// Where one limit stands after the check.
+/// The status of one limit after the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitStatus {
     pub(crate) limit: i64,
     pub(crate) used: i64,
     pub(crate) at: i64,
-    /// As [`LimitStatus::resets_at`] says.
+    /// See [`LimitStatus::resets_at`].
     pub(crate) resets_at: i64,
-    /// Earliest moment the cost fits; `i64::MIN` when it fitted, `i64::MAX` when it never will.
+    /// Earliest moment at which the cost fits; `i64::MIN` when it fitted, `i64::MAX` when it never will.
     pub(crate) fits_at: i64,
     pub(crate) part: u8,
     pub(crate) index: u8,
     pub(crate) allowed: bool,
     /// Refuses what does not fit, instead of only counting it.
     pub(crate) enforced: bool,
-    /// Not one unit of cost fits any more.
+    /// Not even one unit of cost fits.
     pub(crate) exhausted: bool,
 }
 
 impl Decision {
-    /// Allowed until a limit objects.
+    /// An open decision: allowed until a limit objects.
     #[inline]
     pub(crate) fn open(now: i64) -> Self {
         let at = Timestamp::from_micros(now);
         Self { allowed: true, degraded: false, source: Source::Exact, at, retry: None, limits: SmallVec::new() }
     }
 
-    /// How long to wait until the cost fits, exact to the microsecond. None when allowed, or when it never will fit.
+    /// How long to wait until the cost fits, exact to the microsecond. None when allowed, or when it never fits.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.retry? {
             Retry::At(moment) => Some(moment.since(self.at)),
@@ -83,19 +83,19 @@ impl Decision {
         }
     }
 
-    /// The same in whole seconds, rounded up and at least 1: what `Retry-After` says.
+    /// [`retry_after`](Self::retry_after) in whole seconds, rounded up and at least 1: the value of `Retry-After`.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after().map(|wait| whole_seconds(wait).max(1))
     }
 
-    /// Whether the cost is larger than a limit itself, so that it is refused however long the caller waits.
+    /// Whether the cost is larger than a limit itself, so that waiting does not help.
     pub fn never_fits(&self) -> bool {
         self.retry == Some(Retry::Never)
     }
 
-    /// The limit that holds the caller up most. Of those that refused, the one that does so longest; else of those without a
-    /// unit left, the one that has none longest; else the one with the least left in proportion to its size. None when no
-    /// limit ever refuses: one that only counts holds nobody up.
+    /// The limit that constrains the caller most: the refusing limit with the longest wait; else the limit without a
+    /// unit left with the longest wait; else the one with the least left in proportion to its size. None when no limit
+    /// ever refuses, because a limit that only counts constrains nobody.
     pub fn most_constrained(&self) -> Option<&LimitStatus> {
         self.limits.iter().filter(|status| status.enforced).min_by(|left, right| left.compare(right))
     }
@@ -107,58 +107,60 @@ impl Decision {
 }
 
 impl LimitStatus {
-    /// Which part of the check: 0 is the first subject.
+    /// The index of the check's part: 0 is the first subject.
     pub fn part(&self) -> usize {
         usize::from(self.part)
     }
 
-    /// Which limit of the part.
+    /// The index of the limit within its part.
     pub fn index(&self) -> usize {
         usize::from(self.index)
     }
 
-    /// The limit's size; a token bucket's.
+    /// The limit's size; a token bucket's burst.
     pub fn limit(&self) -> u64 {
         self.limit.unsigned_abs()
     }
 
-    /// Used so far, with this check when it was allowed. More than `limit` where the limit was lowered or only counts.
+    /// Units used, including this check when it was allowed. It exceeds `limit` when the
+    /// limit was lowered or only counts.
     pub fn used(&self) -> u64 {
         self.used.unsigned_abs()
     }
 
-    /// What is left of the limit.
+    /// Units left of the limit.
     pub fn remaining(&self) -> u64 {
         self.left().unsigned_abs()
     }
 
-    /// When to come back. While not one unit of cost fits: the moment at which one does. Else the end of the window, of a
-    /// bucket or a log the moment at which all of it is free again; or when the refused cost fits, where that is sooner.
+    /// When to come back. While not even one unit of cost fits: the moment at which one does. Otherwise the end of the
+    /// window, for a bucket or a log the moment at which all of it is free again; or the moment at which the refused
+    /// cost fits, if that is sooner.
     pub fn resets_at(&self) -> Timestamp {
         Timestamp::from_micros(self.resets_at)
     }
 
-    /// The same from the decision on.
+    /// The time from the decision to [`resets_at`](Self::resets_at).
     pub fn reset_after(&self) -> Duration {
         self.resets_at().since(Timestamp::from_micros(self.at))
     }
 
-    /// The same in whole seconds, rounded up: whoever waits as long does not come too early.
+    /// [`reset_after`](Self::reset_after) in whole seconds, rounded up so that a caller who waits for it is not early.
     pub fn reset_after_seconds(&self) -> u64 {
         whole_seconds(self.reset_after())
     }
 
-    /// The same in Unix seconds, rounded up.
+    /// [`resets_at`](Self::resets_at) in Unix seconds, rounded up.
     pub fn reset_unix_seconds(&self) -> u64 {
         whole_seconds(self.resets_at().since(Timestamp::default()))
     }
 
-    /// Whether this limit let the cost through; the check is allowed when all did.
+    /// Whether this limit admitted the cost. The check is allowed when all limits did.
     pub fn is_allowed(&self) -> bool {
         self.allowed
     }
 
-    /// When this limit will let the cost through. None when it did.
+    /// When this limit will admit the cost. None when it did.
     pub fn retry(&self) -> Option<Retry> {
         match self.fits_at {
             i64::MIN => None,

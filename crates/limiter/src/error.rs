@@ -3,43 +3,43 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// The limiter's only error type.
+/// The only error type of the limiter.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The shared store cannot be asked and a limit says `deny` then.
+    /// The shared store is down, and a limit has [`OnFailure::Deny`](crate::OnFailure::Deny).
     #[error("the shared store is unavailable")]
     Unavailable {
-        /// By then it has been probed again.
+        /// The breaker probes the store within this time.
         retry_after: Duration,
     },
     /// No store accepts this check.
     #[error("the check cannot be decided: {0}")]
     InvalidCheck(#[from] InvalidCheck),
-    /// The address begins with something else than what is allowed.
+    /// The address does not begin with an allowed scheme.
     #[error(
         "{scheme:?} is no limiter URL's scheme: memory:, redis://, redis-sentinel://, redis-cluster:// and the same with rediss are allowed"
     )]
     Scheme {
-        /// What it begins with.
+        /// The text before the first colon.
         scheme: String,
     },
-    /// The address is well-formed and yet cannot be used. It may hold a password, so it is not repeated.
+    /// The address is well-formed but cannot be used. It is not repeated, because it may hold a password.
     #[error("the limiter's Redis address cannot be used: {reason}")]
     Address {
-        /// Without the address.
+        /// Does not contain the address.
         reason: String,
     },
-    /// The file is cut short or altered: nothing of it was taken over.
+    /// The file is truncated or altered. Nothing of it was restored.
     #[error("the snapshot is damaged: {reason}")]
     DamagedSnapshot {
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: &'static str,
     },
     /// A shared store keeps its own.
     #[error("snapshots are for the memory store: a shared store keeps its own")]
     SnapshotOfSharedStore,
-    /// Writing or reading a snapshot.
+    /// Writing or reading a snapshot failed.
     #[error("input or output failed: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -67,7 +67,7 @@ pub enum InvalidCheck {
     FloorWithoutLimit,
 }
 
-/// Why a quota cannot exist; every message names what is allowed.
+/// Why a quota cannot exist. Every message names what is allowed.
 #[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -1,25 +1,26 @@
-//! Decisions read from states that nobody changes: what another store decided, and what a check would be answered.
+//! Decisions computed from states without changing them: what another store decided, and
+//! what a check would be answered.
 use crate::check::Check;
 use crate::decision::{Decision, LimitStatus};
 use crate::limit::{Limit, Mode};
 use crate::standing::{admits, byte, come_back, fits_at, has_room, prepare, refuse, resets_at, used};
 use crate::state::StateRef;
 
-/// How states came to be as they are, for a decision that is read from them.
+/// How the states arose, for a decision that is computed from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The check was let through: they hold its cost.
+    /// The check was allowed, so the states include its cost.
     #[cfg(feature = "redis")]
     Taken,
     /// The check was refused.
     #[cfg(feature = "redis")]
     Refused,
-    /// Nothing was done yet: they say what would be.
+    /// Nothing has happened yet: the decision says what would happen.
     Asked,
 }
 
-/// Fills in the decision on a check, which is open, from the states that a store has now, and changes nothing. Limits that
-/// are not `counted` let everything through. Of what the states count as used, `unspent` units were taken in advance.
+/// Fills in the open decision on a check from the present states, and changes nothing. Limits that are not `counted`
+/// admit everything. `unspent` units of what the states count as used were taken in advance.
 pub(crate) fn explain<'s>(
     check: &Check<'_>,
     outcome: Outcome,

@@ -1,5 +1,5 @@
-//! The response fields that say where a subject stands, as text. Written here for whoever answers over HTTP: `RateLimit-Policy`
-//! and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10, and the older `X-RateLimit-*`.
+//! The text of the response fields that report a subject's limits, for any HTTP server: `RateLimit-Policy` and
+//! `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10, and the older `X-RateLimit-*`.
 use std::fmt::Write;
 
 use crate::decision::{LimitStatus, whole_seconds};
@@ -7,23 +7,23 @@ use crate::limit::Limit;
 use crate::quota::{Algorithm, Quota};
 use crate::window::Window;
 
-/// Name of the field that [`FieldText::policy`] is the value of.
+/// Name of the field with the value [`FieldText::policy`].
 pub const POLICY: &str = "ratelimit-policy";
-/// Name of the field that [`FieldText::write_state`] writes the value of.
+/// Name of the field whose value [`FieldText::write_state`] writes.
 pub const STATE: &str = "ratelimit";
-/// Names of the older fields: the size of a limit, what is left of it, and when to come back, in Unix seconds.
+/// Names of the older fields: the size of a limit, what is left of it, and when to come back (Unix seconds).
 pub const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
-/// What the fields say of the same limits every time, made once.
+/// The part of the fields' text that is the same for every answer about the same limits.
 #[derive(Debug, Clone)]
 pub struct FieldText {
     policy: String,
-    /// `"per-hour";r=` of each.
+    /// `"per-hour";r=` for each limit.
     states: Box<[String]>,
 }
 
 impl FieldText {
-    /// Of these limits, in this order.
+    /// The text for these limits, in this order.
     pub fn new<'a>(limits: impl IntoIterator<Item = &'a Limit>) -> Self {
         let (mut policy, mut states) = (String::new(), Vec::new());
         for limit in limits {
@@ -34,17 +34,17 @@ impl FieldText {
         Self { policy, states: states.into() }
     }
 
-    /// `"per-hour";q=1000;w=3600` of every limit: at most so much at once, all of it again in this many seconds.
+    /// `"per-hour";q=1000;w=3600` for every limit: at most `q` at once, all of it again in `w` seconds.
     pub fn policy(&self) -> &str {
         &self.policy
     }
 
-    /// Writes `"per-hour";r=999;t=1800` of every limit: what is left, and [when to come back](LimitStatus::reset_after). The
-    /// statuses are of the same limits in the same order.
+    /// Writes `"per-hour";r=999;t=1800` for every limit: what is left, and [when to come
+    /// back](LimitStatus::reset_after). The statuses must be of the same limits in the same order.
     pub fn write_state<'s>(&self, out: &mut impl Write, statuses: impl IntoIterator<Item = &'s LimitStatus>) {
         let mut digits = itoa::Buffer::new();
         for (at, (text, status)) in self.states.iter().zip(statuses).enumerate() {
-            // Whoever writes into memory does not fail, and whoever does not has no field then.
+            // Writing to memory cannot fail. A writer that does fail leaves no field.
             let _ = out.write_str(if at == 0 { "" } else { ", " });
             let _ = out.write_str(text);
             let _ = out.write_str(digits.format(status.remaining()));
@@ -54,7 +54,7 @@ impl FieldText {
     }
 }
 
-/// Values of the [`LEGACY`] fields, for the limit that [holds the caller up most](crate::Decision::most_constrained).
+/// Values of the [`LEGACY`] fields, for the [most constrained](crate::Decision::most_constrained) limit.
 pub fn legacy(status: &LimitStatus) -> [u64; 3] {
     [status.limit(), status.remaining(), status.reset_unix_seconds()]
 }
@@ -67,7 +67,7 @@ fn policy_of(limit: &Limit) -> String {
     }
 }
 
-/// In what time the whole quota is there again. None: it depends on others.
+/// The time in which the whole quota is available again. None when that depends on other callers.
 fn seconds_of(quota: &Quota) -> Option<u64> {
     match (quota.algorithm(), quota.window()) {
         (Algorithm::Concurrency, _) => None,

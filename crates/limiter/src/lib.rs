@@ -17,8 +17,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order: [`Quota`] (how much in how long) → [`Limit`] (a named quota) → [`Subject`] (who is counted) → [`Check`]
-//! (what is asked) → [`Limiter::check`] → [`Decision`] (what is answered). Under the feature `tower` there is a layer.
+//! Reading order: [`Quota`] (how much in how long) → [`Limit`] (a named quota) → [`Subject`] (who is counted) →
+//! [`Check`] (the request) → [`Limiter::check`] → [`Decision`] (the answer). The feature `tower` adds a layer.
 //!
 //! # What is promised
 //!
@@ -30,32 +30,36 @@
 //! | [token bucket](Quota::token_bucket) | the burst and what flows in, over any stretch of time | 40 bytes, little more time | with a burst of 1 the next after exactly 4 s; with more, as many at once |
 //! | [concurrency](Quota::concurrency) | the limit held at any moment | 32 bytes per reservation | the next when the one is released, or its time is up |
 //!
-//! - **All or nothing**: all limits of all subjects of a check consume, or none does. A refusal consumes nothing; cost 0 looks.
-//! - **[`Decision::retry_after`] is exact** to the microsecond: a moment earlier the same check is refused, at that moment it
-//!   is let through, if nothing else is consumed meanwhile.
-//! - **[`LimitStatus::reset_after`] is when to come back**: while not one unit is left, the moment at which one fits; else
-//!   when the window ends. It is never later than a refusal's `retry_after`. [`Limiter::peek`] says both and takes nothing.
-//! - **A limit's size is not part of its counter's identity**: raising it helps at once and keeps the count. Its name,
-//!   algorithm and window are.
-//! - **Time never goes back** for a counter. A clock that steps back by more than a window moves the counter along, its
-//!   count kept. On Redis only the server's clock counts.
-//! - **Identifiers** never stand in a key or a script: subjects are keyed hashes.
+//! - **All or nothing**: all limits of all subjects of a check consume, or none does. A refusal consumes
+//!   nothing; cost 0 only reads.
+//! - **[`Decision::retry_after`] is exact** to the microsecond: if nothing else is consumed meanwhile, the same check
+//!   is refused a moment earlier and allowed at that moment.
+//! - **[`LimitStatus::reset_after`] is when to come back**: while not even one unit is left, the moment at which one
+//!   fits; otherwise the end of the window. It is never later than a refusal's `retry_after`. [`Limiter::peek`]
+//!   returns both and consumes nothing.
+//! - **A limit's size is not part of its counter's identity**: raising it helps at once and keeps the count. Its
+//!   name, algorithm and window are.
+//! - **Time never goes back** for a counter. A clock that steps back by more than a window moves the counter with it
+//!   and keeps its count. On Redis only the server's clock counts.
+//! - **Identifiers** are never part of a key or a script: subjects are keyed hashes.
 //!
 //! # On Redis
 //!
-//! One packed value per subject holds the cells and logs of all its limits: one read and one write per check, however many.
-//! Concurrent checks share calls, up to 128 in each. Two things a node answers by itself, both counted in [`Stats`]:
+//! One packed value per subject holds the cells and logs of all its limits, so a check costs one read and one write,
+//! whatever their number. Concurrent checks share calls, up to 128 in each. A node answers two kinds of check by
+//! itself, both counted in [`Stats`]:
 //!
-//! - **Refusals it knows of**: what the store refused is refused here from the same numbers, so the answer is exact. The store
-//!   is asked again after half a second, so that a reset elsewhere is noticed.
-//! - **Slices of hot subjects' budgets**, taken in advance where the limits can spare eight times as much, for at most 100 ms
-//!   and never beyond the window; the rest is given back. Of logs none is taken: they must know the moment of every unit. Nothing is admitted that was not counted first.
-//!   [`Limit::max_overshoot`] says by how much a limit can be exceeded, 0 for every window; a node that is killed costs at
-//!   most its slices until the window ends. [`Leases::Off`] turns them off.
+//! - **Refusals it knows of**: it refuses what the store refused from the same numbers, so the answer is exact. It asks
+//!   the store again after half a second, to notice a reset by another node.
+//! - **Slices of hot subjects' budgets**, taken in advance when the limits can spare eight times as much, for at most
+//!   100 ms and never beyond the window; the rest is given back. Logs give no slices, because they must know the moment
+//!   of every unit. Nothing is admitted that was not counted first. [`Limit::max_overshoot`] says by how much a limit
+//!   can be exceeded, 0 for every window; a node that is killed costs at most its slices until the window ends.
+//!   [`Leases::Off`] turns slices off.
 //!
-//! While Redis is away every limit says what happens: decide [locally](OnFailure::Local), [allow](OnFailure::Allow) or
-//! [fail](OnFailure::Deny). A call takes at most [`Options::call_budget`]; then a breaker opens and answers come at once,
-//! marked [`Decision::degraded`], until probes succeed.
+//! While Redis is down, every limit says what happens: decide [locally](OnFailure::Local), [allow](OnFailure::Allow) or
+//! [fail](OnFailure::Deny). A call takes at most [`Options::call_budget`]; then a breaker opens, and answers come at
+//! once and are marked [`Decision::degraded`], until probes succeed.
 //!
 //! # Cost
 //!
@@ -75,28 +79,30 @@
 //! | Redis, a log of 1, 100, 500 to 700 units | 8.7, 16 or 24 µs of the server at 64 callers, 8.1, 13 or 23 at 256 | |
 //! | Redis, one hot subject, or one over its limit | none of the server, 0.7 µs here | |
 //!
-//! These are the thread's own time on a machine that others used too. With a million subjects in random order most of it is
-//! the wait for memory: a subject of one limit is 56 bytes in two places, fetched at once, where `governor` keeps 16 bytes;
-//! eight limits lie in six lines of cache. They are decided in one step, which takes as long as `governor` does for two or three (three runs).
+//! The times are the thread's own CPU time, on a machine with other load (three runs). With a million subjects in
+//! random order, most of it is waiting for memory: a subject of one limit has 56 bytes in two places that are fetched
+//! together, where `governor` keeps 16 bytes. Eight limits occupy six cache lines and are decided in one step, which
+//! takes as long as two or three limits in `governor`.
 //!
-//! A subject takes 88 bytes in memory with one limit, 138 with two, 513 with eight; on Redis 198, 245 with two, 533 with
-//! eight. With a log of 1, 10, 100 or 1,000 moments it takes 284, 437, 1,370 or 8,840 bytes in memory, and 196, 265, 1,032 or
-//! 8,160 on Redis. Of a million checks the longest took 0.3 to 0.5 ms of the thread's own time while as many subjects came, and 0.1 to
-//! 0.3 ms while as many pushed them out (`--bench pauses`, five runs). A snapshot holds up one of 256 shards at a time, for
-//! 0.07 ms.
+//! A subject takes 88 bytes in memory with one limit, 138 with two, 513 with eight; on Redis 198, 245 with two, 533
+//! with eight. With a log of 1, 10, 100 or 1,000 moments it takes 284, 437, 1,370 or 8,840 bytes in memory, and 196,
+//! 265, 1,032 or 8,160 on Redis. Of a million checks, the longest took 0.3 to 0.5 ms of CPU time while they added as
+//! many subjects, and 0.1 to 0.3 ms while the new subjects evicted as many old ones (`--bench pauses`, five runs). A
+//! snapshot blocks one of 256 shards at a time, for 0.07 ms.
 //!
-//! The memory store holds a bounded number of subjects, [`Options::max_subjects`]: the expired make room first, then of 32
-//! looked at the one that consumed longest ago; [`Stats::evicted`] counts those.
+//! The memory store holds at most [`Options::max_subjects`] subjects. Expired ones make room first; then, of 32
+//! candidates, the one that consumed longest ago. [`Stats::evicted`] counts those.
 //!
 //! # Units
 //!
-//! Time is whole microseconds ([`Timestamp`], [`Duration`](std::time::Duration)). Costs are `u32`; a limit's
-//! [weight](Limit::with_weight) multiplies them. The clock is the caller's to pass: the crate reads none but Redis' own.
+//! Times are whole microseconds ([`Timestamp`], [`Duration`](std::time::Duration)). Costs are `u32`; a limit's
+//! [weight](Limit::with_weight) multiplies them. The caller passes the time: the crate reads no clock but Redis' own.
 //!
 //! # Errors
 //!
-//! A refusal is no error. [`Error`] means that nothing was decided: the store is away and a limit says so, or the check makes
-//! no sense, which [`InvalidCheck`] explains. Quotas that cannot work cannot be built: [`InvalidQuota`] names what is allowed.
+//! A refusal is no error. [`Error`] means that nothing was decided: the store is down and a limit fails then,
+//! or the check is invalid, which [`InvalidCheck`] explains. Impossible quotas cannot be built:
+//! [`InvalidQuota`] names what is allowed.
 #![deny(missing_docs)]
 mod algorithm;
 mod calendar;

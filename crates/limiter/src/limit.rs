@@ -1,4 +1,4 @@
-//! A named quota and what to do about it: refuse or only count, and how to answer when the shared store is away.
+//! A named quota with its mode (refuse or only count) and its answer while the shared store is down.
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::calendar::CalendarUnit;
 use crate::quota::{Algorithm, Quota};
 use crate::window::Window;
 
-/// What reaching the limit means.
+/// What happens when the limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// Refuse what does not fit.
@@ -19,13 +19,13 @@ pub enum Mode {
     Count,
 }
 
-/// What the limit answers while the shared store cannot be asked.
+/// What the limit answers while the shared store is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnFailure {
-    /// Decide with this node's own memory.
+    /// This node's own memory decides.
     #[default]
     Local,
-    /// Let everything through.
+    /// Admit everything.
     Allow,
     /// Refuse to decide: the check fails with [`Error::Unavailable`](crate::Error::Unavailable).
     Deny,
@@ -46,38 +46,39 @@ pub struct Limit {
 pub const MAX_WEIGHT: u32 = 1_000_000;
 
 impl Limit {
-    /// A limit that refuses, and decides locally while the shared store is away.
+    /// A limit that refuses, and that decides locally while the shared store is down.
     pub fn new(name: impl Into<Arc<str>>, quota: Quota) -> Self {
         let name = name.into();
         let id = identity(&name, &quota);
         Self { name, quota, mode: Mode::default(), on_failure: OnFailure::default(), weight: 1, id }
     }
 
-    /// Refuse, or only count.
+    /// Sets whether the limit refuses or only counts.
     #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
-    /// What to answer while the shared store is away.
+    /// Sets the answer while the shared store is down.
     #[must_use]
     pub fn with_on_failure(self, on_failure: OnFailure) -> Self {
         Self { on_failure, ..self }
     }
 
-    /// One unit of a check's cost takes this much from the limit, 1..=10^6 (more and less count as those): what is dear in
-    /// one respect can be cheap in another. Not part of the counter's identity.
+    /// Sets how much one unit of a check's cost takes from the limit, 1..=10^6 (other values are moved
+    /// into that range), so that a request can cost much under one limit and little under another. Not
+    /// part of the counter's identity.
     #[must_use]
     pub fn with_weight(self, weight: u32) -> Self {
         Self { weight: weight.clamp(1, MAX_WEIGHT), ..self }
     }
 
-    /// What one unit of a check's cost takes.
+    /// How much one unit of a check's cost takes.
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// Tells a subject's limits apart.
+    /// Unique among the limits of a subject.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -87,41 +88,41 @@ impl Limit {
         &self.quota
     }
 
-    /// What reaching the limit means.
+    /// What happens when the limit is reached.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// What the limit answers while the shared store is away.
+    /// What the limit answers while the shared store is down.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
     }
 
-    /// By how much more than its size the limit can be exceeded while nodes hold slices of it, taken in advance. For a
-    /// window 0: a slice is counted when it is taken and ends with the window it was taken in, so every window holds what
-    /// it admitted. For a token bucket what flows in within the 100 ms that a slice lasts. 0 when leases are off.
+    /// By how much the limit can be exceeded while nodes hold slices of it. 0 for a window, because a slice is counted
+    /// when it is taken and ends with its window, so every window includes what it admitted. For a token bucket, what
+    /// flows in within the 100 ms of a slice's life. 0 when leases are off.
     pub fn max_overshoot(&self) -> u64 {
         self.quota.rule().max_overshoot().unsigned_abs()
     }
 
-    /// What a check of `cost` takes. At most 2^32 * 10^6, so below 2^52.
+    /// The price of a check of `cost`. At most 2^32 * 10^6, which is below 2^52.
     pub(crate) fn price(&self, cost: u32) -> i64 {
         i64::from(cost) * i64::from(self.weight)
     }
 
-    /// The limit's cell, from what its rule made of it.
+    /// The limit's cell after its rule has rolled it.
     pub(crate) fn cell(&self, rolled: &Rolled) -> Cell {
         Cell { id: self.id, numbers: rolled.numbers, until: self.quota.rule().until(rolled) }
     }
 
-    /// Names the limit's cell within a subject.
+    /// The id of the limit's cell within a subject.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 }
 
-/// Every node must compute the same id, now and after an upgrade: a fixed key, numbers as little-endian bytes.
-/// 52 bits, so that a script can hold it in a double; it only tells the few limits of one subject apart.
+/// Every node must compute the same id, now and after an upgrade, so the key is fixed and numbers are little-endian
+/// bytes. 52 bits fit a script's doubles, and are enough to distinguish the few limits of one subject.
 fn identity(name: &str, quota: &Quota) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(0x746f_6c6c_6761_7465, 1);
     let mut field = |bytes: &[u8]| {

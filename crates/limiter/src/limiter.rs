@@ -25,11 +25,11 @@ use crate::{
     reservation::ReservationId,
 };
 
-/// What the shared store is to be told in addition to the check.
+/// What to tell the shared store in addition to the check.
 #[derive(Debug)]
 pub struct Undecided(#[cfg(feature = "redis")] Terms);
 
-/// Counters and the rules to decide over them. Cloning is cheap and shares them.
+/// Counters, and the rules that decide with them. Clones are cheap and share the counters.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Limiter {
@@ -41,14 +41,14 @@ pub enum Limiter {
 }
 
 impl Limiter {
-    /// A limiter in this process.
+    /// A limiter in this process's memory.
     pub fn memory(options: &Options) -> Self {
         Self::Memory(Arc::new(MemoryStore::new(options.max_subjects)))
     }
 
-    /// The limiter that `url` names. A Redis that is down is no error: checks are answered as their limits say until it is
-    /// there. With `rediss` for `redis` each is reached over TLS, for which the process must have installed a default
-    /// `rustls` crypto provider.
+    /// Opens the limiter that `url` names. A Redis that is down is no error: until it answers, checks are
+    /// answered as their limits say. Use `rediss` instead of `redis` for TLS, which needs a default `rustls`
+    /// crypto provider in the process.
     ///
     /// - `memory:`
     /// - `redis://user:password@host:6379/database`
@@ -63,8 +63,8 @@ impl Limiter {
         }
     }
 
-    /// Decides `check` and consumes its cost from every limit, or from none. A caller that goes away before the answer of a
-    /// shared store comes has consumed nothing.
+    /// Decides `check` and consumes its cost from every limit, or from none. If the caller drops the future before a
+    /// shared store has answered, the cost is given back.
     pub async fn check(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         match self.begin(&check, now) {
             Progress::Done(decided) => decided,
@@ -72,8 +72,8 @@ impl Limiter {
         }
     }
 
-    /// [`check`](Self::check) as far as it goes without waiting: in memory always to the end, on a shared store where this
-    /// node knows of a refusal or holds a slice. For callers to whom a future is a cost.
+    /// Does as much of [`check`](Self::check) as needs no waiting: in memory all of it, on a shared store only when
+    /// this node knows of a refusal or holds a slice. For callers that want to avoid the cost of a future.
     pub fn begin(&self, check: &Check<'_>, now: Timestamp) -> Progress<Result<Decision, Error>, Undecided> {
         match self {
             Self::Memory(store) => Progress::Done(store.check(check, now)),
@@ -86,7 +86,7 @@ impl Limiter {
         }
     }
 
-    /// The rest of what [`begin`](Self::begin) left undecided. Takes the same check.
+    /// Finishes a check that [`begin`](Self::begin) left undecided. Takes the same check.
     #[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "without Redis nothing is left undecided"))]
     pub async fn finish(&self, check: Check<'_>, undecided: Undecided, now: Timestamp) -> Result<Decision, Error> {
         match self {
@@ -96,8 +96,8 @@ impl Limiter {
         }
     }
 
-    /// What [`check`](Self::check) would answer now: whether the cost fits and, if not, when it will. Takes and writes nothing,
-    /// so its limits stand as they do without the cost.
+    /// What [`check`](Self::check) would answer now: whether the cost fits and, if not, when it will. Consumes and
+    /// writes nothing, so the limits' statuses are those without the cost.
     pub async fn peek(&self, check: Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         let check = check.with_purpose(Purpose::Peek(check.purpose().reservation()));
         match self {
@@ -112,8 +112,8 @@ impl Limiter {
         }
     }
 
-    /// Takes back what `decision` consumed, for a caller that cannot make use of it: as if it had not been made. `check` is
-    /// the one that was decided. What it holds by name ends with [`release`](Self::release).
+    /// Takes back what `decision` consumed, for a caller that cannot use it, as if the check had not been made. `check`
+    /// must be the one that was decided. Its named reservations end with [`release`](Self::release) instead.
     pub async fn undo(&self, check: Check<'_>, decision: &Decision, now: Timestamp) -> Result<(), Error> {
         if !decision.allowed {
             return Ok(());
@@ -126,15 +126,16 @@ impl Limiter {
         }
     }
 
-    /// Gives the cost of `check` back to each of its limits, as far as the window it was consumed in still counts. `moment`
-    /// is [`Decision::at`] of the decision that consumed it. May be more than was consumed: a counter never goes below 0.
+    /// Gives the cost of `check` back to each of its limits, if the window that consumed it still counts.
+    /// `moment` is [`Decision::at`] of the decision that consumed it. The cost may exceed what was consumed:
+    /// a counter never goes below 0.
     pub async fn refund(&self, check: Check<'_>, moment: Timestamp, now: Timestamp) -> Result<(), Error> {
         self.settle(check.with_purpose(Purpose::GiveBack(moment.clamped())), now).await.map(drop)
     }
 
-    /// Decides `check` and, where it is allowed, holds its cost instead of consuming it, for a cost that is known only
-    /// afterwards. [`commit`](Self::commit) it or [`release`](Self::release) it; after `life`, 1 ms to 1 day, it releases
-    /// itself. Reserving under the same name again replaces the reservation.
+    /// Decides `check` and, when it is allowed, holds its cost instead of consuming it, for a cost that is known only
+    /// afterwards. [`commit`](Self::commit) or [`release`](Self::release) it; after `life`, 1 ms to 1 day, it is
+    /// released. Reserving again under the same name replaces the reservation.
     pub async fn reserve(
         &self,
         check: Check<'_>,
@@ -146,18 +147,19 @@ impl Limiter {
         self.check(check.with_purpose(Purpose::Reserve(reservation, life)), now).await
     }
 
-    /// Ends a reservation and consumes the cost that `check` now has, whatever its limits say: it was used. True when the hold
-    /// still was there; the cost is consumed in any case, so do not repeat a commit that was answered.
+    /// Ends a reservation and consumes the cost that `check` has now, whatever its limits say, because it
+    /// was used. True when the reservation still existed. The cost is consumed in any case, so do not
+    /// repeat a commit that was answered.
     pub async fn commit(&self, check: Check<'_>, reservation: ReservationId, now: Timestamp) -> Result<bool, Error> {
         self.settle(check.with_purpose(Purpose::Settle(reservation)), now).await
     }
 
-    /// Ends a reservation on the limits of `check`: a slot is free again, a reservation is cancelled. True when it still was there.
+    /// Ends a reservation on the limits of `check`: frees a slot or cancels a reservation. True when it still existed.
     pub async fn release(&self, check: Check<'_>, reservation: ReservationId, now: Timestamp) -> Result<bool, Error> {
         self.settle(check.with_cost(0).with_purpose(Purpose::Settle(reservation)), now).await
     }
 
-    /// Gives a reservation another life: `life` from now for a reservation, the limit's own for a slot. False when it was over.
+    /// Extends a reservation: by `life` from now, or a slot by the limit's own life. False when it had ended.
     pub async fn renew(
         &self,
         check: Check<'_>,
@@ -189,7 +191,7 @@ impl Limiter {
         }
     }
 
-    /// Raises counters of fixed windows to durable totals; never lowers one. A counter whose period is over stays as it is.
+    /// Raises counters of fixed windows to durable totals; never lowers one. Skips a counter whose period is over.
     pub async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
         match self {
             Self::Memory(store) => {
@@ -206,7 +208,7 @@ impl Limiter {
         }
     }
 
-    /// How long the store takes to answer; an error when it does not.
+    /// Measures one round trip to the store; an error when it does not answer.
     pub async fn ping(&self) -> Result<Duration, Error> {
         match self {
             Self::Memory(_) => Ok(Duration::ZERO),
@@ -215,8 +217,8 @@ impl Limiter {
         }
     }
 
-    /// Writes every counter in memory, for [`restore`](Self::restore) after a restart. Blocks on `out`, but no check for
-    /// longer than it takes to copy one of 256 shards.
+    /// Writes every counter in memory, for [`restore`](Self::restore) after a restart. It blocks on `out`, and blocks
+    /// checks only while it copies one of 256 shards.
     pub fn snapshot(&self, out: &mut dyn Write) -> Result<(), Error> {
         match self {
             Self::Memory(store) => store.snapshot(out),
@@ -225,8 +227,8 @@ impl Limiter {
         }
     }
 
-    /// Takes over the counters of a snapshot that still count at `now`, in place of those held, and returns how many
-    /// subjects have any. After an error the store is empty and usable.
+    /// Replaces the counters with those of a snapshot that still count at `now`, and returns the number of subjects
+    /// that have any. After an error the store is empty and usable.
     pub fn restore(&self, from: &mut dyn Read, now: Timestamp) -> Result<u64, Error> {
         match self {
             Self::Memory(store) => store.restore(from, now),
@@ -235,7 +237,7 @@ impl Limiter {
         }
     }
 
-    /// What happened since the start.
+    /// Counts of events since the start.
     pub fn stats(&self) -> Stats {
         match self {
             Self::Memory(store) => store.stats(),

@@ -1,18 +1,18 @@
-//! How far something comes without waiting.
+//! The result of work that may have to wait.
 
-/// What is done at once, or what is left to wait for. For callers to whom a future is a cost: most checks need none, and
-/// moving one about costs as much as the decision.
+/// Either finished at once, or the rest to wait for. For callers that want to avoid a future: most checks need none,
+/// and moving one costs as much as the decision.
 #[derive(Debug)]
 #[must_use]
 pub enum Progress<T, W> {
-    /// To its end.
+    /// Finished.
     Done(T),
-    /// So far; this is the rest.
+    /// Unfinished; this is the rest.
     Waiting(W),
 }
 
 impl<T, W: Future<Output = T>> Progress<T, W> {
-    /// The end, waited for if need be.
+    /// Waits for the rest, if there is one, and returns the result.
     pub async fn wait(self) -> T {
         match self {
             Self::Done(done) => done,

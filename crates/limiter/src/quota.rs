@@ -1,4 +1,4 @@
-//! How much in how long: quotas that cannot be illegal, because only the constructors make them.
+//! Quotas: how much in how long. Only the constructors make them, so an illegal one cannot exist.
 use std::time::Duration;
 
 use crate::{
@@ -11,15 +11,15 @@ use crate::{
 
 /// Shortest window: below a millisecond the store's own latency decides, not the limit.
 pub const MIN_WINDOW: Duration = Duration::from_millis(1);
-/// Longest window, ten years: the end of the next one still is exact in a Lua double.
+/// Longest window, ten years: the end of the next window is still exact in a Lua double.
 pub const MAX_WINDOW: Duration = Duration::from_secs(3_660 * 86_400);
 /// Largest limit of a sliding window or a token bucket: its product with 2^20 ticks stays exact in a Lua double.
 pub const MAX_SLIDING_LIMIT: u64 = 1_000_000_000;
 /// Largest limit of a fixed window, exact in a Lua double with any cost added.
 pub const MAX_FIXED_LIMIT: u64 = 1_000_000_000_000_000;
-/// Largest limit of a sliding log: every unit is remembered.
+/// Largest limit of a sliding log, because it remembers every unit.
 pub const MAX_LOG_LIMIT: u64 = MAX_UNITS.unsigned_abs();
-/// Most slots of a concurrency limit: every one is a record in the subject's value.
+/// Most slots of a concurrency limit, because each one is a record in the subject's value.
 pub const MAX_CONCURRENCY: u64 = 1_000;
 /// Longest life of a reservation that is not renewed.
 pub const MAX_LIFE: Duration = Duration::from_secs(86_400);
@@ -28,13 +28,13 @@ pub const MAX_LIFE: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// All of this window plus the part of the previous one that still overlaps: no burst at the edge.
+    /// All of this window plus the part of the previous one that still overlaps, so there is no burst at the border.
     SlidingWindow,
     /// The moment of every unit: exact over any stretch of time, for small limits.
     SlidingLog,
-    /// A counter that starts again with every period.
+    /// A counter that restarts with every period.
     FixedWindow,
-    /// A bucket that refills evenly and lets through what it holds.
+    /// A bucket that refills evenly and admits what it holds.
     TokenBucket,
     /// This many at a time, each until it is released or its time is up.
     Concurrency,
@@ -47,8 +47,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// At most `limit` in any `window`, taking the previous window's use as evenly spread: of a small limit that is coarse, and
-    /// [`sliding_log`](Self::sliding_log) is exact. `limit` 1..=10^9.
+    /// At most `limit` in any `window`, assuming that the previous window's use was evenly spread. That is coarse for a
+    /// small limit; [`sliding_log`](Self::sliding_log) is exact. `limit` 1..=10^9.
     pub fn sliding_window(limit: u64, window: Window) -> Result<Self, InvalidQuota> {
         let limit = in_range(limit, MAX_SLIDING_LIMIT)?;
         match window {
@@ -59,8 +59,8 @@ impl Quota {
         }
     }
 
-    /// At most `limit` in any `window`, wherever it begins: each unit leaves exactly one window after it was consumed. `limit`
-    /// 1..=1000, for every unit is remembered.
+    /// At most `limit` in any `window`, wherever it begins: each unit leaves exactly one window after it was consumed.
+    /// `limit` 1..=1000, because every unit is remembered.
     pub fn sliding_log(limit: u64, window: Duration) -> Result<Self, InvalidQuota> {
         let (limit, window) = (in_range(limit, MAX_LOG_LIMIT)?, length_of(window)?);
         Ok(Self { rule: Rule::SlidingLog(SlidingLog { limit, window }) })
@@ -75,8 +75,8 @@ impl Quota {
         Ok(Self { rule: Rule::FixedWindow(FixedWindow::new(limit, window)) })
     }
 
-    /// At most `burst` at once, refilled evenly by `limit` every `window`; so at most `burst` plus what flowed in between in
-    /// any time at all. `limit` and `burst` 1..=10^9; an empty bucket is full again within 3660 days.
+    /// At most `burst` at once, refilled evenly by `limit` every `window`. In any stretch of time it admits at most
+    /// `burst` plus what flowed in. `limit` and `burst` 1..=10^9; an empty bucket must fill within 3660 days.
     pub fn token_bucket(limit: u64, window: Duration, burst: u64) -> Result<Self, InvalidQuota> {
         let refill = InvalidQuota::Refill { limit, window, burst };
         let (limit, burst) = (in_range(limit, MAX_SLIDING_LIMIT)?, in_range(burst, MAX_SLIDING_LIMIT)?);
@@ -87,14 +87,14 @@ impl Quota {
         Ok(Self { rule: Rule::TokenBucket(TokenBucket::new(limit, window, burst)) })
     }
 
-    /// At most `limit` held at a time, each for `life` unless it is renewed. `limit` 1..=1000, `life` 1 ms to 1 day.
+    /// At most `limit` held at a time, each for `life` unless renewed. `limit` 1..=1000, `life` 1 ms to 1 day.
     pub fn concurrency(limit: u64, life: Duration) -> Result<Self, InvalidQuota> {
         let limit = in_range(limit, MAX_CONCURRENCY)?;
         let life = life_of(life).ok_or(InvalidQuota::Life { life })?;
         Ok(Self { rule: Rule::Concurrency(Concurrency { limit, life }) })
     }
 
-    /// How it counts.
+    /// The algorithm that counts.
     pub fn algorithm(&self) -> Algorithm {
         match self.rule {
             Rule::SlidingWindow(_) => Algorithm::SlidingWindow,
@@ -105,7 +105,7 @@ impl Quota {
         }
     }
 
-    /// How much in a window; of a token bucket, how much flows in.
+    /// How much in a window; for a token bucket, how much flows in.
     pub fn limit(&self) -> u64 {
         match &self.rule {
             Rule::TokenBucket(rule) => rule.limit.unsigned_abs(),
@@ -113,12 +113,13 @@ impl Quota {
         }
     }
 
-    /// The most that may be used at once: a token bucket's size, and else the limit.
+    /// The most that may be used at once: a token bucket's size, otherwise the limit.
     pub fn burst(&self) -> u64 {
         self.rule.limit().unsigned_abs()
     }
 
-    /// The window; of a token bucket, in what time the limit flows in; of a concurrency limit, how long a reservation lives.
+    /// The window; for a token bucket, the time in which the limit flows in; for a concurrency
+    /// limit, the life of a reservation.
     pub fn window(&self) -> Window {
         match &self.rule {
             Rule::SlidingWindow(rule) => Window::Every(Duration::from_micros(rule.window.unsigned_abs())),
@@ -129,8 +130,8 @@ impl Quota {
         }
     }
 
-    /// The window that `now` is in. Of a log, a token bucket or a concurrency limit, whose windows begin anywhere, the one that
-    /// begins there.
+    /// The window that `now` is in. For a log, a token bucket or a concurrency limit, whose windows begin anywhere,
+    /// the window that begins at `now`.
     pub fn period(&self, now: Timestamp) -> Period {
         match (&self.rule, self.window()) {
             (Rule::SlidingLog(_) | Rule::TokenBucket(_) | Rule::Concurrency(_), Window::Every(length)) => {

@@ -1,20 +1,21 @@
-//! What is held for a while instead of consumed: a slot of a concurrency limit, or a reservation of a cost yet unknown.
+//! Reservations: units held for a while instead of consumed, as a slot of a concurrency limit or for
+//! a cost that is not known yet.
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
 use crate::algorithm::Rule;
 
-/// Most reservations of one subject, over all its limits: its packed value stays a few dozen kilobytes.
+/// Most reservations of one subject, over all its limits, so that its packed value stays within a few dozen kilobytes.
 pub(crate) const MAX_HOLDS: usize = 1_000;
 
-/// Names a reservation, for its renewal and its end. Taking a hold again under the same name replaces it.
+/// Names a reservation, to renew or end it. Reserving again under the same name replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReservationId(u64);
 
 impl ReservationId {
-    /// The reservation of this name, such as the bytes of a request's id. Hashed to 52 bits, which a script can hold in a double;
-    /// it only tells the reservations of one subject apart.
+    /// The reservation with this name, such as the bytes of a request's id. It is hashed to 52 bits, which fit a
+    /// script's doubles and are enough to distinguish the reservations of one subject.
     pub fn new(name: &[u8]) -> Self {
         let mut hasher = SipHasher13::new_with_keys(0x746f_6c6c_6761_7465, 2);
         hasher.write(name);
@@ -26,23 +27,23 @@ impl ReservationId {
     }
 }
 
-/// An amount held of one limit.
+/// An amount held on one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reservation {
     /// The limit's cell.
     pub(crate) cell: u64,
     pub(crate) id: u64,
     pub(crate) amount: i64,
-    /// µs from when on it holds nothing any more.
+    /// µs from which it holds nothing any more.
     pub(crate) until: i64,
 }
 
-/// What all live reservations on a cell amount to, but for the hold called `except`.
+/// Units that all live reservations on a cell hold, except the one called `except`.
 pub(crate) fn held(reservations: &[Reservation], cell: u64, except: Option<ReservationId>, now: i64) -> i64 {
     live(reservations, cell, except, now).map(|hold| hold.amount).fold(0, i64::saturating_add)
 }
 
-/// When the last of the live reservations on a cell ends, but for the hold called `except`.
+/// When the last live reservation on a cell ends, except the one called `except`.
 pub(crate) fn last_end(
     reservations: &[Reservation],
     cell: u64,
@@ -52,7 +53,7 @@ pub(crate) fn last_end(
     live(reservations, cell, except, now).map(|hold| hold.until).max()
 }
 
-/// The earliest moment at which `price` fits in addition to what is held then; `rule_fits_at` says it for a price alone.
+/// The earliest moment at which `price` fits in addition to the reservations; `rule_fits_at` answers it without them.
 pub(crate) fn fits_at(
     reservations: &[Reservation],
     cell: u64,
@@ -87,7 +88,7 @@ fn live(
     reservations.iter().filter(move |hold| hold.cell == cell && hold.until > now && Some(hold.id) != except)
 }
 
-/// How long a reservation on a limit lives: a concurrency limit says so itself.
+/// How long a reservation on a limit lives. A concurrency limit defines it itself.
 pub(crate) fn life(rule: &Rule, asked: i64) -> i64 {
     if let Rule::Concurrency(rule) = rule { rule.life } else { asked }
 }

@@ -1,4 +1,4 @@
-//! What is done to states whatever the limits say: holds end or are prolonged, and what was consumed is given back.
+//! Changes that no limit can refuse: ending or extending reservations, and giving back what was consumed.
 use crate::{
     algorithm::LogDeed,
     check::{Check, Purpose},
@@ -7,7 +7,7 @@ use crate::{
     state::{Change, States},
 };
 
-/// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
+/// Ends, extends or gives back earlier consumption, as the check's purpose says; false when there was none.
 pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> bool {
     let mut found = false;
     for (part, asked) in check.parts().enumerate() {

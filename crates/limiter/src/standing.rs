@@ -1,4 +1,4 @@
-//! Where one limit of a subject stands: what is used of it, whether a cost fits, and when to come back.
+//! The standing of one limit of a subject: how much is used, whether a cost fits, and when to come back.
 use crate::{
     algorithm::{LogDeed, Rolled, SlidingLog},
     check::{Check, Part},
@@ -9,7 +9,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Whether a subject may hold what the check would have it hold.
+/// Whether the subject has room for the reservations of the check.
 #[inline]
 pub(crate) fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, now: i64) -> bool {
     if state.reservations().len() < MAX_HOLDS / 2 || check.cost() == 0 {
@@ -21,8 +21,8 @@ pub(crate) fn has_room(check: &Check<'_>, part: &Part<'_>, state: StateRef<'_>, 
     others + wanted <= MAX_HOLDS
 }
 
-/// Rolls a limit's cell to `now` and raises it to the part's floors; true with it when it must be written in any case.
-/// A rolled cell stays in registers only where nothing that is called hands it over: so the rare ways return numbers.
+/// Rolls a limit's cell to `now` and raises it to the part's floors; the flag is true when it must be written in any
+/// case. The rare paths return numbers and take no reference to the cell, so that it stays in registers.
 #[inline(always)]
 pub(crate) fn prepare(part: &Part<'_>, index: usize, limit: &Limit, state: StateRef<'_>, now: i64) -> (Rolled, bool) {
     let rule = limit.quota().rule();
@@ -43,7 +43,7 @@ fn floor(part: &Part<'_>, index: usize, start: i64) -> i64 {
     i64::try_from(floors.max().unwrap_or(0)).unwrap_or(i64::MAX)
 }
 
-/// What is consumed and held of a limit by all but the check's own reservation.
+/// Units consumed and held on a limit, without the check's own reservation.
 #[inline(always)]
 pub(crate) fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled: &Rolled, now: i64) -> i64 {
     let consumed = limit.quota().rule().used(rolled);
@@ -59,7 +59,7 @@ pub(crate) fn admits(check: &Check<'_>, limit: &Limit, used: i64, size: i64) -> 
     price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= size
 }
 
-/// The earliest moment at which `cost` fits into a limit, in addition to all that is held of it but under the name `own`.
+/// The earliest moment at which `cost` fits into a limit, in addition to all reservations except the one called `own`.
 #[cold]
 pub(crate) fn fits_at(
     limit: &Limit,
@@ -94,7 +94,7 @@ pub(crate) fn byte(index: usize) -> u8 {
     index.to_le_bytes()[0]
 }
 
-/// What consuming units makes of a limit's log; without any, it is moved where the clock stepped back.
+/// The change of a limit's log when units are consumed; with no units, the move after the clock stepped back.
 #[cold]
 pub(crate) fn log_change(limit: &Limit, rule: SlidingLog, state: StateRef<'_>, units: i64, now: i64) -> Option<Change> {
     let deed = match state.log(limit.id()) {
@@ -105,8 +105,8 @@ pub(crate) fn log_change(limit: &Limit, rule: SlidingLog, state: StateRef<'_>, u
     Some(Change::Log { id: limit.id(), rule, deed })
 }
 
-/// Has a limit of which not one unit is left say when there will be one, and one that refuses when it will not, where that
-/// is before its window ends.
+/// Sets when a limit without a unit left has one again, and when a limit that refuses admits the cost, if
+/// that is before its window ends.
 #[inline(always)]
 pub(crate) fn come_back(status: &mut LimitStatus, limit: &Limit, unit_fits_at: impl FnOnce() -> i64) {
     if !status.enforced {
@@ -122,14 +122,14 @@ pub(crate) fn come_back(status: &mut LimitStatus, limit: &Limit, unit_fits_at: i
 
 #[cold]
 fn exhaust(status: &mut LimitStatus, unit_fits_at: impl FnOnce() -> i64) {
-    // Of a limit that no unit ever fits into, the window's end is all there is to say.
+    // If no unit ever fits into the limit, the window's end is the only answer.
     match unit_fits_at() {
         i64::MAX => {}
         moment => status.resets_at = moment.max(status.at),
     }
 }
 
-/// When to come back, once every limit has said it for itself.
+/// When to come back, once every limit has its own answer.
 #[inline]
 pub(crate) fn refuse(decision: &mut Decision) {
     if !decision.allowed {

@@ -1,4 +1,5 @@
-//! The state of one subject, as both stores hold it: a cell per limit that counts, a log per limit that logs, and what is held.
+//! The state of one subject, as both stores hold it: a cell per counting limit, a log per
+//! logging limit, and reservations.
 use smallvec::SmallVec;
 
 use crate::{
@@ -6,30 +7,30 @@ use crate::{
     reservation::Reservation,
 };
 
-/// Most logs of a subject, as of cells: past it the one that ends first is dropped. The script on Redis does the same.
+/// Most logs of a subject, as of cells. A further log replaces the one that ends first, as in the script on Redis.
 const MAX_LOGS: usize = 64;
 
-/// What a subject has of any number. Few subjects have any.
+/// The reservations and logs of a subject. Few subjects have any.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lists {
     pub(crate) reservations: SmallVec<[Reservation; 1]>,
-    /// Kept as long as they say anything. None is empty.
+    /// Kept while they have an effect. None is empty.
     pub(crate) logs: Vec<Log>,
 }
 
-/// A subject's state, looked at.
+/// A subject's state, read-only.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct StateRef<'s> {
-    /// With room for more: some may be `NO_CELL`.
+    /// Includes spare room: some may be `NO_CELL`.
     pub(crate) cells: &'s [Cell],
     pub(crate) lists: Option<&'s Lists>,
 }
 
-/// One thing to be written.
+/// One change to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Cell(Cell),
-    /// Takes the place of a reservation of the same name on the same cell.
+    /// Replaces a reservation of the same name on the same cell.
     Reservation(Reservation),
     EndReservation {
         cell: u64,
@@ -45,15 +46,16 @@ pub(crate) enum Change {
 /// The states of a check's subjects, by the index of their part.
 pub(crate) trait States {
     fn state(&self, part: usize) -> StateRef<'_>;
-    /// The cells of a part, to be written in place; none unless they stand in the order of its limits and nothing is held.
+    /// The cells of a part, to be written in place. None unless they are in the order of its limits and
+    /// the subject has no reservations.
     fn cells_in_order(&mut self, part: usize) -> Option<&mut [Cell]>;
     fn write(&mut self, part: usize, change: Change);
-    /// Writes the cell of the part's limit number `index`, which mostly is its place among the cells too.
+    /// Writes the cell of the part's limit `index`, which is usually also the place of the cell.
     fn write_cell(&mut self, part: usize, index: usize, cell: &Cell);
 }
 
 impl<'s> StateRef<'s> {
-    /// The cell called `id`; a subject's cells mostly stand in the order of its limits.
+    /// The cell called `id`. A subject's cells are usually in the order of its limits.
     #[inline]
     pub(crate) fn cell(&self, id: u64, guess: usize) -> Option<&'s Cell> {
         let guessed = self.cells.get(guess).filter(|cell| cell.id == id);
@@ -83,13 +85,13 @@ impl Lists {
         self.reservations.is_empty() && self.logs.is_empty()
     }
 
-    /// From when on they say nothing any more.
+    /// The moment from which they have no effect.
     pub(crate) fn until(&self) -> i64 {
         let ends = self.reservations.iter().map(|hold| hold.until).chain(self.logs.iter().map(|log| log.until));
         ends.max().unwrap_or(i64::MIN)
     }
 
-    /// Changes what is held or logged. Cells are written elsewhere.
+    /// Changes reservations or logs. Cells are written elsewhere.
     pub(crate) fn apply(&mut self, change: Change, now: i64) {
         match change {
             Change::Cell(_) => {}
@@ -113,13 +115,13 @@ impl Lists {
         }
     }
 
-    /// Takes in a log as a store has kept it.
+    /// Adds a log as a store kept it.
     pub(crate) fn push(&mut self, log: Log) {
         self.logs.reserve_exact(1);
         self.logs.push(log);
     }
 
-    /// The log of the limit called `id`, begun if there is none. Others that say nothing any more go.
+    /// The log of the limit called `id`, begun if there is none. Drops logs that have no effect any more.
     fn log_mut(&mut self, id: u64, now: i64) -> Option<&mut Log> {
         self.logs.retain(|log| log.until > now || log.id == id);
         if let Some(at) = self.logs.iter().position(|log| log.id == id) {

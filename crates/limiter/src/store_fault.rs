@@ -1,7 +1,7 @@
-//! What can be wrong with a Redis, by the text it answers, and what helps: another connection, or waiting.
+//! The faults of a Redis, recognised by its error text, and their remedy: a new connection, or waiting.
 use redis::RedisError;
 
-/// What is wrong with the shared store. Checks are answered without it until it is put right.
+/// What is wrong with the shared store. Until it is fixed, checks are answered without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreFault {
@@ -9,40 +9,40 @@ pub enum StoreFault {
     Unreachable,
     /// No reply in time.
     Silent,
-    /// It still reads its data from disk (`LOADING`).
+    /// It is still loading its data from disk (`LOADING`).
     Loading,
-    /// A script or function of somebody else blocks it (`BUSY`).
+    /// A script or function of another client blocks it (`BUSY`).
     Busy,
-    /// It is a replica (`READONLY`), or its master is away (`MASTERDOWN`): a failover is under way.
+    /// It is a replica (`READONLY`), or its master is down (`MASTERDOWN`): a failover is in progress.
     ReadOnly,
-    /// Some slots of the cluster are served by nobody (`CLUSTERDOWN`, `TRYAGAIN`).
+    /// No server serves some slots of the cluster (`CLUSTERDOWN`, `TRYAGAIN`).
     ClusterDown,
-    /// It takes no writes without more replicas (`NOREPLICAS`).
+    /// It refuses writes because it has too few replicas (`NOREPLICAS`).
     TooFewReplicas,
-    /// It takes no writes because it cannot save (`MISCONF`).
+    /// It refuses writes because it cannot save (`MISCONF`).
     CannotSave,
-    /// It is full and may not evict (`OOM`).
+    /// It is full and may not evict keys (`OOM`).
     OutOfMemory,
-    /// User, password or permissions are not accepted (`NOAUTH`, `WRONGPASS`, `NOPERM`).
+    /// It rejects the user, the password or the permissions (`NOAUTH`, `WRONGPASS`, `NOPERM`).
     NotPermitted,
-    /// It has as many clients as it accepts.
+    /// It is at its maximum number of clients.
     TooManyClients,
-    /// This process, or this machine, has as many files open as it may: none is left for a connection.
+    /// This process, or this machine, has as many files open as it may, so no connection can be made.
     OutOfFiles,
     /// Anything else.
     Unexpected,
 }
 
-/// What is done about a fault. In any case it counts for the breaker.
+/// The remedy of a fault. Every fault counts for the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// Another connection: this one is dead, or leads to the wrong server.
+    /// Make a new connection: this one is dead, or leads to the wrong server.
     Reconnect,
-    /// Nothing but to probe again: the server says so itself, and any connection would hear the same.
+    /// Probe until it passes: the server itself reported it, and would report it on any connection.
     Wait,
 }
 
-/// Codes as they stand at the beginning of an error, or within the error of a script that hit them.
+/// Codes at the beginning of an error, or within the error of a script that met them.
 const CODES: [(&str, StoreFault); 15] = [
     ("LOADING", StoreFault::Loading),
     ("BUSY ", StoreFault::Busy),
@@ -58,11 +58,11 @@ const CODES: [(&str, StoreFault); 15] = [
     ("WRONGPASS", StoreFault::NotPermitted),
     ("NOPERM", StoreFault::NotPermitted),
     ("max number of clients", StoreFault::TooManyClients),
-    // What the system says of EMFILE and of ENFILE.
+    // The system's text for EMFILE and ENFILE.
     ("Too many open files", StoreFault::OutOfFiles),
 ];
 
-/// The server's own words, which the library's may differ from, or the system's.
+/// The error text of the server, which the library may reword, or of the system.
 pub(crate) fn said(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
@@ -87,7 +87,7 @@ impl StoreFault {
         })
     }
 
-    /// Whether it will not pass by itself: somebody has to look.
+    /// Whether it will not pass by itself, so that an operator must act.
     pub fn needs_an_operator(self) -> bool {
         match self {
             Self::Unreachable | Self::Silent | Self::Loading | Self::Busy | Self::ReadOnly | Self::ClusterDown => false,
@@ -110,7 +110,7 @@ impl StoreFault {
 mod tests {
     use super::*;
 
-    /// As Redis 7.0 words them, alone or from within a script.
+    /// The texts of Redis 7.0, alone or from within a script.
     const TEXTS: [(&str, StoreFault, Remedy, bool); 16] = [
         ("LOADING Redis is loading the dataset in memory", StoreFault::Loading, Remedy::Wait, false),
         (

@@ -1,4 +1,5 @@
-//! The limiter's only notion of time: whole microseconds since the Unix epoch, handed in by the caller or read from Redis.
+//! The limiter's only notion of time: whole microseconds since the Unix epoch, passed in by
+//! the caller or read from Redis.
 use std::time::Duration;
 
 /// Latest moment the arithmetic accepts, 2^52 µs (the year 2112): sums with the longest window stay exact in a Lua double.
@@ -44,7 +45,7 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The part of the time line on which all arithmetic is exact.
+    /// This moment, cut to the range in which all arithmetic is exact.
     pub(crate) fn clamped(self) -> i64 {
         self.0.clamp(0, LATEST)
     }

@@ -1,4 +1,4 @@
-//! How long a limit counts: a fixed length aligned to the Unix epoch, or a period of the civil calendar in a time zone.
+//! The window of a limit: a fixed length aligned to the Unix epoch, or a period of the civil calendar in a time zone.
 use std::time::Duration;
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     time::{Timestamp, micros},
 };
 
-/// When counting starts again.
+/// When a counter restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Window {
     /// A fixed length, aligned to the Unix epoch.
@@ -18,7 +18,8 @@ pub enum Window {
 }
 
 impl Window {
-    /// No period is shorter, µs. Of a calendar's units only the minute's length matters to anyone who asks.
+    /// A lower bound of the length of any period, µs. Of a calendar's units callers only need to know
+    /// that a minute is the shortest.
     #[cfg(feature = "redis")]
     pub(crate) fn shortest(&self) -> i64 {
         match self {
@@ -27,7 +28,7 @@ impl Window {
         }
     }
 
-    /// Its length in seconds, rounded up; of a period of the calendar its usual length.
+    /// Its length in seconds, rounded up; for a period of the calendar, its usual length.
     pub fn seconds(&self) -> u64 {
         match self {
             Self::Every(length) => whole_seconds(*length),

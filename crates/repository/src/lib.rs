@@ -1,9 +1,9 @@
 //! Tollgate's tables: one SQL text for SQLite and PostgreSQL, one folder per noun.
 //!
-//! Reading order: `core` (the engine behind a URL, deadlines, what is tried again), then the nouns: [`Keys`], [`Plans`],
-//! [`Usage`], [`Violations`], [`Tokens`] and what else grants access, [`Schedules`]. Every method takes the tenant whose data
-//! it touches, except where the credential names the tenant or the installation itself asks; look-ups return
-//! `Result<Option<T>>`, and a thing is changed by a function of the caller's that sees it inside the transaction.
+//! Reading order: `core` (the engine behind a URL, deadlines, retries), then the nouns: [`Keys`], [`Plans`], [`Usage`],
+//! [`Violations`], [`Tokens`] and the rest of `access`, [`Schedules`]. Every method takes the tenant whose data it
+//! uses, except where the credential determines the tenant or the installation itself is the caller. Look-ups return
+//! `Result<Option<T>>`. To change a row, the caller passes a function that sees it inside the transaction.
 
 #[macro_use]
 mod core;

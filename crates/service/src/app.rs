@@ -1,4 +1,4 @@
-//! What is opened, once, from which URL; and how it is closed so that nothing counted is lost.
+//! Opens the stores, the journal and the metrics once, and closes them so that nothing counted is lost.
 
 use std::{
     future::Future,
@@ -27,27 +27,27 @@ use crate::{
     ops::{low_priority::LowPriority, metrics::Metrics},
 };
 
-/// What a process does with the service.
+/// What a process uses the service for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Answers checks: keeps a journal and ships it.
+    /// Answers checks, keeps a journal and ships it.
     Api,
-    /// Runs jobs only: has no journal and answers no checks.
+    /// Only runs jobs: keeps no journal and answers no checks.
     Worker,
 }
 
-/// The use cases over everything they need. Cloning is cheap.
+/// The use cases, over the stores they need. Clones are cheap.
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
-    /// The connections of this handle's kind: of requests, or of background work.
+    /// The database connections of this handle: those of requests, or of background work.
     repository: Repository,
 }
 
 struct Inner {
     config: Config,
     clock: Clock,
-    /// For background work. A worker has none: all that it does is that.
+    /// For background work. A worker has none, because all of its work is background work.
     background: Option<(LowPriority, Repository)>,
     queue: Queue,
     limiter: Limiter,
@@ -59,7 +59,8 @@ struct Inner {
     limits_pool: LimitsPool,
     refusals: Refusals,
     started: tokio::time::Instant,
-    /// By stream: all that this node decided before that moment is in the database, in microseconds since the start.
+    /// Per stream, in microseconds since the start: the database has everything that this
+    /// node decided before that moment.
     stored_until: [AtomicU64; 2],
     metrics: Metrics,
     prepared: watch::Sender<bool>,
@@ -69,10 +70,10 @@ struct Inner {
 }
 
 impl Service {
-    /// Opens the database, the limiter, the queue and (for the API) the journal, each chosen by its URL's scheme. A server
-    /// that does not answer is no error: what needs it says so until it is there.
+    /// Opens the database, the limiter, the queue and (for the API) the journal, each chosen by its URL's scheme. A
+    /// server that does not answer is no error here: calls that need it fail until it answers.
     ///
-    /// With a manual clock the shared counters take this process's time instead of Redis': for tests.
+    /// With a manual clock, the shared counters use this process's time instead of Redis': for tests.
     pub async fn connect(config: Config, clock: Clock, role: Role) -> Result<Self, StartError> {
         match role {
             Role::Api => config.validate_for_api()?,
@@ -115,9 +116,9 @@ impl Service {
         Ok(Self { inner: Arc::new(inner), repository })
     }
 
-    /// Brings the tables up to date and, on an empty database, makes the default plans and the first admin token, which is
-    /// returned: from `TOLLGATE_BOOTSTRAP_TOKEN` (`bootstrap`) if it is set, else a new one. Waits for a database that is
-    /// away, and reports ready when it is done.
+    /// Updates the tables. On an empty database it also makes the default plans and the first admin token, from
+    /// `TOLLGATE_BOOTSTRAP_TOKEN` (`bootstrap`) if that is set, and returns the token. Waits while the database is
+    /// down, and makes the service ready when it is done.
     pub async fn prepare(&self, bootstrap: Option<&str>) -> Result<Option<TokenSecret>, StartError> {
         let chosen = match bootstrap.filter(|text| !text.is_empty()) {
             Some(text) => Some(TokenSecret::chosen(text).ok_or(StartError::BootstrapToken)?),
@@ -126,7 +127,7 @@ impl Service {
         loop {
             match self.try_prepare(chosen.clone()).await {
                 Err(StartError::Repository(error @ tollgate_repository::Error::Unavailable(_))) => {
-                    tracing::warn!(%error, "waiting for the database");
+                    tracing::warn!(%error, "cannot prepare the database; trying again");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 Err(error) => return Err(error),
@@ -150,23 +151,23 @@ impl Service {
         Ok(first.then_some(secret))
     }
 
-    /// Starts what runs alongside requests: the shipper, the look for changed keys, the snapshots. For the API only.
+    /// Starts the shipper, the poll for changed keys and the snapshots. For the API only.
     pub fn start(&self) {
         crate::ops::background::start(self);
     }
 
-    /// No longer ready: called as soon as the process is told to stop.
+    /// Makes the service not ready. Call it as soon as the process must stop.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Release);
     }
 
-    /// Writes all refusals to the journal and waits until the database holds everything in it, at most `at_most`. What is
-    /// left then is shipped by the next process on this disk. The worker must still be running.
+    /// Writes all refusals to the journal and waits until the database has all of the journal, at most `at_most`. The
+    /// next process on this disk ships the rest. The worker must still be running.
     pub async fn ship_all(&self, at_most: Duration) {
         crate::metering::shipper::ship_all(self, at_most).await;
     }
 
-    /// Stops what [`Service::start`] started, keeps the counters of a memory limiter and closes the journal.
+    /// Stops what [`Service::start`] started, saves the counters of a memory limiter and closes the journal.
     pub async fn close(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -175,7 +176,7 @@ impl Service {
         if let Some(journal) = &self.inner.journal
             && let Err(error) = journal.close()
         {
-            tracing::error!(%error, "the journal did not close; the next start reads what is in it");
+            tracing::error!(%error, "cannot close the journal; the next start reads it");
         }
         if let Some((_, repository)) = &self.inner.background {
             repository.close().await;
@@ -183,7 +184,7 @@ impl Service {
         self.repository.close().await;
     }
 
-    /// Whether requests should be sent here: prepared, and not about to stop.
+    /// Whether load balancers may send requests here: prepared, and not draining.
     pub fn is_ready(&self) -> bool {
         self.is_prepared() && !self.inner.draining.load(Ordering::Acquire)
     }
@@ -199,27 +200,27 @@ impl Service {
         let _ = self.inner.prepared.subscribe().wait_for(|prepared| *prepared).await;
     }
 
-    /// Whether the process was told to stop.
+    /// Whether [`Service::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
     }
 
-    /// The settings.
+    /// The settings, already validated.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
 
-    /// The clock.
+    /// The only source of time.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }
 
-    /// The metrics.
+    /// The service's own metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
 
-    /// The queue, for the worker to run.
+    /// The queue, from which the worker takes jobs.
     pub fn queue(&self) -> &Queue {
         &self.inner.queue
     }
@@ -244,7 +245,7 @@ impl Service {
         &self.inner.cache
     }
 
-    /// Whatever is held of keys on these plans is read again when it is next needed.
+    /// Forgets keys and limits made from these plans; they are read again at their next use.
     pub(crate) fn forget_plans<'a>(&self, plans: impl IntoIterator<Item = (TenantId, &'a str)>) {
         plans.into_iter().for_each(|(tenant_id, name)| self.limits_pool().forget_plan(tenant_id, name));
         self.cache().forget([]);
@@ -262,7 +263,7 @@ impl Service {
         &self.inner.refusals
     }
 
-    /// Since the process opened the service, by a clock that no story moves.
+    /// Time since the service was opened, by the monotonic clock, which tests do not move.
     pub(crate) fn uptime(&self) -> Duration {
         self.inner.started.elapsed()
     }
@@ -275,7 +276,8 @@ impl Service {
         }
     }
 
-    /// How long usage waits to be in the database: what was decided longer ago is there. None where no journal is kept.
+    /// How long usage waits before it is in the database: older decisions are there. None when
+    /// this process keeps no journal.
     pub(crate) fn unshipped(&self) -> Option<Duration> {
         self.inner.journal.as_ref()?;
         let stored = Duration::from_micros(self.stored_until(JournalStream::Usage).load(Ordering::Relaxed));
@@ -300,7 +302,7 @@ impl Service {
         Self { inner: self.inner.clone(), repository: repository.clone() }
     }
 
-    /// Runs `task` where it gives way to checks.
+    /// Runs `task` on the background thread, which gives way to checks.
     pub fn spawn_in_background<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -311,7 +313,7 @@ impl Service {
         }
     }
 
-    /// The same for what [`Service::close`] waits for.
+    /// The same, for tasks that [`Service::close`] waits for.
     pub(crate) fn track_in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.spawn_in_background(self.inner.tasks.track_future(task)));
     }

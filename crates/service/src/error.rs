@@ -1,4 +1,4 @@
-//! Why a use case could not be done. A refused check is no error; a key that may not be used at all is one.
+//! Why a use case failed. A refused check is no error; a key that may not be used at all is one.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use tollgate_domain::{Excess, Invalid, Scope, outage::is_out_of_files};
 /// The errors of every use case.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The body's fields are wrong; every one is named.
+    /// Fields of the body are wrong. The message names every one.
     #[error("{0}")]
     Invalid(#[from] Invalid),
-    /// The request is wrong as a whole: a query parameter, two credentials that differ.
+    /// The request as a whole is wrong: a query parameter, or two different credentials.
     #[error("{0}")]
     BadRequest(String),
-    /// Missing, malformed, unknown or deleted credential: all alike.
+    /// A missing, malformed, unknown or deleted credential. The answer does not distinguish them.
     #[error("the credential is missing or not valid")]
     InvalidCredential,
-    /// The key's time is over.
+    /// The key has expired.
     #[error("the API key has expired")]
     KeyExpired,
     /// The key was revoked.
@@ -26,51 +26,51 @@ pub enum Error {
     /// The key is suspended.
     #[error("the API key is suspended")]
     KeySuspended {
-        /// None: until somebody resumes it.
+        /// None when only an operator can resume it.
         retry_after: Option<Duration>,
     },
-    /// The caller's address is not on the key's or token's list.
+    /// The caller's address is not in the key's or token's list.
     #[error("the address is not allowed for this credential")]
     IpNotAllowed,
-    /// The caller's country is not on the key's list.
+    /// The caller's country is not in the key's list.
     #[error("the country is not allowed for this API key")]
     CountryNotAllowed,
     /// The token lacks a scope.
     #[error("this needs the scope {0}")]
     Forbidden(Scope),
-    /// The token would be good for more than the caller's.
+    /// The new token would grant more than the caller's.
     #[error("a token grants at most what the caller's has: {}", what_exceeds(.0))]
     Exceeds(Excess),
     /// A client key may only read about itself.
     #[error("an API key may only read its own rate-limit/info and usage; use an admin token")]
     NotForClients,
-    /// No such thing, or not the caller's.
+    /// It does not exist, or belongs to another tenant.
     #[error("no such {0}")]
     NotFound(&'static str),
-    /// The state does not admit the change.
+    /// The present state does not allow the change.
     #[error("{0}")]
     Conflict(String),
     /// `If-Match` names another version.
     #[error("the version has changed: it is {current} now")]
     VersionMismatch {
-        /// The version in force.
+        /// The current version.
         current: i64,
     },
-    /// A store that is needed is down.
+    /// A required store is down.
     #[error("{store} is unavailable")]
     Unavailable {
-        /// Which one.
+        /// The store's name.
         store: &'static str,
-        /// When to come back.
+        /// When to try again.
         retry_after: Duration,
     },
-    /// A bug, or a store that holds what it must not.
+    /// A bug, or invalid data in a store.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
 impl Error {
-    /// The same failure for another caller who waited for the same thing.
+    /// A copy of the error, for another caller who waited for the same result.
     pub(crate) fn shared(&self) -> Self {
         match self {
             Self::Unavailable { store, retry_after } => Self::Unavailable { store, retry_after: *retry_after },
@@ -78,7 +78,7 @@ impl Error {
         }
     }
 
-    /// The database is away; a second is what a fail-over takes at best.
+    /// The database is down. The retry time of a second is what a fail-over takes at best.
     pub(crate) fn database_down() -> Self {
         Self::Unavailable { store: "the database", retry_after: Duration::from_secs(1) }
     }
@@ -128,7 +128,7 @@ impl From<tollgate_journal::Error> for Error {
                 tracing::error!(%error, "out of file descriptors: the journal cannot be read");
             }
             Kept::Io { .. } | Kept::Gone { .. } | Kept::Corrupt { .. } => {
-                tracing::error!(%error, "the journal cannot be read");
+                tracing::error!(%error, "cannot read the journal");
             }
             _ => tracing::error!(%error, "the journal refused a record"),
         }
@@ -142,7 +142,7 @@ impl From<tollgate_domain::secret::NoRandomness> for Error {
     }
 }
 
-/// What the caller's token lacks.
+/// Names what the caller's token lacks.
 fn what_exceeds(excess: &Excess) -> String {
     match excess {
         Excess::Scope(scope) => format!("it lacks the scope {scope}"),
@@ -155,34 +155,34 @@ fn what_exceeds(excess: &Excess) -> String {
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings.
+    /// The settings are invalid.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
-    /// The database.
+    /// The database cannot be opened.
     #[error("database: {0}")]
     Repository(#[from] tollgate_repository::Error),
-    /// The limiter.
+    /// The limiter cannot be opened.
     #[error("limiter: {0}")]
     Limiter(#[from] tollgate_limiter::Error),
-    /// The queue.
+    /// The queue cannot be opened, or may lose jobs.
     #[error("queue: {0}")]
     Queue(#[from] tollgate_jobs::Error),
-    /// The journal.
+    /// The journal cannot be opened.
     #[error("journal: {0}")]
     Journal(#[from] tollgate_journal::Error),
-    /// The metrics.
+    /// The metrics cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The thread for background work.
+    /// The thread for background work cannot be started.
     #[error("a thread for background work: {0}")]
     Thread(#[source] std::io::Error),
-    /// The bootstrap token.
+    /// The bootstrap token has the wrong form.
     #[error("TOLLGATE_BOOTSTRAP_TOKEN must be \"tgt_admin_\" and 24 to 200 further visible ASCII characters")]
     BootstrapToken,
-    /// A command's argument.
+    /// A command's argument is invalid.
     #[error(transparent)]
     Argument(#[from] Invalid),
-    /// The operating system.
+    /// The operating system has no random bytes.
     #[error(transparent)]
     Randomness(#[from] tollgate_domain::secret::NoRandomness),
 }

@@ -1,8 +1,8 @@
 //! Configuration and use cases: the only crate that sees keys, limits, journal, database and queue at once.
 //!
-//! Reading order: [`config`] → [`app`] (what is opened, once, from which URL) → [`check`] (one check, from key to journal) →
-//! [`metering`] (from the journal to the tables) → a folder per noun, each behind an accessor of [`Service`]: [`keys`],
-//! [`plans`], [`access`], [`ops`].
+//! Reading order: [`config`] → [`app`] (opens everything once, chosen by URL) → [`check`] (one check, from key to
+//! journal) → [`metering`] (from the journal to the tables) → a folder per noun, each behind an accessor of
+//! [`Service`]: [`keys`], [`plans`], [`access`], [`ops`].
 
 pub mod access;
 pub mod app;
@@ -21,7 +21,7 @@ pub use check::{CheckRequest, decide::Attempt, known_key::KnownKey, outcome::Che
 pub use config::Config;
 pub use error::{Error, StartError};
 
-// What routes and jobs need to name of the crates below, so that they depend on this one only.
+// Names from the crates below, so that routes and jobs depend only on this crate.
 pub use tollgate_jobs::{DeadJob, Job};
 pub use tollgate_limiter::{
     Algorithm as LimitAlgorithm, Decision, Limit, LimitStatus, Progress, Retry, Source, Timestamp, Window,

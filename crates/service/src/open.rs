@@ -1,4 +1,4 @@
-//! What a URL or a setting opens.
+//! Opens what a URL or a setting names.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use tollgate_repository::Repository;
 
 use crate::{Config, StartError, check::cache::Bounds, config::SyncMode, ops::low_priority::LowPriority};
 
-/// Connections of an API node's background work, in addition to `database.max_connections`: one for each of the shipper, the fold and
-/// a few jobs at once.
+/// Database connections for an API node's background work, in addition to `database.max_connections`: one each for the
+/// shipper, the fold and a few concurrent jobs.
 const BACKGROUND_CONNECTIONS: u32 = 4;
 
-/// A queue that may drop jobs when its memory is full stops the start. One that cannot be asked now is not known to.
+/// Stops the start when the queue may drop jobs when its memory is full. A queue that cannot be asked now is accepted.
 pub(crate) async fn refuse_eviction(queue: &Queue) -> Result<(), StartError> {
     match queue.check_eviction().await {
         Err(error @ tollgate_jobs::Error::Evicts { .. }) => Err(error.into()),
         Err(error) => {
-            tracing::warn!(%error, "the queue's eviction policy is not known");
+            tracing::warn!(%error, "cannot read the queue's eviction policy; starting without that check");
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -36,7 +36,7 @@ pub(crate) async fn repository(config: &Config) -> Result<Repository, StartError
     Ok(Repository::connect(config.database.url.expose(), options).await?)
 }
 
-/// A thread of lower priority, and connections that are opened there.
+/// A thread of lower priority, with database connections that are opened on it.
 pub(crate) async fn background(repository: &Repository) -> Result<(LowPriority, Repository), StartError> {
     let low_priority = LowPriority::start().map_err(StartError::Thread)?;
     let repository = repository.clone();

@@ -1,5 +1,5 @@
-//! One JSON object per log line: timestamp, level, the event's fields, target. Written straight into the line's buffer, in a
-//! third of the time that the subscriber's own formatter takes; spans are not shown.
+//! One JSON object per log line: timestamp, level, the event's fields, the spans around it, target. Written straight into the
+//! line's buffer, in a third of the time that the subscriber's own formatter takes.
 
 use std::{
     cell::RefCell,
@@ -12,11 +12,23 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    field::RecordFields,
+    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format::Writer},
     registry::LookupSpan,
 };
 
 pub(crate) struct JsonLines;
+
+/// A span's fields as JSON members, each after a comma: written once when the span begins.
+pub(crate) struct JsonFields;
+
+impl<'w> FormatFields<'w> for JsonFields {
+    fn format_fields<R: RecordFields>(&self, mut out: Writer<'w>, fields: R) -> fmt::Result {
+        let mut members = Members { out: &mut out, outcome: Ok(()) };
+        fields.record(&mut members);
+        members.outcome
+    }
+}
 
 /// A line that is no event: what a person is told at the start, or why the process ends.
 pub(crate) fn line(level: Level, message: &str) -> String {
@@ -26,7 +38,7 @@ pub(crate) fn line(level: Level, message: &str) -> String {
         .and_then(|()| out.write_str(",\"message\":"))
         .and_then(|()| quoted(&mut out, |text| text.write_str(message)))
         .and_then(|()| out.write_str(",\"target\":\"tollgate\"}\n"));
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     debug_assert!(written.is_ok());
     text
 }
@@ -36,12 +48,21 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _ctx: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         begin(&mut out, *event.metadata().level())?;
         let mut members = Members { out: &mut out, outcome: Ok(()) };
         event.record(&mut members);
         members.outcome?;
-        out.write_str(",\"target\":\"")?;
+        let mut before = ",\"spans\":[";
+        for span in ctx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            write!(out, "{before}{{\"span\":\"{}\"", span.name())?;
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                out.write_str(&fields.fields)?;
+            }
+            out.write_char('}')?;
+            before = ",";
+        }
+        out.write_str(if before == "," { "],\"target\":\"" } else { ",\"target\":\"" })?;
         out.write_str(event.metadata().target())?;
         out.write_str("\"}\n")
     }
@@ -53,7 +74,7 @@ fn begin(out: &mut Writer<'_>, level: Level) -> fmt::Result {
     write!(out, "\",\"level\":\"{level}\"")
 }
 
-/// RFC 3339 in microseconds. A thread keeps the text of the last second it wrote: most lines come within one.
+/// RFC 3339 in microseconds. Each thread keeps the text of the last second it wrote, because most lines share one.
 fn write_time(out: &mut Writer<'_>) -> fmt::Result {
     thread_local! {
         static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
@@ -80,7 +101,7 @@ struct Members<'a, 'w> {
 impl Members<'_, '_> {
     fn member(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         if self.outcome.is_ok() {
-            // Field names are Rust identifiers, with dots at most.
+            // Field names are Rust identifiers and dots, so they need no escaping.
             self.outcome = write!(self.out, ",\"{}\":", field.name()).and_then(|()| value(self.out));
         }
     }
@@ -188,6 +209,21 @@ pub(crate) mod tests {
         let expected =
             json!({"timestamp": null, "level": "ERROR", "message": "wrong: \"x\"\nand more", "target": "tollgate"});
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_line_names_the_spans_around_it_with_what_they_hold() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().event_format(JsonLines).fmt_fields(JsonFields);
+        tracing::subscriber::with_default(subscriber.with_writer(lines.clone()).finish(), || {
+            let job = tracing::info_span!("job", id = "a \"b\"", attempt = 1, later = tracing::field::Empty).entered();
+            job.record("later", true);
+            tracing::info_span!("step").in_scope(|| tracing::info!("within"));
+        });
+        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let line: Value = serde_json::from_str(&written).unwrap();
+        let spans = json!([{"span": "job", "id": "a \"b\"", "attempt": 1, "later": true}, {"span": "step"}]);
+        assert_eq!((&line["message"], &line["spans"]), (&"within".into(), &spans), "{written}");
     }
 
     #[test]

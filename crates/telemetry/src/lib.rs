@@ -1,8 +1,8 @@
-//! What a process starts with: where its log lines go, what it tells a person, and how it hears that it should stop.
+//! What every process sets up: its log lines, its messages to a person, and the signals that stop it.
 
 mod json_lines;
 mod log;
 mod signals;
 
-pub use log::{BadLevel, Format, LogGuard, init, say_why, tell};
+pub use log::{BadLevel, Format, LogGuard, exit_code, init, tell};
 pub use signals::shutdown;

@@ -1,10 +1,11 @@
-//! Log lines: to standard error, through a writer that never makes a request wait. As JSON, whatever a process writes is one
-//! object per line: also how it starts, panics and ends.
+//! Log lines go to standard error, through a writer that never makes a request wait. With JSON, everything that a
+//! process writes is one object per line, including its start, its panics and its end.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, BufWriter, Write},
     panic::PanicHookInfo,
+    process::ExitCode,
     thread,
     time::Duration,
 };
@@ -13,40 +14,42 @@ use tracing::{Level, level_filters::LevelFilter};
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
 
-use crate::json_lines::{self, JsonLines};
+use crate::json_lines::{self, JsonFields, JsonLines};
 
-/// Lines still queued are written when it is dropped.
+/// Writes the queued lines when it is dropped.
 pub use tracing_appender::non_blocking::WorkerGuard as LogGuard;
 
-/// Lines gather this long between two writes, or until there are this many bytes of them. The first one after a rest is written
-/// at once.
+/// Lines gather for this long, or up to this many bytes, between two writes. The first line
+/// after a pause is written at once.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_BYTES: usize = 64 * 1024;
-/// Lines that may wait to be written; further ones are dropped. A quarter of a second at a line per check of a whole core.
+/// Lines that may wait to be written; further ones are dropped. One core that logs every check
+/// fills it in a quarter of a second.
 const MAX_WAITING: usize = 32_768;
 
-/// How lines are written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For a person: text, with colours where it is a terminal that reads.
+    /// For a person: text, with colours on a terminal.
     Pretty,
-    /// For a machine: an object per line.
+    /// For a machine: one object per line.
     Json,
 }
 
-/// Neither a level nor a list of directives.
+/// The text is neither a level nor a list of directives.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not allowed: a level such as info, or directives such as info,tollgate_api=debug")]
 pub struct BadLevel(String);
 
-/// Sends log lines to standard error from now on: those of `level`, which is a level's name or directives as
-/// [`EnvFilter`] has them. A panic is a line, too.
+/// Sends log lines to standard error from now on: those of `level`, which is a level's name or [`EnvFilter`]
+/// directives. A panic is logged, too.
 ///
 /// # Errors
-/// When `level` cannot be read.
+/// When `level` cannot be parsed.
 pub fn init(format: Format, level: &str) -> Result<LogGuard, BadLevel> {
     let bad = || BadLevel(level.to_owned());
-    // The filter takes a word that is no level for the name of a module, of which it shows all, and of others nothing.
+    // `EnvFilter` reads a word that is no level as a module's name, and would then show all of
+    // that module and nothing else.
     let is_fine = |directive: &str| directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok();
     let filter = level.split(',').all(is_fine).then(|| EnvFilter::try_new(level).ok()).flatten();
     let filter = filter.ok_or_else(bad)?;
@@ -54,12 +57,12 @@ pub fn init(format: Format, level: &str) -> Result<LogGuard, BadLevel> {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(gathered);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let set = match format {
-        Format::Json => lines.event_format(JsonLines).try_init(),
+        Format::Json => lines.event_format(JsonLines).fmt_fields(JsonFields).try_init(),
         Format::Pretty => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
     };
     match set {
         Ok(()) => std::panic::set_hook(Box::new(log_panic)),
-        Err(_) => tracing::debug!("a process that has a log already keeps it"),
+        Err(_) => tracing::debug!("this process already has a log; it keeps that one"),
     }
     Ok(guard)
 }
@@ -73,7 +76,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(thread = thread.name(), location, backtrace, "panic: {text}");
 }
 
-/// Tells a person something on standard output: the text, or with JSON a line with it as its message.
+/// Writes a message for a person to standard output: the text itself, or a JSON line that contains it.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -84,18 +87,20 @@ pub fn tell(out: &mut impl Write, format: Format, text: &str) -> io::Result<()> 
     }
 }
 
-/// Writes to standard error why `program` ends.
-pub fn say_why(program: &str, format: Format, error: &dyn std::fmt::Display) {
+/// How `program` ends. Why it failed is written to standard error.
+pub fn exit_code(program: &str, format: Format, done: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
     let text = match format {
         Format::Pretty => format!("{program}: {error}\n"),
         Format::Json => json_lines::line(Level::ERROR, &format!("{program}: {error}")),
     };
-    // When standard error is gone there is nobody to tell.
+    // When standard error is gone, nobody can read this.
     let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::FAILURE
 }
 
-/// Writes what has gathered in one call, then pauses: for one line at a time, to wake the thread that writes would cost as
-/// much as the line.
+/// Writes the gathered lines in one call, then pauses: waking the writing thread for every line would
+/// cost as much as the line itself.
 struct Gathered<W: Write>(BufWriter<W>);
 
 impl<W: Write> Write for Gathered<W> {
@@ -103,7 +108,7 @@ impl<W: Write> Write for Gathered<W> {
         self.0.write(bytes)
     }
 
-    /// The appender calls it when no line waits.
+    /// Called by the appender when no line waits.
     fn flush(&mut self) -> io::Result<()> {
         let gathered = !self.0.buffer().is_empty();
         let written = self.0.flush();

@@ -1,13 +1,14 @@
-//! How a process is told to stop.
+//! The signals that stop a process.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Resolves at the first SIGTERM or SIGINT from now on, also one that comes before it is awaited. Called within a runtime.
+/// Resolves at the first SIGTERM or SIGINT from now on, including one that arrives before it is
+/// awaited. Call it within a runtime.
 ///
 /// # Errors
-/// When the operating system takes no handler.
+/// When the operating system refuses the handler.
 pub fn shutdown() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

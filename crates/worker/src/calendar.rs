@@ -1,5 +1,5 @@
-//! When a schedule's ticks are, in UTC, and which of them is due. Ticks follow from the clock alone: every worker computes
-//! the same ones.
+//! The ticks of a schedule, in UTC, and the one that is due. Ticks follow from the clock alone, so every
+//! worker computes the same ones.
 
 use chrono::{DateTime, Datelike, Days, DurationRound, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
 
@@ -15,10 +15,11 @@ pub enum Calendar {
 }
 
 impl Calendar {
-    /// The tick to push at `now`, when `last` was the last one that was pushed.
+    /// The tick to push at `now`, when `last` was the last one pushed.
     ///
-    /// Without `last`, and of `Every` and `Daily`, it is the latest tick: those before it are dropped. Of `Monthly` it is the
-    /// tick of the month after `last`, so no month is left out, and none comes twice when the time of day is changed.
+    /// Without `last`, and for `Every` and `Daily`, it is the latest tick; earlier ones are dropped. For
+    /// `Monthly` it is the tick of the month after `last`, so no month is left out, and none comes twice
+    /// when the time of day changes.
     pub(crate) fn due(self, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let latest = self.latest(now)?;
         match (self, last) {
@@ -31,7 +32,7 @@ impl Calendar {
         }
     }
 
-    /// The last tick up to and with `now`.
+    /// The last tick at or before `now`.
     fn latest(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {
             Self::Every(interval) => now.duration_trunc(interval).ok(),
@@ -63,7 +64,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// All that is pushed at `now`, one after the other.
+    /// Every tick pushed at `now`, in order.
     fn pushed(calendar: Calendar, last: Option<&str>, now: &str) -> Vec<String> {
         let mut last = last.map(at);
         let next = || {

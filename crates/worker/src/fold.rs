@@ -1,7 +1,7 @@
-//! Adds usage that waits to the tables: once a second, and a bounded amount at a time. Few active keys are written at once;
-//! the more there are, the longer each waits, so the cost follows the clock and not the checks.
+//! Adds pending usage to the usage tables: once a second, a bounded amount at a time. With few active keys each is
+//! written at once; with more keys each waits longer, so the cost depends on the clock and not on the number of checks.
 //!
-//! The database holds what is due, and the first worker takes it there, so no job carries it.
+//! The database knows what is pending, and any worker may fold it, so no job carries it.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use tollgate_service::{Error, Service};
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_secs(1);
-/// A round ends after this many keys or this long, when the part that was begun is finished. So the tables cost at most that
+/// A round ends after this many keys or this much time, once the current part is finished. This bounds the tables'
 /// share of the database. With 100,000 active keys each is written every ten seconds, or later with a slower database.
 const MAX_KEYS: usize = 10_000;
 const MAX_TIME: Duration = Duration::from_millis(400);
-/// A round's time while this process is busy, which is with checks: SQLite runs on one of their cores.
+/// A round's time while this process is busy with checks: SQLite runs on one of their cores.
 const MAX_TIME_BUSY: Duration = Duration::from_millis(75);
 /// The share of a core above which the process is busy.
 const BUSY: f64 = 0.5;
-/// When all keys have waited this long, usage comes in faster than a busy process adds it.
+/// When all keys have waited this long, usage arrives faster than a busy process adds it.
 const LATE: Duration = Duration::from_secs(300);
 
 /// Folds until `stop`.
@@ -36,20 +36,22 @@ pub(crate) async fn run(service: Service, stop: CancellationToken) {
             }
             match round(&service, &mut pace).await {
                 Ok(()) => {}
-                Err(error @ Error::Unavailable { .. }) => tracing::debug!(%error, "usage waits for the database"),
-                Err(error) => tracing::error!(%error, "usage could not be added to the tables"),
+                Err(error @ Error::Unavailable { .. }) => {
+                    tracing::debug!(%error, "cannot reach the database; usage waits")
+                }
+                Err(error) => tracing::error!(%error, "cannot add usage to the tables; trying again"),
             }
         }
     };
     tokio::select! { () = folding => {} () = stop.cancelled() => {} }
 }
 
-/// How far the rounds have come through all parts, and how much time the next one has.
+/// How far the rounds are through all parts, and how much time the next one has.
 struct Pace {
     last: Option<FoldPart>,
-    /// When the first part was folded last.
+    /// When the first part was last folded.
     lap: Instant,
-    /// When the last round was over, and what the process had used of its cores then.
+    /// When the last round ended, and how much CPU time the process had used by then.
     rested: (Instant, Duration),
 }
 
@@ -65,12 +67,12 @@ impl Pace {
     }
 }
 
-/// What all threads of this process have used of the machine's cores.
+/// CPU time of all threads of this process.
 fn cpu_time() -> Duration {
     rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// Goes on after the part that was folded last.
+/// Continues after the part that was folded last.
 async fn round(service: &Service, pace: &mut Pace) -> Result<(), Error> {
     let mut waiting = service.metering().waiting_parts().await?;
     let (began, max_time, mut keys) = (Instant::now(), pace.time(), 0);

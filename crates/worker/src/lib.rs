@@ -1,7 +1,7 @@
 //! Tollgate's background worker: each job is one service call and ends in done, retry or abort.
 //!
-//! [`run()`] is all of it, in a process of its own (`tollgate-worker`) or inside the API's. It runs the jobs (`job`, one file
-//! each), pushes those that are due at certain times (`schedule`) and adds usage to the tables (`fold`).
+//! [`run()`] is the whole worker, in a process of its own (`tollgate-worker`) or inside the API's. It runs the jobs
+//! (`job`, one file each), pushes the jobs that schedules make due (`schedule`) and adds usage to the tables (`fold`).
 
 mod calendar;
 mod fold;

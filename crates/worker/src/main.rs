@@ -16,14 +16,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The settings may be what is wrong: the format is what can be told of it.
-            telemetry::say_why("tollgate-worker", format(Config::log_format()), &error);
-            ExitCode::FAILURE
-        }
-    }
+    let done = start().await;
+    // Read on its own: the settings as a whole may be what is wrong.
+    telemetry::exit_code("tollgate-worker", format(Config::log_format()), done)
 }
 
 async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +26,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     let format = format(config.log.format);
     let log = telemetry::init(format, &config.log.level);
     let _lines = log.map_err(|bad| format!("settings: log.level = {bad}"))?;
-    // Fails only when a provider is there already.
+    // Fails only when a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut shutdown = Box::pin(telemetry::shutdown()?);
     let watched = match &config.worker.listen.0 {
@@ -46,7 +41,7 @@ async fn start() -> Result<(), Box<dyn std::error::Error>> {
     }
     tokio::select! {
         prepared = service.prepare(bootstrap.as_deref()) => {
-            // A worker that was the first to start has made the token: nobody else will be told.
+            // A worker that starts first makes the token, and only this message shows it.
             if let (Some(token), None) = (prepared?, &bootstrap) {
                 let text = format!("Admin token, shown this once: {}", token.expose());
                 telemetry::tell(&mut std::io::stdout(), format, &text)?;

@@ -2,27 +2,32 @@
 
 use std::time::Duration;
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use prometheus::TextEncoder;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use tokio::net::TcpListener;
 use tollgate_http_server::{Limits, Plain, Server};
-use tollgate_service::{Service, config::Listen};
+use tollgate_service::{Service, config::Listen, ops::health::METRICS_TYPE};
 
-/// A probe and a scraper; the rest is for those that died and whose sockets are still held.
+/// A probe and a scraper need two; the rest is room for clients that died and whose sockets are still open.
 const MAX_CONNECTIONS: usize = 64;
-/// Connections that the kernel keeps until they are accepted.
+/// Connections that the kernel queues before they are accepted: far more than a probe and a scraper open at once.
 const BACKLOG: u32 = 1_024;
-/// Nobody sends one, and nothing reads it.
+/// No client sends a body, and no route reads one.
 const MAX_BODY_BYTES: u64 = 1_024;
-/// As the API's: beyond a request's own bound, time for its answer to be read.
+/// The same as the API's: how long a client may take to read its answer, beyond the request's own time.
 const SLOW_CLIENT: Duration = Duration::from_secs(30);
-/// Answers under way have this long once the worker stops.
+/// How long answers in flight may take once the worker stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Binds the first of the name's addresses that can be bound.
+/// Binds the first of the name's addresses that the system accepts.
 ///
 /// # Errors
-/// Names the setting and what the operating system says.
+/// Contains the setting's name and the operating system's error.
 pub async fn bind(listen: &Listen) -> std::io::Result<TcpListener> {
     let bound = async { tollgate_http_server::bind(listen.resolve().await?, BACKLOG) };
     bound.await.map_err(|error| std::io::Error::new(error.kind(), format!("worker.listen = {listen}: {error}")))
@@ -56,7 +61,8 @@ async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(service): State<Service>) -> impl IntoResponse {
-    service.ops().refresh_gauges().await;
-    let text = TextEncoder::new().encode_to_string(&service.metrics().registry().gather());
-    text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    match service.ops().metrics_text().await {
+        Ok(text) => Ok(([(CONTENT_TYPE, METRICS_TYPE)], text)),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
 }

@@ -1,4 +1,4 @@
-//! The worker's loop: what the queue hands over, and what the schedules put into it.
+//! The worker's loop: runs jobs from the queue, pushes scheduled ones into it, and folds usage.
 
 use tokio_util::sync::CancellationToken;
 use tollgate_jobs::{Concurrency, Job, Outcome};
@@ -6,10 +6,10 @@ use tollgate_service::Service;
 
 use crate::{fold, job, schedule};
 
-/// Runs jobs and schedules until `shutdown` resolves, then finishes what is under way and gives back the rest.
+/// Runs jobs and schedules until `shutdown` resolves, then finishes the running jobs and gives back the rest.
 ///
 /// # Errors
-/// When the queue did not hear what was finished; those jobs run again, without effect.
+/// When the queue does not know which jobs were finished; those run again, without effect.
 pub async fn run(
     service: Service,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -29,20 +29,32 @@ pub async fn run(
     stop.cancel();
     for (what, task) in [("the schedules", schedules), ("the fold", folding)] {
         if let Err(error) = task.await {
-            tracing::error!(%error, "{what} ended in a panic");
+            tracing::error!(%error, "{what} panicked");
         }
     }
     ended
 }
 
 async fn handle(service: Service, job: Job) -> Outcome {
-    let name = job.name();
+    let mut counted = Counted { service: &service, job: job.name(), outcome: "cut" };
     let outcome = job::run(&service, job).await;
-    let label = match &outcome {
+    counted.outcome = match &outcome {
         Outcome::Done => "done",
         Outcome::Retry { .. } => "retry",
         Outcome::Abort(_) => "abort",
     };
-    service.metrics().jobs.with_label_values(&[name, label]).inc();
     outcome
+}
+
+/// Counts an attempt when it is dropped, so that one that panics, takes too long or is given back is counted too.
+struct Counted<'a> {
+    service: &'a Service,
+    job: &'static str,
+    outcome: &'static str,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.service.metrics().jobs.with_label_values(&[self.job, self.outcome]).inc();
+    }
 }

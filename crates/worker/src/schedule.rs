@@ -1,19 +1,19 @@
-//! Jobs that are due at certain times, however many workers there are.
+//! Jobs that are due at certain times, each once for all workers.
 //!
-//! The database holds the last tick of each schedule that was pushed. A worker pushes the tick that is due, then moves that
-//! row by compare-and-set. The rules that follow:
+//! The database stores the last pushed tick of each schedule. A worker pushes the due tick, then updates that row by
+//! compare-and-set. These rules follow:
 //!
-//! - No tick is lost. A tick that cannot be pushed or recorded, because a store is away or the worker is killed, is pushed
-//!   again by whichever worker comes next.
-//! - A tick is one job, because its id is made of the schedule and the tick. Only when the job was done before a second
-//!   worker pushed the same tick does it run twice, as any job may.
-//! - Ticks that were missed while no worker ran are caught up: of seconds and days the latest, once, because its job does
-//!   the work of those before it; of months each, in order, because each has work of its own. A month is pushed only when
-//!   the month before it is recorded.
+//! - No tick is lost. If a tick cannot be pushed or recorded, because a store is down or the worker is killed, the
+//!   next worker pushes it again.
+//! - A tick is one job, because its id is made of the schedule and the tick. It runs twice only when the job was done
+//!   before a second worker pushed the same tick, as any job may.
+//! - Ticks that were missed while no worker ran are caught up. For seconds and days only the latest one is pushed,
+//!   because its job does the work of those before it. For months each one is pushed, in order, because each has its
+//!   own work; a month is pushed only when the month before it is recorded.
 //! - A schedule that has never run begins with its latest tick.
 //!
-//! To push a tick is to give it to the queue, which may lose it (a queue in memory ends with its process). Work that must not
-//! be lost, such as the close of a month, needs its own record of what is done.
+//! A pushed tick is in the queue, which may lose it (a queue in memory ends with its process). Work that must not be
+//! lost, such as the close of a month, needs its own record of what is done.
 
 use std::time::Duration;
 
@@ -31,22 +31,22 @@ use tollgate_service::{Error, Service};
 
 pub use crate::calendar::Calendar;
 
-/// How often a worker asks whether a tick is due; also the pause after a failure.
+/// How often a worker checks whether a tick is due, and how long it pauses after a failure.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// A job and its times.
+/// A job and the times at which it is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// Under which the database holds the last tick. Another name is another schedule, which has never run.
+    /// The database stores the last tick under this name. A schedule with a new name has never run.
     pub name: &'static str,
-    /// When it is due, and what becomes of missed ticks.
+    /// When it is due, and what happens to missed ticks.
     pub calendar: Calendar,
-    /// The job of a tick.
+    /// Makes the job of a tick.
     pub job: fn(tick: DateTime<Utc>) -> Job,
 }
 
 const SCHEDULES: [Schedule; 2] = [
-    // Far shorter than a window that matters, far longer than the query takes.
+    // Far shorter than the windows it protects, far longer than its query takes.
     Schedule {
         name: quota_sync::NAME,
         calendar: Calendar::Every(TimeDelta::seconds(5)),
@@ -60,10 +60,10 @@ const SCHEDULES: [Schedule; 2] = [
 ];
 
 impl Schedule {
-    /// Pushes what is due now. Returns the last tick that was pushed, by this worker or another.
+    /// Pushes what is due now. Returns the last tick that was pushed by this or another worker.
     ///
     /// # Errors
-    /// When the database or the queue is away. Ticks that were pushed before that stay pushed.
+    /// When the database or the queue is down. Ticks that were pushed before stay pushed.
     pub async fn catch_up(&self, service: &Service) -> Result<Option<DateTime<Utc>>, Error> {
         let now = service.clock().now();
         let mut last = service.ops().last_tick(self.name).await?;
@@ -71,7 +71,7 @@ impl Schedule {
             let push = Push { id: Some(format!("{}:{}", self.name, tick.timestamp())), ..Push::default() };
             service.queue().push(&(self.job)(tick), push).await?;
             let is_recorded = service.ops().claim_tick(self.name, tick).await?;
-            // Another worker was faster, and may be further.
+            // Another worker was faster, and may be ahead.
             last = if is_recorded { Some(tick) } else { service.ops().last_tick(self.name).await? };
         }
         Ok(last)
@@ -94,14 +94,14 @@ async fn run_one(service: Service, schedule: &'static Schedule) {
     let mut last = None;
     loop {
         polls.tick().await;
-        // From memory, so that the database is asked only when a tick has come.
+        // Checks in memory first, so that the database is asked only when a tick is due.
         if !service.is_prepared() || schedule.calendar.due(last, service.clock().now()).is_none() {
             continue;
         }
         match schedule.catch_up(&service).await {
             Ok(pushed) => last = pushed,
             Err(error) => {
-                tracing::debug!(%error, schedule = schedule.name, "a tick waits for the database or the queue")
+                tracing::debug!(%error, schedule = schedule.name, "cannot push a tick; trying again")
             }
         }
     }

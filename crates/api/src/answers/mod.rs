@@ -1,4 +1,4 @@
-//! Shapes of the contract: a decision with its headers, and what else is answered.
+//! Types of the contract: a decision with its headers, and the other answers.
 
 pub(crate) mod check_response;
 pub(crate) mod views;

@@ -1,4 +1,4 @@
-//! Shapes that several routes share. They are the contract; the domain's types may change without them.
+//! Types that several routes share. They are the contract; the domain's types may change without them.
 
 use axum::{
     Json,
@@ -119,7 +119,7 @@ pub(crate) struct Limit {
     on_failure: OnFailure,
 }
 
-/// The schemas' literals must follow the domain's bounds.
+/// The literals in the schemas must equal the domain's bounds.
 const _: () = assert!(MAX_LIMIT == 1_000_000_000 && MAX_QUOTA == 1_000_000_000_000);
 
 /// A window that follows a civil calendar.

@@ -1,4 +1,4 @@
-//! What handlers take from a request in addition to body and query: ids, pages, versions. Each refusal is a problem.
+//! Extractors besides body and query: ids, pages, versions. Each refusal is a problem.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -20,16 +20,16 @@ use utoipa::{
 
 use crate::body::problem::Problem;
 
-/// Items per page unless the client says.
+/// Items per page when the client sets no `limit`.
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
-/// Beyond it nothing is.
+/// Larger than any list, and small enough that the offset cannot overflow.
 const MAX_PAGE: u32 = 1_000_000_000;
 /// `*` or one quoted tag.
 const IF_MATCH_PATTERN: &str = r#"^(\*|"[!#-~]{0,64}")$"#;
 const MAX_TAG: usize = 64;
 
-/// What a path's `{id}` names.
+/// The kind of thing that a path's `{id}` names.
 pub(crate) trait Named: FromStr {
     const WHAT: &'static str;
 }
@@ -46,12 +46,12 @@ impl Named for TokenId {
     const WHAT: &'static str = "token";
 }
 
-/// Only the dead letters have ids that are not UUIDs; none is longer than [`text::JOB_ID`].
+/// Only dead jobs have ids that are not UUIDs. None is longer than [`text::JOB_ID`].
 impl Named for String {
     const WHAT: &'static str = "dead job";
 }
 
-/// The path's `{id}`. A text that cannot be an id names nothing: 404.
+/// The path's `{id}`. A text that cannot be an id is answered 404, because nothing has it.
 pub(crate) struct Id<T>(pub(crate) T);
 
 impl<T: Named, S: Send + Sync> FromRequestParts<S> for Id<T> {
@@ -67,7 +67,7 @@ impl<T: Named, S: Send + Sync> FromRequestParts<S> for Id<T> {
     }
 }
 
-/// `page` from 1 to 1,000,000,000, `limit` from 1 to 100, or 400.
+/// `page` from 1 to 1,000,000,000 and `limit` from 1 to 100; otherwise 400.
 pub(crate) fn page(page: Option<u32>, limit: Option<u32>) -> Result<Page, Problem> {
     let page = page.unwrap_or(1);
     if !(1..=MAX_PAGE).contains(&page) {
@@ -76,14 +76,14 @@ pub(crate) fn page(page: Option<u32>, limit: Option<u32>) -> Result<Page, Proble
     Ok(Page { page, limit: page_size(limit)? })
 }
 
-/// 1 to 100, or 400.
+/// 1 to 100; otherwise 400.
 pub(crate) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let allowed = (1..=MAX_LIMIT).contains(&limit);
     allowed.then_some(limit).ok_or_else(|| Problem::bad_request(format!("limit must be from 1 to {MAX_LIMIT}")))
 }
 
-/// The version that `If-Match` asks for; None without it, or with `*`.
+/// The version in `If-Match`; None without the header, or with `*`.
 pub(crate) struct IfMatch(pub(crate) Option<i64>);
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {
@@ -94,7 +94,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         let text = match (values.next(), values.next()) {
             (None, _) => return Ok(Self(None)),
             (Some(one), None) => one.to_str().unwrap_or_default().trim(),
-            // Several fields are one list.
+            // Several fields form one list, which is not accepted.
             (Some(_), Some(_)) => "",
         };
         if text == "*" {
@@ -103,13 +103,14 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
         let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| is_opaque(tag));
         let tag =
             tag.ok_or_else(|| Problem::bad_request("If-Match takes one version in quotes, such as \"3\", or *"))?;
-        // Tags are compared as texts, so "+3" and "03" are no versions; and what is none matches none: they count from 1.
+        // Tags are compared as texts, so "+3" and "03" are no versions. A tag that is no version matches none,
+        // because versions count from 1.
         let version = tag.parse::<i64>().ok().filter(|version| *version > 0 && version.to_string() == tag);
         Ok(Self(Some(version.unwrap_or(0))))
     }
 }
 
-/// Whether `text` may stand between the quotes of an entity tag (RFC 9110, section 8.8.3).
+/// Whether `text` may be between the quotes of an entity tag (RFC 9110, section 8.8.3).
 fn is_opaque(text: &str) -> bool {
     text.len() <= MAX_TAG && text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'~'))
 }
@@ -128,17 +129,17 @@ impl IntoParams for IfMatch {
     }
 }
 
-/// `ETag` of a version.
+/// The header `ETag` of a version.
 pub(crate) fn etag(version: i64) -> [(HeaderName, HeaderValue); 1] {
     [(ETAG, HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\"")))]
 }
 
-/// `Location` of what was made.
+/// The header `Location` of a created resource.
 pub(crate) fn location(list: &'static str, id: &impl Display) -> [(HeaderName, HeaderValue); 1] {
     [(LOCATION, HeaderValue::from_str(&format!("{list}/{id}")).unwrap_or(HeaderValue::from_static(list)))]
 }
 
-/// Tells null (`Some(None)`) from absent (`None`).
+/// Distinguishes null (`Some(None)`) from an absent member (`None`).
 pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {

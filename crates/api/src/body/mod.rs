@@ -1,4 +1,4 @@
-//! What comes in, and what is said of it when it is wrong.
+//! Request bodies and queries, and the errors about them.
 
 pub(crate) mod extract;
 pub(crate) mod json;

@@ -1,6 +1,6 @@
 //! Errors as the client sees them: RFC 9457 problem details with our own `code`.
 //!
-//! A handler returns a [`Problem`]; it travels in the response's extensions to the envelope middleware, the only place that
+//! A handler returns a [`Problem`]. It travels in the response's extensions to the envelope middleware, which alone
 //! knows the request's id, writes the body and logs the cause.
 
 use std::borrow::Cow;
@@ -20,10 +20,10 @@ use utoipa::ToSchema;
 pub(crate) const CONTENT_TYPE_PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// The type of an error that its `code` and status describe (RFC 9457, section 4.2.1).
 const NO_TYPE: &str = "about:blank";
-/// Seconds a client should wait before it asks again for something that is down.
+/// Seconds after which a client should try again when something is down.
 const RETRY_UNAVAILABLE: u64 = 1;
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -31,7 +31,7 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
-    /// For the log only.
+    /// Goes to the log only.
     cause: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Problem {
         Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
     }
 
-    /// 400: wrong as a whole.
+    /// 400: the request as a whole is wrong.
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", detail)
     }
@@ -96,7 +96,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path")
     }
 
-    /// 404: an identifier that cannot be one.
+    /// 404: a text that cannot be an identifier.
     pub(crate) fn not_found(what: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("no such {what}"))
     }
@@ -106,7 +106,7 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "INVALID_REQUEST", "this path does not know the method; see Allow")
     }
 
-    /// 500; the cause is logged and not shown.
+    /// 500. The cause is logged and not shown.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
         let plain = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something is wrong on our side");
         Self { cause: Some(cause.into()), ..plain }
@@ -117,18 +117,18 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(RETRY_UNAVAILABLE)
     }
 
-    /// Tells when to come back, in the header and in the body.
+    /// Sets when to try again, in the header and in the body.
     #[must_use]
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The contract's code.
+    /// The contract's code of the problem.
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }
 
-    /// For the log.
+    /// The text for the log.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
@@ -146,7 +146,7 @@ impl Problem {
         }
     }
 
-    /// The members as one answer of a batch.
+    /// The members of the problem as one element of a batch.
     pub(crate) fn in_batch(&self, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
         #[derive(Serialize)]
         struct Refused<'a> {
@@ -159,7 +159,7 @@ impl Problem {
 
     /// The response with its body; `instance` is the request's id.
     pub(crate) fn render(&self, instance: &str) -> Response {
-        // Strings and numbers only: this cannot fail, and a response without a body is still the right answer.
+        // Strings and numbers only, so this cannot fail. If it did, a response without a body would still be right.
         let body = serde_json::to_vec(&self.body(instance)).unwrap_or_default();
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();

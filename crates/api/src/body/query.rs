@@ -1,4 +1,4 @@
-//! Query parameters: those that the document names for the operation, in plain text; anything else is 400.
+//! Query parameters: those that the document names for the operation, without control characters; anything else is 400.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     openapi::operations,
 };
 
-/// The query as a `T`.
+/// The query, parsed as a `T`.
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
@@ -31,12 +31,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// Which parameter is wrong, and what it may be, without what it was.
+/// Names the wrong parameter and what it may be, but not its value.
 fn wrong(error: &serde_path_to_error::Error<serde_urlencoded::de::Error>) -> Problem {
     let message = error.inner().to_string();
     let twice = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`'));
     let name = twice.map_or_else(|| error.path().to_string(), str::to_owned);
-    // What the standard library says of a number it cannot read.
+    // The standard library's errors about a number.
     let is_number =
         ["invalid digit", "cannot parse integer", "number too"].iter().any(|start| message.starts_with(start));
     let detail = if is_number { "expected a whole number".into() } else { wrong_fields::detail(&message) };
@@ -65,12 +65,12 @@ impl QueryNames {
     fn check(&self, request: &Request) -> Result<(), Problem> {
         let Some(route) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
         let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
-        // A method that there is not is answered 405.
+        // A method that does not exist is answered 405 later.
         self.0.get(&(method, route.as_str().to_owned())).map_or(Ok(()), |known| check(request.uri(), known))
     }
 }
 
-/// Refuses a request whose query holds anything but what its operation takes.
+/// Refuses a request whose query has a parameter that its operation does not take.
 pub(crate) async fn known_parameters(State(names): State<QueryNames>, request: Request, next: Next) -> Response {
     match names.check(&request) {
         Ok(()) => next.run(request).await,
@@ -78,7 +78,7 @@ pub(crate) async fn known_parameters(State(names): State<QueryNames>, request: R
     }
 }
 
-/// 400 unless the query holds parameters of these names only, and no control characters.
+/// 400 unless the query has only parameters of these names, and no control characters.
 pub(crate) fn check(uri: &Uri, known: &[String]) -> Result<(), Problem> {
     let Some(query) = uri.query().filter(|query| !query.is_empty()) else { return Ok(()) };
     if percent_encoding::percent_decode_str(query).decode_utf8().is_err() {

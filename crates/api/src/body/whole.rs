@@ -1,18 +1,18 @@
-//! Whole numbers in bodies. JSON knows one kind of number: `5.0` is 5, and some languages write it so.
+//! Whole numbers in bodies. JSON has one kind of number: `5.0` is 5, and some languages write it like that.
 
 use std::{fmt, marker::PhantomData};
 
 use serde::{Deserializer, de};
 
-/// 2^53: up to here every whole number is a floating point number, too.
+/// 2^53: up to here every whole number is also a floating point number.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// A number that is not negative.
+/// A number that is at least 0.
 pub(crate) fn number<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(Whole(PhantomData))
 }
 
-/// The same, or null. A member that may be absent needs `default`, too.
+/// A number that is at least 0, or null. A member that may be absent also needs `default`.
 pub(crate) fn optional<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
     deserializer.deserialize_option(OrNull(PhantomData))
 }

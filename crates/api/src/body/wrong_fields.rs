@@ -1,7 +1,7 @@
-//! What is wrong with a body that could not be read: every member by its place, and what may stand there.
+//! Errors about a body that could not be parsed: every wrong member by its place, and what is allowed there.
 //!
-//! Only a body that is refused comes here; it is read once more, as a tree. No detail repeats a value: a secret in the wrong
-//! place would come back, and land in a log.
+//! Only a refused body is examined; it is read once more, as a tree. No detail repeats a value, because a secret in the
+//! wrong place would be returned and logged.
 
 use std::fmt;
 
@@ -12,31 +12,36 @@ use serde::{
 use serde_json::{Map, Number, Value};
 use tollgate_domain::{FieldError, text};
 
-/// Most wrong fields named in one answer.
+/// Most wrong fields named in one answer, so that an answer stays small.
 const MAX_ERRORS: usize = 64;
+/// Deepest nesting of objects and lists in a body; free-form members (`metadata`) need no more.
+const MAX_DEPTH: usize = 32;
 /// 2^64 and -2^63: whole numbers from here on are rounded.
 const END_OF_U64: f64 = 18_446_744_073_709_551_616.0;
 const END_OF_I64: f64 = -9_223_372_036_854_775_808.0;
 
-/// A free-form member, read without loss: no name twice and no number rounded, at any depth.
+/// A free-form member, read without loss: no name twice and no number rounded, at any depth up to 32.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FreeForm(pub(crate) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for FreeForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut notes = Notes::default();
+        // A member lies in the object that is the body.
+        let mut notes = Notes { depth: 1, ..Notes::default() };
         match notes.deserialize(deserializer)? {
-            _ if !notes.errors.is_empty() => Err(de::Error::custom("a name stands twice, or a number is too large")),
+            _ if !notes.errors.is_empty() => Err(de::Error::custom(
+                "a name stands twice, a number is too large, nesting is too deep or a text is not plain",
+            )),
             Value::Object(members) => Ok(Self(members)),
             _ => Err(de::Error::custom("expected an object")),
         }
     }
 }
 
-/// Everything that keeps `body` from being a `T`; none where it is one.
+/// Everything that prevents `body` from being a `T`; empty when it is one.
 ///
 /// # Errors
-/// It is no JSON.
+/// When the body is not JSON.
 pub(crate) fn in_body<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<FieldError>, serde_json::Error> {
     let mut notes = Notes::default();
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -52,13 +57,13 @@ pub(crate) fn in_body<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<FieldError
     Ok(errors)
 }
 
-/// serde stops at the first wrong field: take that one out and read again until nothing new is wrong.
+/// serde stops at the first wrong field, so this removes that one and parses again until nothing new is wrong.
 fn of_type<T: DeserializeOwned>(mut value: Value) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> = Vec::new();
     while errors.len() < MAX_ERRORS {
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&value) else { break };
         let wrong = field_error(&error);
-        // A required member that was taken out is missing now.
+        // A required member that was removed is now missing.
         if is_named(&errors, &wrong.pointer) {
             break;
         }
@@ -71,7 +76,7 @@ fn of_type<T: DeserializeOwned>(mut value: Value) -> Vec<FieldError> {
     errors
 }
 
-/// Whether what is at `pointer`, or something in it, is named already.
+/// Whether the place `pointer`, or one inside it, already has an error.
 fn is_named(errors: &[FieldError], pointer: &str) -> bool {
     let within =
         |error: &FieldError| error.pointer.strip_prefix(pointer).map(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -79,11 +84,13 @@ fn is_named(errors: &[FieldError], pointer: &str) -> bool {
 }
 
 /// Reads any JSON and notes what no type of ours would take: a member given twice, a control character, a number that would
-/// be rounded.
+/// be rounded, nesting beyond [`MAX_DEPTH`].
 #[derive(Default)]
 struct Notes {
-    /// Where the reader is (RFC 6901).
+    /// The reader's place (RFC 6901).
     pointer: String,
+    /// Objects and lists around it.
+    depth: usize,
     errors: Vec<FieldError>,
 }
 
@@ -94,12 +101,21 @@ impl Notes {
         }
     }
 
+    /// Called where an object or a list begins. serde_json itself ends the reading at 128 levels.
+    fn begin(&mut self) {
+        if self.depth >= MAX_DEPTH {
+            self.note(&format!("nested deeper than {MAX_DEPTH} levels"));
+        }
+    }
+
     /// Reads on one level further down.
     fn below<T>(&mut self, step: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let here = self.pointer.len();
         self.pointer.push('/');
         self.pointer.push_str(&escaped(step));
+        self.depth += 1;
         let read = read(self);
+        self.depth -= 1;
         self.pointer.truncate(here);
         read
     }
@@ -151,6 +167,7 @@ impl<'de> Visitor<'de> for &mut Notes {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        self.begin();
         let mut read = Vec::new();
         while let Some(item) = self.below(&read.len().to_string(), |notes| items.next_element_seed(notes))? {
             read.push(item);
@@ -159,6 +176,7 @@ impl<'de> Visitor<'de> for &mut Notes {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        self.begin();
         let mut read = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let value = self.below(&name, |notes| {
@@ -176,7 +194,7 @@ impl<'de> Visitor<'de> for &mut Notes {
     }
 }
 
-/// Where and what.
+/// The place and the text of serde's error.
 fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
     use serde_path_to_error::Segment;
     let message = error.inner().to_string();
@@ -191,7 +209,7 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
         pointer.push('/');
         pointer.push_str(&last);
     }
-    // serde names the field in the message, and in the path in some cases only.
+    // serde names the field in the message, and only sometimes in the path.
     if let Some(field) = named_in(&message).map(escaped).filter(|field| *field != last) {
         pointer.push('/');
         pointer.push_str(&field);
@@ -199,7 +217,7 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
     FieldError { pointer, detail: detail(&message) }
 }
 
-/// The member that serde's message is about, if it says so.
+/// The member that serde's message names, if any.
 fn named_in(message: &str) -> Option<&str> {
     if let Some(rest) = message.strip_prefix("unknown field `") {
         return rest
@@ -221,17 +239,17 @@ pub(crate) fn detail(message: &str) -> String {
         None if is("unknown field ") => "unknown; there are none".into(),
         Some(names) if is("unknown variant ") => format!("expected {}", list(names)),
         Some(kind) if is("invalid ") => format!("expected {}", kind_of(kind)),
-        // Ours, and of types that say what they take and not what they got.
+        // Our own message, or that of a type which says what it accepts and not what it got.
         _ => message.into(),
     }
 }
 
-/// serde's list of names, in words.
+/// serde's list of names as an English list.
 fn list(names: &str) -> String {
     names.trim_start_matches("one of ").replace('`', "\"")
 }
 
-/// What serde expected, for people.
+/// What serde expected, in plain words.
 fn kind_of(kind: &str) -> &str {
     match kind {
         "a map" => "an object",
@@ -242,12 +260,12 @@ fn kind_of(kind: &str) -> &str {
     }
 }
 
-/// A member's name as it stands in a pointer.
+/// A member's name, escaped for a pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// Takes out the innermost object's member that holds `pointer`. False when that would be all.
+/// Removes the member that contains `pointer` from the innermost object. False when that would be the whole body.
 fn remove(value: &mut Value, pointer: &str) -> bool {
     let Some((parent, member)) = pointer.rsplit_once('/') else { return false };
     let name = member.replace("~1", "/").replace("~0", "~");

@@ -1,4 +1,4 @@
-//! Who calls: the credential of a request, and the caller behind it.
+//! Authentication: the credential of a request, and the caller behind it.
 
 use std::{marker::PhantomData, net::IpAddr, sync::Arc};
 
@@ -26,7 +26,7 @@ use crate::{
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The caller, put there by [`authenticate`].
+/// The caller, which [`authenticate`] adds to the request.
 pub(crate) struct Who(pub(crate) Caller);
 
 impl<S: Sync> FromRequestParts<S> for Who {
@@ -38,8 +38,8 @@ impl<S: Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// The tenant of a caller that has the scope `S`. Stands before the body among a handler's arguments, so that who may not
-/// is told so whatever the body says.
+/// The tenant of a caller that has the scope `S`. It comes before the body in a handler's arguments, so that a caller
+/// without the scope gets 403 whatever the body is.
 pub(crate) struct Can<S>(pub(crate) TenantId, pub(crate) PhantomData<S>);
 
 /// A scope as a type.
@@ -70,7 +70,7 @@ impl<N: Needs, S: Sync> FromRequestParts<S> for Can<N> {
     }
 }
 
-/// The token of a caller that may make and change tokens.
+/// The token of a caller that may create and change tokens.
 pub(crate) struct Maker(pub(crate) Arc<AdminToken>);
 
 impl<S: Sync> FromRequestParts<S> for Maker {
@@ -83,7 +83,8 @@ impl<S: Sync> FromRequestParts<S> for Maker {
     }
 }
 
-/// Lets a request with a good credential through; a client that calls with its own key is told where that key stands.
+/// Admits a request with a valid credential. A client that calls with its own key gets
+/// that key's limits in the headers.
 pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if !app.service.is_prepared() {
         return Problem::unavailable("the service is starting").into_response();
@@ -95,11 +96,11 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
     };
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
-    if let Caller::Key(entry) = caller
-        && let Ok(checked) = app.service.checks().peek(entry, 1).await
+    if let Caller::Key(known_key) = caller
+        && let Ok(outcome) = app.service.checks().peek(known_key, 1).await
     {
-        let texts = limits_text(&checked.known_key.counted.limits);
-        headers::insert(response.headers_mut(), &checked, texts, app.headers, &mut BytesMut::new());
+        let texts = limits_text(&outcome.known_key.counted.limits);
+        headers::insert(response.headers_mut(), &outcome, texts, app.headers, &mut BytesMut::new());
     }
     response
 }
@@ -109,11 +110,11 @@ async fn identify(app: &App, headers: &HeaderMap, ip: Option<IpAddr>) -> Result<
     Ok(app.service.access().authenticate(credential, ip).await?)
 }
 
-/// The one credential of a request, wherever it stands: `Authorization: Bearer`, `X-API-Key` or the body's. The same one
-/// twice is one; two that differ are 400; none is `None`.
+/// The only credential of a request: in `Authorization: Bearer`, `X-API-Key` or the body. The same one given twice
+/// counts once; two different ones are 400; none is `None`.
 pub(crate) fn credential<'a>(headers: &'a HeaderMap, in_body: Option<&'a str>) -> Result<Option<&'a str>, Problem> {
     let bearer = headers.get_all(AUTHORIZATION).into_iter().filter_map(|value| bearer(value.to_str().ok()?));
-    // What is not even text cannot be a credential; it must still differ from one.
+    // A header that is not text cannot be a credential, but must still differ from one.
     let plain = headers.get_all(X_API_KEY).into_iter().map(|value| value.to_str().unwrap_or_default().trim());
     let mut found = None;
     for credential in bearer.chain(plain).chain(in_body) {
@@ -126,18 +127,18 @@ pub(crate) fn credential<'a>(headers: &'a HeaderMap, in_body: Option<&'a str>) -
     Ok(found)
 }
 
-/// The token of the Bearer scheme (RFC 6750); its name is in any case (RFC 9110, section 11.1).
+/// The token of the Bearer scheme (RFC 6750), whose name is case-insensitive (RFC 9110, section 11.1).
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Where the request came from; None when it came through no socket.
+/// The client's address; None when the request came through no socket.
 pub(crate) fn request_ip(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Peer>().map(|peer| caller_ip(app, headers, *peer))
 }
 
-/// The same for a request of this peer.
+/// The client's address for a request from this peer.
 pub(crate) fn caller_ip(app: &App, headers: &HeaderMap, Peer(peer): Peer) -> IpAddr {
     client_ip(peer.ip(), headers, &app.trusted_proxies)
 }

@@ -1,4 +1,4 @@
-//! The address a request came from: the socket's peer, or what trusted proxies say of it.
+//! The client's address: the socket's peer, or the address that trusted proxies give.
 
 use std::net::IpAddr;
 
@@ -9,14 +9,15 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The right-most hop of `X-Forwarded-For` that is no trusted proxy, when the peer itself is one; else the peer.
 ///
-/// Proxies append, so whatever stands left of the first untrusted hop was written by the client. A hop that is no
-/// address ends the search: the hop after it is the last one known. Empty elements are none (RFC 9110, section 5.6.1).
+/// Proxies append, so the client may have written everything to the left of the first untrusted hop. A
+/// hop that is no address ends the search; the hop after it is the last one known. Empty elements are
+/// skipped (RFC 9110, section 5.6.1).
 pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let mut known = peer.to_canonical();
     if trusted.is_empty() {
         return known;
     }
-    // Several fields count as one list, in their order (RFC 9110, section 5.3).
+    // Several fields form one list, in their order (RFC 9110, section 5.3).
     let fields: Vec<_> = headers.get_all(X_FORWARDED_FOR).into_iter().collect();
     let hops = fields.into_iter().rev().flat_map(|field| field.to_str().unwrap_or("?").rsplit(','));
     for hop in hops.map(str::trim).filter(|hop| !hop.is_empty()) {

@@ -1,4 +1,4 @@
-//! Which browsers' pages may call.
+//! Which web pages may call from a browser.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use hyper::{
 use tollgate_service::config::Origin;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Longest that browsers keep a preflight's answer.
+/// Longest time that browsers keep a preflight's answer.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// None without origins: browsers then refuse by themselves. `*` allows any; credentials are headers, never cookies.
+/// None without origins: browsers then refuse by themselves. `*` allows any origin, because credentials are in
+/// headers and never in cookies.
 pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! What every request gets, outermost: its id, a time limit, problem bodies, security headers, a metric and a log line.
+//! The outermost layer: request id, time limit, problem bodies, security headers, a metric and a log line.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::atomic::Ordering, time::Instant};
 
@@ -27,17 +27,17 @@ use crate::{
     middleware::request_id::X_REQUEST_ID,
 };
 
-/// Longest path and query together.
+/// Longest path and query together, in bytes (API contract).
 pub(crate) const MAX_URL_BYTES: usize = 8 * 1024;
-/// The method in the log line of a request that could not be read.
+/// The method in the log line of a request that could not be parsed.
 const UNREAD: &str = "(unread)";
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
-/// The id of the request being served, for handlers that need it.
+/// The id of the current request, for handlers that need it.
 #[derive(Clone)]
 pub(crate) struct RequestId(pub(crate) HeaderValue);
 
-/// Wraps every route but the hot path.
+/// Wraps every route except the hot path.
 pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = app.ids.of(request.headers());
@@ -52,7 +52,7 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         },
     };
     if response.headers().contains_key(X_REQUEST_ID) {
-        // The hot path has finished its answer itself.
+        // The hot path has already finished its own answer.
         return response;
     }
     let (mut response, problem) = rendered(response, &id);
@@ -66,13 +66,13 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     response
 }
 
-/// The body of an answer: of the hot path bytes, where axum's own body is a box round them.
+/// The body of an answer: bytes on the hot path, where axum's own body would be a box around them.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Body>;
 
-/// What leaves.
+/// A finished response.
 pub(crate) type Answer = hyper::Response<AnswerBody>;
 
-/// Ends a request of the hot path: the same as [`envelope`], without a layer of its own.
+/// Finishes a request of the hot path: the same work as [`envelope`], without a layer.
 pub(crate) fn finish_validate(
     app: &App,
     id: HeaderValue,
@@ -97,7 +97,7 @@ pub(crate) fn finish_validate(
     response
 }
 
-/// Ends a request that no route may see; None when it could not even be read.
+/// Finishes a request that no route may see. `request` is None when it could not be parsed.
 pub(crate) fn refuse(app: &App, request: Option<(&Method, &HeaderMap)>, problem: &Problem) -> Answer {
     let started = Instant::now();
     let (method, id) = match request {
@@ -123,7 +123,7 @@ pub(crate) fn check_url(uri: &Uri) -> Result<(), Problem> {
 }
 
 impl From<&Refusal> for Problem {
-    /// Where what is known of the target is over its own limit, that is what the client is told.
+    /// If the known part of the target already exceeds its own limit, the client gets that error.
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Malformed(why) => Self::bad_request(why.clone()),
@@ -139,12 +139,12 @@ fn url_too_long() -> Problem {
     Problem::new(StatusCode::URI_TOO_LONG, "INVALID_REQUEST", detail)
 }
 
-/// A panic becomes a 500 and goes no further.
+/// Turns a panic into a 500.
 pub(crate) async fn caught<T>(app: &App, answer: impl Future<Output = T>) -> Result<T, Problem> {
     AssertUnwindSafe(answer).catch_unwind().await.map_err(|panic| panicked(app, panic.as_ref()))
 }
 
-/// The same for what does not wait.
+/// The same for a function that does not wait.
 pub(crate) fn caught_now<T>(app: &App, answer: impl FnOnce() -> T) -> Result<T, Problem> {
     std::panic::catch_unwind(AssertUnwindSafe(answer)).map_err(|panic| panicked(app, panic.as_ref()))
 }
@@ -160,7 +160,7 @@ fn panicked(app: &App, panic: &(dyn Any + Send)) -> Problem {
 fn rendered(mut response: Response, id: &HeaderValue) -> (Response, Option<Problem>) {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return (response, None) };
     let mut shown = problem.render(id.to_str().unwrap_or_default());
-    // What outer layers have added to the empty response (CORS, Allow) stays.
+    // Keep the headers that outer layers have added to the empty response (CORS, Allow).
     for (name, value) in response.headers() {
         if !shown.headers().contains_key(name) && name != hyper::header::CONTENT_LENGTH {
             shown.headers_mut().append(name.clone(), value.clone());
@@ -179,8 +179,8 @@ fn secure(response: &mut Response) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(nothing);
 }
 
-/// While the node drains, each answer is its connection's last: a client that keeps connections busy moves on before the
-/// idle ones are cut.
+/// While the node drains, each answer is the last on its connection, so that clients move to other nodes before
+/// their idle connections are closed.
 fn say_goodbye(app: &App, headers: &mut HeaderMap) {
     if app.service.is_draining() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -200,7 +200,7 @@ struct Line<'a> {
     took: std::time::Duration,
 }
 
-/// One line per request: the route's template, never its path, so that no identifier reaches the log.
+/// One line per request, with the route's template and never its path, so that no identifier reaches the log.
 fn log(line: &Line<'_>) {
     let Line { id, method, route, status, problem, took } = line;
     let (id, status) = (id.to_str().unwrap_or_default(), status.as_u16());

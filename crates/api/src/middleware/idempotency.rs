@@ -1,7 +1,8 @@
-//! `Idempotency-Key` for every write under `/api/v1`: the first request does the work, a repeat gets its answer.
+//! `Idempotency-Key` for every write under `/api/v1`: the first request does the work, and a repeat gets its answer.
 //!
-//! An answer may hold a secret that is shown once (a new key), so it is stored sealed with a key derived from the caller's
-//! credential, of which the database has a hash only: who reads the database reads no secret.
+//! An answer may contain a secret that is shown only once (a new key). So it is stored sealed with a key
+//! that is derived from the caller's credential, of which the database has only a hash: someone who reads
+//! the database reads no secret.
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -29,16 +30,16 @@ use crate::{
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// What belongs to a message or a connection and not to the answer.
+/// Headers that belong to a message or a connection and not to the answer.
 const NOT_KEPT: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_LENGTH, CONNECTION, TRANSFER_ENCODING];
 /// A batch of 1,000 checks answers with about half of this.
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
-/// In the extensions of an answer to many checks of which none was admitted.
+/// Marks an answer to many checks of which none was admitted, in its extensions.
 #[derive(Clone, Copy)]
 pub(crate) struct NothingConsumed;
 
-/// Passes requests through that carry no key or write nothing.
+/// Passes on requests without a key and requests that write nothing.
 pub(crate) async fn idempotent(State(app): State<App>, request: Request, next: Next) -> Response {
     let writes = [Method::POST, Method::PUT, Method::DELETE].contains(request.method());
     let caller = request.extensions().get::<Caller>().filter(|caller| matches!(caller, Caller::Token(_))).cloned();
@@ -71,7 +72,7 @@ async fn attempt(
         Idempotency::Started => {
             let key = key.to_owned();
             let request = Request::from_parts(parts, Body::from(body));
-            // A client that hangs up must not leave the attempt half done.
+            // A client that hangs up must not leave the attempt unfinished.
             let done = tokio::spawn(async move { carry_out(&app, &caller, &key, &seal, request, next).await });
             done.await.map_err(|error| Problem::internal(format!("an attempt ended early: {error}")))
         }
@@ -98,14 +99,15 @@ async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: 
         None => app.service.idempotency().forget(caller, key).await,
     };
     if let Err(error) = written {
-        // The work is done and answered; a repeat within two minutes is told that it still runs.
-        tracing::warn!(%error, "the outcome of an idempotent request could not be stored");
+        // The work is done and answered. For two minutes a repeat is answered that the first request still runs.
+        tracing::warn!(%error, "cannot store the outcome of an idempotent request; repeats are refused");
     }
     response
 }
 
-/// The response, and what to store of it: nothing where nothing was done and it may be otherwise the next time, so that a
-/// repeat is asked again. That is so of a failure of ours, of a check that consumed nothing, and of a caller who may not.
+/// The response, and the answer to store. Nothing is stored when nothing was done and the next attempt may end
+/// differently, so that a repeat does the work: after a failure of ours, after a check that consumed nothing, and
+/// for a caller without permission.
 async fn copied(response: Response, instance: &str, seal: &Seal) -> (Response, Option<StoredResponse>) {
     let status = response.status();
     let is_refusal = [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS].contains(&status)
@@ -140,7 +142,8 @@ fn stored(parts: &axum::http::response::Parts, body: &Bytes, seal: &Seal) -> Opt
 }
 
 fn replay(stored: StoredResponse, seal: &Seal) -> Result<Response, Problem> {
-    // Sealed for the secret that asked; the token has another one since, and the work is not to be done twice.
+    // It was sealed for the secret of the first request. The token has a new secret since, and
+    // the work must not be done twice.
     let body = seal.open(stored.body).ok_or_else(|| {
         let detail =
             "this Idempotency-Key was used with another secret of your token, and its answer is kept for that one";
@@ -170,7 +173,7 @@ impl Seal {
         Self(LessSafeKey::new(key))
     }
 
-    /// A random nonce, then the sealed text. None when the operating system has no random bytes.
+    /// A random nonce followed by the sealed text. None when the operating system has no random bytes.
     fn close(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;

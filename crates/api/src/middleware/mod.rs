@@ -1,7 +1,8 @@
-//! What wraps routes.
+//! Middleware.
 //!
-//! [`envelope`] (request id, time limit, problem bodies, metric, log line) is around all; [`auth`] and [`idempotency`] are around
-//! what a credential opens; [`cors`] is for browsers. [`client_ip`] and [`request_id`] say where a request is from and what it is called.
+//! [`envelope`] (request id, time limit, problem bodies, metric, log line) wraps everything; [`auth`] and
+//! [`idempotency`] wrap the routes that need a credential; [`cors`] is for browsers. [`client_ip`] and [`request_id`]
+//! find the client's address and the request's id.
 
 pub(crate) mod auth;
 pub(crate) mod client_ip;

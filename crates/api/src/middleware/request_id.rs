@@ -1,6 +1,4 @@
-//! The id that names a request in its response, in its log line and in its problem.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The id of a request in its response, in its log line and in its problem.
 
 use hyper::{
     HeaderMap,
@@ -9,29 +7,21 @@ use hyper::{
 use tollgate_domain::Clock;
 use uuid::Builder;
 
-/// Carries the id, both ways.
+/// The header with the id, in requests and responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id of a client's own.
+/// Longest id that a client may choose.
 const MAX_LEN: usize = 128;
-/// 2^64 divided by the golden ratio: multiples of it spread evenly (SplitMix64).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Makes ids: UUIDv7 of the clock's time, told apart by a count that is scrambled with a seed of this process.
-///
-/// They need to be unique, not secret; the operating system's randomness for each would cost more than the whole check.
-pub(crate) struct RequestIds {
-    clock: Clock,
-    seed: u128,
-    count: AtomicU64,
-}
+/// Makes ids: UUIDv7 of the clock's time. They need to be unique, not secret: the operating system's randomness for each
+/// would cost more than the whole check.
+pub(crate) struct RequestIds(Clock);
 
 impl RequestIds {
     pub(crate) fn new(clock: Clock) -> Self {
-        let seed = clock.new_id().as_u128();
-        Self { clock, seed, count: AtomicU64::new(0) }
+        Self(clock)
     }
 
-    /// The client's own id if it is 1 to 128 visible ASCII characters, else a new one.
+    /// The client's id if it is 1 to 128 visible ASCII characters, otherwise a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let own = headers.get(X_REQUEST_ID).filter(|id| {
             let bytes = id.as_bytes();
@@ -41,26 +31,13 @@ impl RequestIds {
     }
 
     fn next(&self) -> HeaderValue {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let low = u64::try_from(self.seed & u128::from(u64::MAX)).unwrap_or(0);
-        let mixed = scramble(low.wrapping_add(count.wrapping_mul(GOLDEN)));
+        let millis = u64::try_from(self.0.micros() / 1_000).unwrap_or(0);
         let mut random = [0; 10];
-        let (head, tail) = random.split_at_mut(2);
-        // Two bytes that differ between processes, eight that never repeat within one.
-        head.copy_from_slice(&self.seed.to_le_bytes()[4..6]);
-        tail.copy_from_slice(&mixed.to_le_bytes());
-        let millis = u64::try_from(self.clock.micros() / 1_000).unwrap_or(0);
+        fastrand::fill(&mut random);
         let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("unknown"))
     }
-}
-
-/// The finalizer of SplitMix64: a bijection, so different counts give different ids.
-fn scramble(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

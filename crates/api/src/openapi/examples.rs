@@ -1,4 +1,4 @@
-//! An example for every successful answer, put together of its members' own.
+//! An example for every successful answer, made of its members' own examples.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
@@ -8,12 +8,12 @@ use utoipa::openapi::{
 
 use super::words::number_of;
 
-/// Members that are null in an ordinary answer.
+/// Members that are null in a typical answer.
 const NULL: [&str; 4] = ["suspension", "rejection", "next_cursor", "deleted_at"];
-/// What an object with any names is shown with.
+/// The member name in the example of an object with arbitrary names.
 const ANY_NAME: &str = "database";
 
-/// The example of a member called `name` that is as `schema` says.
+/// The example of a member called `name` with this schema.
 pub(super) fn of(components: &Components, name: &str, schema: &RefOr<Schema>) -> Value {
     let schema = match schema {
         RefOr::T(schema) => schema,
@@ -67,7 +67,7 @@ fn of_object(components: &Components, name: &str, object: &Object) -> Value {
     }
 }
 
-/// Those that are always there.
+/// The members that are always present.
 fn members(components: &Components, object: &Object) -> Map<String, Value> {
     let required = object.properties.iter().filter(|(name, _)| object.required.contains(name));
     let mut members: Map<_, _> = required.map(|(name, schema)| (name.clone(), of(components, name, schema))).collect();

@@ -1,4 +1,4 @@
-//! The problems that operations may answer, and the headers that answers carry.
+//! The problems and headers of every operation's answers.
 
 use utoipa::openapi::{
     Components, ContentBuilder, HeaderBuilder, RefOr, Response, ResponseBuilder, Responses,
@@ -10,7 +10,7 @@ use super::{Traits, examples};
 /// Whether something applies to an operation.
 type Applies = fn(&Traits) -> bool;
 
-/// The problems that an operation may answer, and which operations may.
+/// The problems, with the operations that may answer them.
 const PROBLEMS: [(&str, &str, Applies); 12] = [
     ("400", "Two credentials that differ, a wrong query parameter or header, or no JSON: INVALID_REQUEST.", |_| true),
     ("401", "No credential that is valid: INVALID_API_KEY.", |of| of.has_credential),
@@ -34,7 +34,7 @@ const PROBLEMS: [(&str, &str, Applies); 12] = [
     ("503", "A store that is needed is down; see Retry-After: UNAVAILABLE.", |of| of.has_credential),
 ];
 
-/// A header: its name, what it says, its type, and on which answers it may stand.
+/// A header: its name, description and type, and the answers that may have it.
 struct Header {
     name: &'static str,
     says: &'static str,
@@ -42,7 +42,7 @@ struct Header {
     stands: fn(&Traits, &str) -> bool,
 }
 
-/// Answers that no repeat gets: nothing was done, or the request was not read.
+/// Answers that are never repeated, because nothing was done or the request was not read.
 const NEVER_KEPT: [&str; 8] = ["401", "403", "408", "413", "414", "429", "500", "503"];
 
 const HEADERS: [Header; 12] = [
@@ -64,7 +64,7 @@ const HEADERS: [Header; 12] = [
         of_type: Type::Integer,
         stands: |of, status| match status {
             "429" => true,
-            // A suspension that ends by itself; a request that still runs.
+            // A suspension that ends by itself, or a first request that still runs.
             "403" | "503" => of.has_credential,
             "409" => of.is_write,
             _ => false,
@@ -127,14 +127,15 @@ const HEADERS: [Header; 12] = [
 ];
 
 impl Traits {
-    /// Decisions, and whatever a client is told that calls with its own key. Before the credential is known, nothing is.
+    /// Decisions, and every answer to a client that calls with its own key. Answers given before the
+    /// credential is known have no limits.
     fn tells_limits(&self, status: &str) -> bool {
         let is_known = !["401", "413", "414"].contains(&status);
         self.is_management && is_known || self.is_check && ["200", "429"].contains(&status)
     }
 }
 
-/// Adds the problems that the operation may answer, and to every answer its headers.
+/// Adds the problems that the operation may answer, and headers to every answer.
 pub(super) fn complete(of: &Traits, responses: &mut Responses) {
     for (status, description, applies) in PROBLEMS {
         if applies(of) && !responses.responses.contains_key(status) {
@@ -151,7 +152,7 @@ pub(super) fn complete(of: &Traits, responses: &mut Responses) {
     }
 }
 
-/// Adds an example to every answer that is a success.
+/// Adds an example to every successful answer.
 pub(super) fn exemplify(components: &Components, responses: &mut Responses) {
     let successes = responses.responses.iter_mut().filter(|(status, _)| status.starts_with('2'));
     for (_, response) in successes {
@@ -167,7 +168,7 @@ pub(super) fn exemplify(components: &Components, responses: &mut Responses) {
     }
 }
 
-/// Whether an answer shows a thing that counts its versions.
+/// Whether an answer shows a resource that counts its versions.
 pub(super) fn shows_version(components: &Components, responses: &Responses) -> bool {
     let successes = responses.responses.iter().filter(|(status, _)| status.starts_with('2'));
     let contents = successes.filter_map(|(_, response)| match response {

@@ -1,5 +1,5 @@
-//! What a member or parameter of a name may hold, and what it looks like. A name means the same wherever it stands, so its
-//! bounds are written here once, from the rules that the service checks by.
+//! The bounds and examples of members and parameters by name. A name means the same everywhere, so its bounds are
+//! written here once, from the rules that the service checks.
 
 use serde_json::{Value, json};
 use tollgate_domain::text::{self, TextBounds};
@@ -8,13 +8,13 @@ use utoipa::openapi::{
     schema::{ArrayItems, Object, SchemaType, Type},
 };
 
-/// Stand for an owner where a parameter is no component's member.
+/// The owner of a parameter, which is no component's member.
 pub(super) const QUERY: &str = "a query";
 pub(super) const PATH: &str = "a path";
 
 /// No control characters (see [`text::is_plain`]).
 const PLAIN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
-/// The same, and not blank.
+/// No control characters, and not blank.
 const NAME: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
 const SLUG: &str = "^[a-z0-9_-]{1,64}$";
 const LIMIT_NAME: &str = "^(?!quota$)[A-Za-z0-9_.-]{1,64}$";
@@ -23,7 +23,7 @@ const CURRENCY: &str = "^[A-Z]{3}$";
 const PRICE: &str = r"^[0-9]{1,12}(\.[0-9]{1,6})?$";
 const TIME_ZONE: &str = "^[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}$";
 const CURSOR: &str = "^([0-9a-f]{2})+$";
-/// A day, or a time.
+/// A date, or a time.
 const DAY_OR_TIME: &str = concat!(
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}",
     r"([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,12})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
@@ -34,7 +34,7 @@ macro_rules! ipv4 {
         r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
     };
 }
-/// RFC 4291, section 2.2, but for an IPv4 address at the end of anything but `::ffff:`.
+/// RFC 4291, section 2.2, with an IPv4 address at the end only after `::ffff:`.
 macro_rules! ipv6 {
     () => {
         concat!(
@@ -56,17 +56,17 @@ const NETWORK: &str = concat!(
     "(/(12[0-8]|1[01][0-9]|9[6-9]))?)$"
 );
 
-/// What a text may be.
+/// The rule of a text.
 enum Rule {
     /// Plain text.
     Text(TextBounds),
-    /// Of this form, which bounds its length or has these bounds.
+    /// This form, which bounds its length itself or has these bounds.
     Form(&'static str, Option<TextBounds>),
-    /// Ours, in answers only: nothing is promised of it.
+    /// Only in answers, where nothing is promised about it.
     Any,
 }
 
-/// Rule and example of a text by its name, and by whose member it is where one name has two meanings.
+/// Rule and example of a text by its name, and by its owner if a name has two meanings.
 fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
     use Rule::{Any, Form, Text};
     Some(match (owner, name) {
@@ -111,7 +111,7 @@ fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
     })
 }
 
-/// A plausible time for a name.
+/// A plausible time for a member of this name.
 fn time_of(name: &str) -> &'static str {
     match name {
         "start" => "2026-11-01T00:00:00Z",
@@ -124,7 +124,7 @@ fn time_of(name: &str) -> &'static str {
     }
 }
 
-/// A plausible number for a name; the least one where nothing better is known.
+/// A plausible number for a member of this name; None when the least one will do.
 pub(super) fn number_of(name: &str) -> Option<i64> {
     Some(match name {
         "requests" | "requests_today" => 120,
@@ -140,7 +140,7 @@ pub(super) fn number_of(name: &str) -> Option<i64> {
     })
 }
 
-/// Bounds and examples for every text in the component `owner`, or the parameter of an operation.
+/// Adds bounds and examples to every text in the component `owner`, or to a parameter of an operation.
 pub(super) fn apply(owner: &str, name: &str, schema: &mut RefOr<Schema>) {
     let RefOr::T(schema) = schema else { return };
     match schema {
@@ -162,10 +162,10 @@ pub(super) fn apply(owner: &str, name: &str, schema: &mut RefOr<Schema>) {
     }
 }
 
-/// The same for all components.
+/// Adds them to all components.
 pub(super) fn apply_all(components: &mut Components) {
     for (component, schema) in &mut components.schemas {
-        // A generic type's name ends with that of what it holds, whose members are written out in it.
+        // A generic type's name ends with the name of its parameter, whose members are inlined.
         let owner = component.rsplit('_').next().unwrap_or(component).to_owned();
         apply(&owner, "", schema);
     }
@@ -205,7 +205,7 @@ fn bound(owner: &str, name: &str, object: &mut Object) {
     }
 }
 
-/// Whether a schema is of a type, or of that or null.
+/// Whether a schema is of this type, or of this type or null.
 fn is_of(object: &Object, wanted: &Type) -> bool {
     match &object.schema_type {
         SchemaType::Type(one) => one == wanted,

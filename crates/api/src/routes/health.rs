@@ -1,4 +1,4 @@
-//! Whether the process lives, whether it may take traffic, and what it depends on.
+//! Liveness, readiness, and the state of the dependencies.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{StatusCode, header::CONTENT_TYPE};
-use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
+use tollgate_service::ops::health::METRICS_TYPE;
 use utoipa::ToSchema;
 
 use crate::{app::App, body::problem::Problem};
@@ -56,7 +56,7 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     let is_degraded = found.iter().any(|dependency| dependency.state.is_err());
     let dependencies = found.into_iter().map(|dependency| {
         if let Err(reason) = &dependency.state {
-            // What a driver says may name hosts: it is for the log, not for whoever asks.
+            // A driver's error may name hosts, so it goes to the log and not to the client.
             tracing::warn!(dependency = dependency.name, reason, "a dependency is down");
         }
         let latency_ms = dependency.state.as_ref().ok().map(|latency| latency.as_secs_f64() * 1_000.0);
@@ -98,9 +98,6 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain",
         example = "# HELP tollgate_checks_total Checks by outcome and how they were decided.\n")))]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    app.service.ops().refresh_gauges().await;
-    let mut text = Vec::new();
-    let encoded = TextEncoder::new().encode(&app.service.metrics().registry().gather(), &mut text);
-    encoded.map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    let text = app.service.ops().metrics_text().await.map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, METRICS_TYPE)], text).into_response())
 }

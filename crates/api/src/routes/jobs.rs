@@ -1,4 +1,4 @@
-//! Jobs that failed too often: look at them, try them again.
+//! Jobs that failed too often: list and retry them.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{Json as Answer, extract::State, response::Response};

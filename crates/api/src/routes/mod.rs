@@ -41,12 +41,12 @@ mod rate_limit;
 mod tokens;
 mod usage;
 
-/// What a listener serves: the router, past which the hot path goes.
+/// What a listener serves: the router, and the hot path, which bypasses it.
 pub(crate) struct Routes {
     router: Router,
-    /// Whether the hot path goes past it.
+    /// Set when the hot path bypasses the router.
     hot: Option<App>,
-    /// What names and counts refusals.
+    /// Names and counts refusals.
     app: App,
 }
 
@@ -75,7 +75,7 @@ impl Routes {
     }
 }
 
-/// `/api/v1`: a token, or a client's own key for what it may read about itself.
+/// `/api/v1`: for a token, or for a client's own key where it may read about itself.
 fn management() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(keys::create::create, keys::list::list))
@@ -108,7 +108,7 @@ fn management() -> OpenApiRouter<App> {
         .routes(routes!(jobs::retry))
 }
 
-/// Without a token.
+/// Probes, without a token.
 fn probes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health::health)).routes(routes!(health::live)).routes(routes!(health::ready))
 }
@@ -117,12 +117,12 @@ fn metrics() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health::metrics))
 }
 
-/// The key under test is the credential.
+/// The hot path, where the checked key is the credential.
 fn hot() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(checks::validate::validate))
 }
 
-/// Everything that the public listener serves; `/metrics` only when it has no listener of its own.
+/// Everything that the public listener serves. It has `/metrics` only when there is no admin listener.
 pub(crate) fn public(app: &App) -> Routes {
     let config = &app.service.config().api;
     let open = if config.admin_listen.0.is_some() { probes() } else { probes().merge(metrics()) };
@@ -138,14 +138,14 @@ pub(crate) fn public(app: &App) -> Routes {
     let hot = hot.method_not_allowed_fallback(checks::validate::wrong_method);
     let rest = around(management.merge(open).merge(openapi::routes(document)), app);
     let (router, past) = match cors::layer(&config.cors_origins) {
-        // Only browsers need the hot path to be wrapped.
+        // Only browsers need a layer around the hot path.
         Some(cors) => (rest.merge(hot.layer(cors).layer(from_fn_with_state(app.clone(), envelope))), None),
         None => (rest.merge(hot), Some(app.clone())),
     };
     Routes { router: router.with_state(app.clone()), hot: past, app: app.clone() }
 }
 
-/// What the admin listener serves.
+/// Everything that the admin listener serves.
 pub(crate) fn admin(app: &App) -> Routes {
     let (router, mut paths) = probes().merge(metrics()).split_for_parts();
     let names = QueryNames::of(&mut paths);
@@ -153,7 +153,7 @@ pub(crate) fn admin(app: &App) -> Routes {
     Routes { router: around(router, app).with_state(app.clone()), hot: None, app: app.clone() }
 }
 
-/// What every route but the hot path is wrapped in.
+/// The layers around every route except the hot path.
 fn around(router: Router<App>, app: &App) -> Router<App> {
     let router = router.method_not_allowed_fallback(async || Problem::method_not_allowed()).fallback(no_route);
     let router = match cors::layer(&app.service.config().api.cors_origins) {
@@ -163,7 +163,7 @@ fn around(router: Router<App>, app: &App) -> Router<App> {
     router.layer(from_fn_with_state(app.clone(), envelope))
 }
 
-/// 404; 405 for a method that no route has.
+/// 404, or 405 for a method that no route has.
 async fn no_route(method: Method) -> Response {
     const KNOWN: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS];
     if KNOWN.contains(&method) {

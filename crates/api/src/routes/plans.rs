@@ -1,4 +1,4 @@
-//! Plans: the limits, quota and prices a tier of keys shares.
+//! Plans: the limits, quota and prices that a tier of keys shares.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{

@@ -1,4 +1,4 @@
-//! Where a key's limits stand, and changing or resetting them by hand.
+//! Shows, resets and changes a key's limits.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{
@@ -29,7 +29,7 @@ use crate::{
     routes::keys::shown,
 };
 
-/// Hours of violations shown unless the client says, and at most.
+/// Hours of violations when the client sets none, and most hours.
 const DEFAULT_HOURS: i64 = 24;
 const MAX_HOURS: i64 = 168;
 
@@ -145,7 +145,7 @@ pub(crate) struct ViolationView {
     responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)))]
 pub(crate) async fn own_info(State(app): State<App>, Who(caller): Who) -> Result<Response, Problem> {
     match caller {
-        Caller::Key(entry) => Ok(info_of(&app, app.service.checks().info(entry).await?)),
+        Caller::Key(known_key) => Ok(info_of(&app, app.service.checks().info(known_key).await?)),
         Caller::Token(_) => Err(Problem::bad_request("an admin token has no limits: ask /api/v1/rate-limit/{id}/info")),
     }
 }
@@ -155,8 +155,8 @@ pub(crate) async fn own_info(State(app): State<App>, Who(caller): Who) -> Result
     responses((status = 200, description = "The key's limits.", body = Data<Info<'static>>)), extensions(("x-required-scope" = json!("usage:read"))))]
 pub(crate) async fn info(State(app): State<App>, Who(caller): Who, Id(id): Id<ApiKeyId>) -> Result<Response, Problem> {
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
-    let entry = app.service.checks().known_key(tenant_id, id).await?;
-    Ok(info_of(&app, app.service.checks().info(entry).await?))
+    let known_key = app.service.checks().known_key(tenant_id, id).await?;
+    Ok(info_of(&app, app.service.checks().info(known_key).await?))
 }
 
 /// Set a key's counters back to zero on every node; the key by id or secret.
@@ -227,14 +227,14 @@ pub(crate) async fn violations(
     Ok(Answer(Series { data, pagination: Cursor { next_cursor } }))
 }
 
-fn info_of(app: &App, (checked, recent_violations): (CheckOutcome, i64)) -> Response {
+fn info_of(app: &App, (outcome, recent_violations): (CheckOutcome, i64)) -> Response {
     let now = app.service.clock().now();
-    let key = KeySummary::new(&checked);
-    let status = checked.known_key.key.status_at(now);
-    let top = checked.most_constrained();
-    let limit = top.and_then(|status| checked.known_key.counted.limits.limit_of(status));
+    let key = KeySummary::new(&outcome);
+    let status = outcome.known_key.key.status_at(now);
+    let top = outcome.most_constrained();
+    let limit = top.and_then(|status| outcome.known_key.counted.limits.limit_of(status));
     let window = limit.map_or(0, |limit| limit.quota().window().seconds());
-    let period = limit.map(|limit| limit.quota().period(checked.decision.at));
+    let period = limit.map(|limit| limit.quota().period(outcome.decision.at));
     let at = |moment: Timestamp| DateTime::from_timestamp(moment.as_seconds(), 0).unwrap_or(now);
     let info = Info {
         key,
@@ -245,17 +245,17 @@ fn info_of(app: &App, (checked, recent_violations): (CheckOutcome, i64)) -> Resp
         window_start: period.map_or(now, |period| at(period.start)),
         window_end: period.map_or(now, |period| at(period.end)),
         reset_time: top.map_or(now, reset_time),
-        retry_after: checked.retry_after_seconds(),
-        limits: limit_states(&checked),
+        retry_after: outcome.retry_after_seconds(),
+        limits: limit_states(&outcome),
         recent_violations,
-        tier: &checked.known_key.key.tier,
+        tier: &outcome.known_key.key.tier,
         status,
     };
     Data::json(info).into_response()
 }
 
-fn done(checked: &CheckOutcome) -> Answer<ResetDone> {
-    let top = checked.rate_limits().map(|(_, status)| status).next();
+fn done(outcome: &CheckOutcome) -> Answer<ResetDone> {
+    let top = outcome.rate_limits().map(|(_, status)| status).next();
     let data = AfterReset {
         limit: top.map_or(0, LimitStatus::limit),
         remaining: top.map_or(0, LimitStatus::remaining),
@@ -278,7 +278,7 @@ impl From<ViolationRow> for ViolationView {
     }
 }
 
-/// A member that may be absent and not null: which of two is given is then plain to see.
+/// A member that may be absent but not null, so that it is clear which of two is given.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -1,4 +1,4 @@
-//! Admin tokens: made, listed, changed, rotated, deleted; and who the caller is.
+//! Admin tokens: create, list, change, rotate, delete; and the caller's own token.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{
@@ -253,7 +253,7 @@ impl TokenView {
 impl TryFrom<CreateToken> for NewToken {
     type Error = Problem;
 
-    /// Both required members are named when both are missing.
+    /// Names both required members when both are missing.
     fn try_from(body: CreateToken) -> Result<Self, Problem> {
         let CreateToken { name: Some(name), scopes: Some(scopes), .. } = body else {
             let absent = [("/name", body.name.is_none()), ("/scopes", body.scopes.is_none())];

@@ -1,4 +1,4 @@
-//! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
+//! What keys used: now, over time, against their plan; and usage that other systems metered.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{Json as Answer, extract::State};

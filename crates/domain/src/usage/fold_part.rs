@@ -1,8 +1,8 @@
-//! Parts of all keys, each of which is added to the tables at a time.
+//! Parts of all keys. Each fold adds one part to the tables.
 
 use super::ALL_BUCKETS;
 
-/// Buckets that one fold takes: with 100,000 active keys some 400 of them, a transaction of a few milliseconds.
+/// Buckets of one fold: with 100,000 active keys some 400 keys, a transaction of a few milliseconds.
 const BUCKETS_PER_FOLD: i16 = 4;
 
 /// A part of all keys, for one fold.
@@ -15,7 +15,7 @@ pub struct FoldPart {
 }
 
 impl FoldPart {
-    /// The part that a bucket is in. Batches of few keys are a part of their own.
+    /// The part that contains a bucket. Batches of few keys, which have no bucket, are a part of their own.
     pub fn of_bucket(bucket: i16) -> Self {
         if bucket == ALL_BUCKETS {
             return Self { first: ALL_BUCKETS, last: ALL_BUCKETS };

@@ -1,7 +1,7 @@
-//! What keys did: the sums that travel from a node's journal to the database.
+//! Usage of keys: the sums that go from a node's journal to the database.
 //!
-//! A batch covers the journal of one boot from one position to another and moves that journal's cursor; applied twice
-//! it changes nothing the second time.
+//! A batch covers the journal of one boot from one position to another and moves that journal's cursor. Applied a
+//! second time, it changes nothing.
 
 mod fold_part;
 mod packed;
@@ -19,21 +19,21 @@ pub use read::{Granularity, UsageEvent, UsageStats};
 
 pub use packed::{ALL_BUCKETS, BUCKETS, PackedUsage, Unreadable, UsageChunk, bucket_of, pack};
 
-/// Units by what became of them.
+/// Units by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Admitted: what a period's quota and bill count.
+    /// Admitted: counted by the period's quota and by the bill.
     pub allowed: i64,
     /// Refused by a limit.
     pub rate_limited: i64,
     /// Refused because the period's quota was used up.
     pub quota_exceeded: i64,
-    /// Refused for the key's state or the caller's address.
+    /// Refused because of the key's state or the caller's address.
     pub rejected: i64,
 }
 
 impl Counts {
-    /// All units that were asked for, whatever became of them.
+    /// All requested units, whatever their outcome.
     pub fn requests(&self) -> i64 {
         self.allowed.saturating_add(self.refused()).saturating_add(self.rejected)
     }
@@ -52,18 +52,18 @@ impl Counts {
     }
 }
 
-/// Which of the two readers of a journal a cursor belongs to.
+/// The two readers of a journal, each with its own cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JournalStream {
-    /// Usage and what is billed.
+    /// Usage, which is billed.
     Usage,
     /// Violations.
     Violations,
 }
 
 impl JournalStream {
-    /// As stored.
+    /// The name that is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -72,89 +72,89 @@ impl JournalStream {
     }
 }
 
-/// A span of one journal: `from` (exclusive of nothing) up to `to`, both byte positions.
+/// A span of one journal, from the position `from` up to `to`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalSpan {
-    /// Whose journal.
+    /// The boot that wrote the journal.
     pub boot: BootId,
-    /// Where the cursor must stand for the batch to apply.
+    /// Where the cursor must be for the batch to apply.
     pub from: u64,
-    /// Where it stands afterwards.
+    /// Where the cursor is afterwards.
     pub to: u64,
 }
 
-/// What one key did in a batch.
+/// The usage of one key in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUsage {
-    /// Whose key.
+    /// The key's tenant.
     pub tenant_id: TenantId,
-    /// Which key.
+    /// The key.
     pub api_key_id: ApiKeyId,
-    /// Each minute once.
+    /// Usage per minute; each minute once.
     pub minutes: Vec<MinuteUsage>,
-    /// Each day and endpoint once.
+    /// Usage per day and endpoint; each pair once.
     pub endpoints: Vec<EndpointUsage>,
 }
 
 /// A key's minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinuteUsage {
-    /// Its start, UTC.
+    /// The start of the minute, UTC.
     pub minute: DateTime<Utc>,
-    /// What was counted.
+    /// Units by outcome in this minute.
     pub counts: Counts,
     /// The last decision counted here.
     pub last_at: DateTime<Utc>,
 }
 
-/// A key's day at one endpoint: for "top endpoints".
+/// A key's usage of one endpoint on one day, for "top endpoints".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointUsage {
-    /// Start of the day, UTC.
+    /// The start of the day, UTC.
     pub day: DateTime<Utc>,
-    /// As the client named it.
+    /// The endpoint, as the client named it.
     pub endpoint: Arc<str>,
     /// Units admitted.
     pub allowed: i64,
 }
 
-/// Sums of a span of a journal, for the job that brings them to the database.
+/// Sums of a span of a journal, for the job that adds them to the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageBatch {
-    /// Which part of which journal.
+    /// The part of the journal that the sums cover.
     pub span: JournalSpan,
-    /// What keys did there.
+    /// The usage of keys in that span.
     pub chunks: Vec<UsageChunk>,
 }
 
 /// Refusals of one key by one limit at one endpoint from one address in one minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViolationRow {
-    /// Whose key.
+    /// The key's tenant.
     pub tenant_id: TenantId,
-    /// Which key.
+    /// The key.
     pub api_key_id: ApiKeyId,
     /// Name of the limit that refused, or `quota`.
     pub limit_name: String,
-    /// As the client named it; empty when it did not.
+    /// The endpoint, as the client named it; empty when it named none.
     pub endpoint: String,
-    /// Start of the minute, UTC.
+    /// The start of the minute, UTC.
     pub minute: DateTime<Utc>,
     /// The last address seen; empty when unknown.
     pub ip_address: String,
-    /// How many refusals.
+    /// Number of refusals.
     pub count: i64,
-    /// The first refusal.
+    /// Time of the first refusal.
     pub first_at: DateTime<Utc>,
-    /// The last refusal.
+    /// Time of the last refusal.
     pub last_at: DateTime<Utc>,
 }
 
 /// Sums of a span of a journal, for the job that records violations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViolationBatch {
-    /// Which part of which journal.
+    /// The part of the journal that the sums cover.
     pub span: JournalSpan,
-    /// Sorted by key, limit, endpoint and minute, each once.
+    /// Sorted by key, limit, endpoint and minute; each row once.
     pub rows: Vec<ViolationRow>,
 }

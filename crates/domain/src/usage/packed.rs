@@ -1,5 +1,5 @@
-//! What keys did, packed into a few bytes per key: the form in which it travels to the database and waits there to be added
-//! to the tables. A version byte, then postcard's encoding of [`Wire`].
+//! Usage of keys, packed into a few bytes per key: the form in which it goes to the database and waits for a fold. A
+//! version byte, then postcard's encoding of [`Wire`].
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -11,23 +11,23 @@ use uuid::Uuid;
 use super::{Counts, EndpointUsage, KeyUsage, MinuteUsage};
 use crate::{ApiKeyId, TenantId, period};
 
-/// Layout of [`Wire`]. Rows wait for minutes at most, but a new worker may find those of an old node.
+/// The layout of [`Wire`]. Rows wait for minutes at most, but a new worker may read those of an old node.
 const VERSION: u8 = 1;
 
-/// Buckets that keys are spread over: one key's rows are found without reading those of all others, and a part of all keys
-/// can be worked on at a time. With 100,000 keys about a hundred are in each.
+/// Buckets of keys: a read of one key's rows skips those of other buckets, and a fold works on a part of all keys. With
+/// 100,000 keys each bucket has about a hundred.
 pub const BUCKETS: i16 = 1_024;
-/// Stands for all keys: a batch of few is one chunk.
+/// The bucket of a chunk with all keys of a small batch.
 pub const ALL_BUCKETS: i16 = -1;
-/// Up to here a batch is one chunk. Reading a key means decoding as many, a few microseconds.
+/// Most keys of a batch in one chunk. A read of one key decodes as many, which takes a few microseconds.
 const MAX_WHOLE: usize = 256;
 
-/// Rows of some keys of a batch.
+/// The rows of some keys of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageChunk {
-    /// [`bucket_of`] its keys, or [`ALL_BUCKETS`].
+    /// The [`bucket_of`] its keys, or [`ALL_BUCKETS`].
     pub bucket: i16,
-    /// What they did.
+    /// The usage of these keys.
     pub rows: PackedUsage,
 }
 
@@ -35,18 +35,18 @@ pub struct UsageChunk {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PackedUsage(Vec<u8>);
 
-/// Packed rows that cannot be read: of a newer version, or damaged.
+/// Packed rows that cannot be read, because they are of a newer version or damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Written by a later version of the service.
+    /// Written by a newer version of the service.
     #[error("usage rows of version {0} are newer than this program")]
     Newer(u8),
-    /// Not what was written.
+    /// Damaged bytes.
     #[error("usage rows are damaged: {0}")]
     Damaged(String),
 }
 
-/// The bucket of a key. Part of what is stored: it must not change.
+/// The bucket of a key. It is stored, so this function must not change.
 pub fn bucket_of(id: ApiKeyId) -> i16 {
     // The last bytes of a UUIDv7 are random.
     let [.., high, low] = *id.0.as_bytes();
@@ -58,12 +58,12 @@ struct Wire<'a> {
     #[serde(borrow)]
     endpoints: Vec<&'a str>,
     tenants: Vec<[u8; 16]>,
-    /// In minutes since the Unix epoch; those of the rows count from here.
+    /// Minutes since the Unix epoch. The rows' minutes count from here.
     base_minute: i64,
     keys: Vec<WireKey>,
 }
 
-/// The first members of [`Wire`].
+/// The first members of [`Wire`], to read them alone.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow, rename = "endpoints")]
@@ -100,7 +100,7 @@ struct WireEndpoint {
     allowed: i64,
 }
 
-/// Packs what `keys` did: into one chunk if they are few, else one per bucket.
+/// Packs the usage of `keys`: a few keys into one chunk, many into one per bucket.
 pub fn pack(keys: &[KeyUsage]) -> Vec<UsageChunk> {
     let whole = keys.len() <= MAX_WHOLE;
     let mut buckets: HashMap<i16, Vec<&KeyUsage>> = HashMap::new();
@@ -115,12 +115,12 @@ pub fn pack(keys: &[KeyUsage]) -> Vec<UsageChunk> {
 }
 
 impl PackedUsage {
-    /// Bytes that were read from where [`PackedUsage::as_bytes`] were stored.
+    /// Rows from stored [`PackedUsage::as_bytes`].
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// What is stored.
+    /// The bytes to store.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -156,11 +156,11 @@ impl PackedUsage {
             })
             .collect();
         let wire = Wire { endpoints: endpoints.values, tenants: tenants.values, base_minute, keys: packed };
-        // Encoding into memory that grows cannot fail; rows that it left out would be seen as a gap in the sums.
+        // Encoding into growing memory cannot fail. Missing rows would show as a gap in the sums.
         Self(postcard::to_extend(&wire, vec![VERSION]).unwrap_or_default())
     }
 
-    /// Whose keys they are, each tenant once. Reads the head of the rows only.
+    /// The tenants of the keys, each once. Decodes only the head of the rows.
     ///
     /// # Errors
     /// As [`PackedUsage::unpack`].
@@ -169,7 +169,7 @@ impl PackedUsage {
         Ok(head.tenants.into_iter().map(|tenant| TenantId(Uuid::from_bytes(tenant))).collect())
     }
 
-    /// What follows the version byte.
+    /// The bytes after the version byte.
     fn rows(&self) -> Result<&[u8], Unreadable> {
         match self.0.split_first() {
             Some((&VERSION, rows)) => Ok(rows),
@@ -178,15 +178,15 @@ impl PackedUsage {
         }
     }
 
-    /// What the keys did.
+    /// The usage of all keys.
     ///
     /// # Errors
-    /// When the bytes are not what [`pack`] wrote.
+    /// When the bytes were not written by [`pack`].
     pub fn unpack(&self) -> Result<Vec<KeyUsage>, Unreadable> {
         self.unpack_where(|_| true)
     }
 
-    /// What the keys did that `wanted` picks.
+    /// The usage of the keys for which `wanted` is true.
     ///
     /// # Errors
     /// As [`PackedUsage::unpack`].
@@ -230,7 +230,7 @@ fn index(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
-/// Each value once, by its index.
+/// Collects each value once, and refers to it by its index.
 struct Interned<T> {
     values: Vec<T>,
     indexes: HashMap<T, u32>,

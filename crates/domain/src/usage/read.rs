@@ -1,4 +1,4 @@
-//! What is asked of usage and read from it, and usage that was metered elsewhere.
+//! The results of reading usage, and usage that other systems metered.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::{
     period::{day_of, hour_of, month_of},
 };
 
-/// The length of a series' buckets, which start on whole hours, days or months in UTC.
+/// The length of a series' buckets, which begin on whole hours, days or months in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Granularity {
@@ -22,7 +22,7 @@ pub enum Granularity {
 }
 
 impl Granularity {
-    /// The bucket that holds `at`, by its start.
+    /// The start of the bucket that contains `at`.
     pub fn bucket_of(self, at: DateTime<Utc>) -> DateTime<Utc> {
         match self {
             Self::Hourly => hour_of(at),
@@ -32,30 +32,30 @@ impl Granularity {
     }
 }
 
-/// A key's units, admitted and refused for whatever reason.
+/// A key's units, both admitted and refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageStats {
-    /// Ever.
+    /// Since the key was created.
     pub total_requests: i64,
     /// In the calendar month, UTC.
     pub requests_this_month: i64,
     /// Since midnight, UTC.
     pub requests_today: i64,
-    /// The last decision.
+    /// Time of the last decision.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-/// Units that a key used somewhere else.
+/// Units of a key that another system metered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageEvent {
-    /// Unique within the tenant.
+    /// Unique within the tenant; a repeat is not counted.
     pub id: String,
-    /// Which key.
+    /// The key that was used.
     pub api_key_id: ApiKeyId,
-    /// When it happened; decides minute, day and billing period.
+    /// When it was used; determines minute, day and billing period.
     pub at: DateTime<Utc>,
-    /// How much, not negative.
+    /// The number of units, not negative.
     pub units: i64,
-    /// As the sender names it.
+    /// The endpoint, as the sender names it.
     pub endpoint: Option<String>,
 }

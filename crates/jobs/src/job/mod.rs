@@ -1,4 +1,4 @@
-//! The list of jobs. A new one takes its file here, its `mod` line and its line in the list.
+//! The list of jobs. To add one, write its file here, its `mod` line and its line in the list.
 
 pub mod quota_sync;
 pub mod retention;
@@ -13,7 +13,7 @@ use tollgate_domain::TenantId;
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// Makes the enum from the list. A variant's name in snake case must be its module's `NAME`, which a test checks.
+/// Makes the enum from the list. A variant's name in snake case must be its module's `NAME`; a test checks that.
 macro_rules! jobs {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)+) => {
         /// What can be queued.
@@ -27,7 +27,7 @@ macro_rules! jobs {
         const NAMES: &[(&str, &str)] = &[$((stringify!($variant), $module::NAME)),+];
 
         impl Job {
-            /// As stored, in the dead list and as a metric's label.
+            /// The name that is stored, shown in the list of dead jobs and used as a metric's label.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $module::NAME,)+ }
             }
@@ -47,7 +47,7 @@ macro_rules! jobs {
                 match self { $(Self::$variant(_) => $module::BACKOFF,)+ }
             }
 
-            /// Who may see it and have it tried again.
+            /// The tenants that may see it and retry it.
             pub fn tenants(&self) -> BTreeSet<TenantId> {
                 let tenants = match self { $(Self::$variant(payload) => payload.tenants(),)+ };
                 if tenants.is_empty() { BTreeSet::from([TenantId::DEFAULT]) } else { tenants }
@@ -58,7 +58,7 @@ macro_rules! jobs {
                 match self { $(Self::$variant(payload) => payload.shown_to(tenant_id),)+ }
             }
 
-            /// How long one attempt may take; a longer one is dropped and counts as failed.
+            /// How long one attempt may take. A longer one is dropped and counts as failed.
             pub fn timeout(&self) -> Duration {
                 match self { $(Self::$variant(_) => $module::TIMEOUT,)+ }
             }

@@ -1,4 +1,4 @@
-//! Pushes the database's totals of the period into the limiter, whose own counts may have been lost.
+//! Pushes the database's totals of the current period into the limiter, which may have lost its own counts.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// Empty: the job pushes all totals that are current.
+/// Empty, because the job pushes all current totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {}
 
-/// As stored.
+/// The stored name; a change would make queued jobs unreadable.
 pub const NAME: &str = "quota_sync";
-/// Until it has run, a quota that was lost admits too much.
+/// Until it runs, a quota whose count was lost admits too much.
 pub const PRIORITY: Priority = Priority::Critical;
 /// The next tick, seconds later, does the same work with newer totals.
 pub const MAX_ATTEMPTS: u32 = 3;
 /// After a longer run its totals would be out of date.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// Attempts that fail at once are over before the next tick.
+/// Its attempts are over before the next tick when each fails at once.
 pub const BACKOFF: Backoff = Backoff::STORES;
 
-/// The installation's own.
+/// Belongs to the installation.
 impl Belongs for Payload {}

@@ -1,4 +1,4 @@
-//! Deletes what is older than its retention.
+//! Deletes rows that are older than their retention.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// What to clean up.
+/// The moment for which to clean up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
-    /// Ages are measured from here.
+    /// Ages are measured back from this moment.
     pub at: DateTime<Utc>,
 }
 
-/// As stored.
+/// The stored name; a change would make queued jobs unreadable.
 pub const NAME: &str = "retention";
 /// Late deletion harms nobody.
 pub const PRIORITY: Priority = Priority::Low;
-/// The next tick does the same work again, so few.
+/// Few, because the next tick does the same work again.
 pub const MAX_ATTEMPTS: u32 = 5;
-/// Deletes in chunks, but after an outage there may be many.
+/// It deletes in chunks, and after an outage there may be many.
 pub const TIMEOUT: Duration = Duration::from_secs(600);
-/// A database that is busy is often free a moment later.
+/// A busy database is often free a moment later.
 pub const BACKOFF: Backoff = Backoff::STORES;
 
-/// The installation's own.
+/// Belongs to the installation.
 impl Belongs for Payload {}

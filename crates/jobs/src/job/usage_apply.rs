@@ -1,4 +1,5 @@
-//! Brings the sums of a span of a node's journal to the database, moving that journal's cursor in the same transaction.
+//! Adds the sums of one span of a node's journal to the database and moves that journal's cursor in the same
+//! transaction.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,11 +9,11 @@ use tollgate_domain::{Counts, TenantId, usage::KeyUsage};
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// As stored.
+/// The stored name; a change would make queued jobs unreadable.
 pub const NAME: &str = "usage_apply";
 /// Bills and quotas wait for it.
 pub const PRIORITY: Priority = Priority::Critical;
-/// With the backoff's minute between attempts, usage outlives a database that is away for an hour and a half.
+/// With up to a minute between attempts, usage survives an hour and a half without a database.
 pub const MAX_ATTEMPTS: u32 = 100;
 /// One transaction of a few thousand rows at most.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ impl Belongs for Payload {
         self.chunks.iter().flat_map(|chunk| chunk.rows.tenants().unwrap_or_default()).collect()
     }
 
-    /// Sums of the tenant's own keys in place of the packed rows.
+    /// Sums of the tenant's own keys instead of the packed rows.
     fn shown_to(&self, tenant_id: TenantId) -> Value {
         let rows = self.chunks.iter().flat_map(|chunk| chunk.rows.unpack().unwrap_or_default());
         let keys: Vec<_> = rows.filter(|key| key.tenant_id == tenant_id).map(|key| shown(&key)).collect();

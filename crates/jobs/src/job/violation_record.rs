@@ -1,4 +1,4 @@
-//! Records who was refused by what, summed over a span of a node's journal.
+//! Records which subjects were refused by which limits, summed over one span of a node's journal.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,15 +8,15 @@ pub use tollgate_domain::usage::ViolationBatch as Payload;
 
 use crate::{Backoff, Priority, belongs::Belongs};
 
-/// As stored.
+/// The stored name; a change would make queued jobs unreadable.
 pub const NAME: &str = "violation_record";
-/// Nobody is billed for it, but operators watch it.
+/// It affects no bill, but operators watch it.
 pub const PRIORITY: Priority = Priority::Default;
 /// As for usage: the span stays in the journal until the cursor has moved.
 pub const MAX_ATTEMPTS: u32 = 100;
 /// One transaction of a few thousand rows at most.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// As for usage.
+/// It waits for our own database.
 pub const BACKOFF: Backoff = Backoff::STORES;
 
 impl Belongs for Payload {

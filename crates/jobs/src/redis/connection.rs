@@ -1,7 +1,7 @@
-//! One multiplexed connection, replaced when it is suspect; and the log lines about a Redis that is away.
+//! One multiplexed connection, replaced when it is suspect; and the log lines about a Redis that is down.
 //!
-//! The library's connection manager will not do: it keeps a connection that answers nothing, and repeats an error it met
-//! while connecting (`LOADING`, too many clients) without end instead of trying again.
+//! redis-rs's connection manager does not fit: it keeps a connection that never answers, and it returns an error that
+//! it met while connecting (`LOADING`, too many clients) for ever instead of trying again.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,10 @@ use tollgate_domain::Outage;
 
 /// The system's text for `EMFILE` and `ENFILE`.
 const OUT_OF_FILES: &str = "Too many open files";
-/// For the connection and its handshake.
+/// How long connecting and its handshake may take: on a local network they take milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A script over a full batch takes milliseconds; longer means a paused or unreachable server.
+/// How long a reply may take. A script over a full batch takes milliseconds, so the server is
+/// paused or unreachable after this.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Connection {
@@ -27,7 +28,7 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct Live {
     connection: Option<MultiplexedConnection>,
-    /// Counts connections, so that a late error of an earlier connection does not close a later one.
+    /// Counts connections, so that a late error of an old connection does not close a newer one.
     generation: u64,
 }
 
@@ -36,7 +37,8 @@ impl Connection {
         Self { client, live: Mutex::default(), outage: Outage::default() }
     }
 
-    /// Runs `call` on the connection, which is made first if there is none. One try, bounded by both timeouts together.
+    /// Runs `call` on the connection and makes one first if there is none. It tries once,
+    /// within both timeouts together.
     pub(super) async fn with<T>(
         &self,
         call: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
@@ -63,9 +65,9 @@ impl Connection {
             return;
         }
         if why == OUT_OF_FILES {
-            tracing::error!(cause, "out of file descriptors: the queue's Redis cannot be reached");
+            tracing::error!(cause, "out of file descriptors: the queue's Redis cannot be reached; trying again");
         } else {
-            tracing::warn!(cause, "the queue's Redis cannot be used");
+            tracing::warn!(cause, "cannot use the queue's Redis; trying again");
         }
     }
 
@@ -96,7 +98,7 @@ impl Connection {
     }
 }
 
-/// Whether the server or the way to it fails. A script that is not loaded yet is neither.
+/// Whether the server or the network to it fails. A missing script (`NOSCRIPT`) is neither.
 pub(super) fn is_outage(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => kind != ServerErrorKind::NoScript,
@@ -105,7 +107,7 @@ pub(super) fn is_outage(error: &RedisError) -> bool {
     }
 }
 
-/// Whether another connection may do better: after anything but the answer of a healthy primary.
+/// Whether a new connection may do better: true for everything but an error reply of a healthy primary.
 fn is_suspect(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => {

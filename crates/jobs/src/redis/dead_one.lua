@@ -1,4 +1,4 @@
--- ARGV[3]: id. Answers attempts, pushed at, died at, body, cause, tenants; nothing when it is not dead.
+-- ARGV[3]: id. Returns attempts, pushed at, died at, body, cause, tenants; nothing when the job is not dead.
 local id = ARGV[3]
 local died = redis.call('ZSCORE', dead, id)
 if not died then return {} end

@@ -1,4 +1,4 @@
--- Answers waiting, scheduled, leased, dead, dropped, age of the oldest waiting in ms (-1: none waits).
+-- Returns waiting, scheduled, leased, dead, dropped, age of the oldest waiting job in ms (-1 when none waits).
 local waiting = redis.call('ZCOUNT', due, '-inf', now)
 local oldest = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
 local age = -1

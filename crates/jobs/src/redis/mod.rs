@@ -1,4 +1,4 @@
-//! Jobs in Redis: one script per step, every key of a priority under one hash tag.
+//! Jobs in Redis: one script per step. All keys of a priority share one hash tag, so they are on one node of a cluster.
 
 mod connection;
 
@@ -16,7 +16,8 @@ use crate::{
     record::{DeadRecord, Depth, LEASE_EXPIRED, LeasedJob, NewJob, Pushed, Settlement, Tenants, Verdict},
 };
 
-/// A script after the shared prelude. The first caller loads it, and so does whoever finds that the server forgot it.
+/// A script with the shared prelude before it. It is loaded at the first call, and again
+/// when the server has forgotten it.
 macro_rules! script {
     ($file:literal) => {
         LazyLock::new(|| Script::new(concat!(include_str!("prelude.lua"), include_str!($file))))
@@ -31,7 +32,7 @@ static REVIVE: LazyLock<Script> = script!("revive.lua");
 static DEAD_ONE: LazyLock<Script> = script!("dead_one.lua");
 static DEPTH: LazyLock<Script> = script!("depth.lua");
 
-/// Most jobs per call: a script takes few milliseconds, and its arguments stay far below what Redis accepts.
+/// Most jobs per call: a script then takes few milliseconds, and its arguments stay far below Redis's limits.
 const CHUNK: usize = 500;
 
 pub(crate) struct RedisStore {
@@ -44,7 +45,7 @@ pub(crate) struct RedisStore {
     low: Keys,
 }
 
-/// In the order in which the scripts' prelude names them.
+/// In the order of the names in `prelude.lua`.
 type Keys = [String; 8];
 
 fn keys(namespace: &str, priority: Priority) -> Keys {
@@ -53,7 +54,7 @@ fn keys(namespace: &str, priority: Priority) -> Keys {
 }
 
 impl RedisStore {
-    /// Connects when it is first used.
+    /// Does not connect; the first call does.
     pub(crate) fn new(url: &str, options: &Options, clock: Clock) -> Result<Self, Error> {
         Ok(Self {
             connection: Connection::new(Client::open(url)?),
@@ -74,7 +75,7 @@ impl RedisStore {
         }
     }
 
-    /// A call with the keys and the two arguments that every script takes.
+    /// A call with the keys and the first two arguments of every script.
     fn start<'a>(&self, script: &'a Script, priority: Priority) -> ScriptInvocation<'a> {
         let mut invocation = script.prepare_invoke();
         for key in self.keys(priority) {
@@ -158,7 +159,7 @@ impl RedisStore {
         Ok(lost)
     }
 
-    /// Reads the tenants of every dead job; the number of dead jobs that are kept is bounded.
+    /// Reads the tenants of every dead job, whose number [`Options::dead_kept`] bounds.
     pub(crate) async fn dead(
         &self,
         priority: Priority,
@@ -228,7 +229,7 @@ impl RedisStore {
         Ok(sent.elapsed())
     }
 
-    /// Fails unless Redis is known to keep what it was given.
+    /// Fails unless Redis is known never to evict keys.
     pub(crate) async fn check_eviction(&self) -> Result<(), Error> {
         let policy = match self.policy_of_config().await {
             Ok(Some(policy)) => policy,
@@ -256,7 +257,7 @@ impl RedisStore {
     }
 }
 
-/// Whether Redis is away, which its connection has logged.
+/// Whether the error is an outage, which the connection has already logged.
 pub(crate) fn is_logged(error: &Error) -> bool {
     matches!(error, Error::Redis(error) if is_outage(error))
 }

@@ -1,17 +1,18 @@
 -- Shared by every script: the keys of one priority, the time, and what a stored job looks like.
--- A script's first write must be one that a full or read-only Redis refuses, so that it refuses the whole step:
--- nothing may be taken out of one place before it stands in the next.
+-- A script's first write must be one that a full or read-only Redis refuses, so that Redis refuses the whole step. A
+-- script adds a job to its new place before it removes it from the old one.
 local due, lease, dead = KEYS[1], KEYS[2], KEYS[3]       -- sorted sets of ids by due, expiry and death time (ms)
 local body, meta, cause = KEYS[4], KEYS[5], KEYS[6]      -- hashes by id
 local stat = KEYS[7]                                     -- hash: dropped = dead jobs that made room for later ones
-local tenants = KEYS[8]                                  -- hash by id: whose it is; nothing of jobs of an earlier version
+local tenants = KEYS[8]                                  -- hash by id: its tenants; absent for old jobs
 
 local t = redis.call('TIME')
 local wall = t[1] * 1000 + math.floor(t[2] / 1000)       -- leases follow it, whatever the callers' clocks say
 local now = tonumber(ARGV[1]) or wall                    -- due times follow it; ARGV[1] is empty unless a test sets it
 local kept = tonumber(ARGV[2])
 
--- attempts, max attempts, pushed at, token of the lease ('-': none); nothing when there is no such job
+-- Returns attempts, max attempts, pushed at, token of the lease ('-' when not leased); nothing when there is no such
+-- job.
 local function read(id)
   local m = redis.call('HGET', meta, id)
   if not m then return nil end
@@ -42,7 +43,7 @@ local function bury(id, attempts, max, pushed, why)
   end
 end
 
--- Counts an attempt: due again at retry_at, or dead when it was the last.
+-- Counts an attempt: due again at retry_at, or dead when it was the last one.
 local function fail(id, attempts, max, pushed, why, retry_at)
   if attempts + 1 >= max then
     bury(id, attempts + 1, max, pushed, why)

@@ -1,4 +1,5 @@
--- ARGV[3..]: id, body, max attempts, tenants, due at (empty: at once). Answers 1 for each that was added, 0 where the id is known.
+-- ARGV[3..]: id, body, max attempts, tenants, due at (empty: at once). Returns 1 for each added job, 0 for an id that
+-- exists.
 local added = {}
 for i = 3, #ARGV, 5 do
   local id = ARGV[i]

@@ -1,5 +1,5 @@
--- ARGV[3..]: lease in ms, then id, token. Answers the ids that another holds or that are due again; a job that is
--- known no more (the database was flushed) is not among them: whoever runs it may finish.
+-- ARGV[3..]: lease in ms, then id, token. Returns the ids that another worker holds or that are due again. An id that
+-- does not exist (the database was flushed) is not returned: its worker may finish the job.
 local lost = {}
 for i = 4, #ARGV, 2 do
   local attempts, _, _, token = read(ARGV[i])

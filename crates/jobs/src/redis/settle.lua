@@ -1,4 +1,4 @@
--- ARGV[3..]: id, token, verdict, delay in ms, cause. A lease that this token does not hold is passed over.
+-- ARGV[3..]: id, token, verdict, delay in ms, cause. Skips a job whose lease has another token.
 for i = 3, #ARGV, 5 do
   local id, verdict, why = ARGV[i], ARGV[i + 2], ARGV[i + 4]
   local attempts, max, pushed, token = read(id)

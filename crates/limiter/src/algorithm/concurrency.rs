@@ -1,7 +1,7 @@
-//! Concurrency: a number of units at a time. Nothing is consumed: slots are held until they are released, or their time is up.
-//! It has no cell; its reservations are all there is.
+//! Concurrency: a number of units at a time. Nothing is consumed: a slot is held until it is released or its time is
+//! up. It has no cell, only reservations.
 
-/// At most `limit` held at once, each for `life` µs unless it is renewed.
+/// At most `limit` held at once, each for `life` µs unless renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Concurrency {
     pub(crate) limit: i64,

@@ -1,10 +1,10 @@
-//! Fixed window: a counter that starts again with every period, of any length or of the calendar.
-//! Cell: `a` start of the period (µs), `b` its count, `c` unused; its `until` is the period's end.
+//! Fixed window: a counter that restarts with every period, of a fixed length or of the calendar. Cell: `a` start of
+//! the period (µs), `b` its count, `c` unused; its `until` is the period's end.
 use super::{Cell, Numbers, Rolled, add_to, take_from};
 use crate::time::Timestamp;
 use crate::window::Window;
 
-/// Counts stop here, above every legal limit and exact in a Lua double with any cost added.
+/// Counts stop here: above every legal limit, and still exact in a Lua double with any cost added.
 const MAX_COUNT: i64 = 1 << 52;
 
 /// At most `limit` in each period of `window`.
@@ -21,7 +21,7 @@ impl FixedWindow {
 
     #[inline(always)]
     pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
-        // A cell that is current says so itself: the calendar is asked only when a period ends.
+        // A current cell contains its period, so the calendar is asked only when a period ends.
         if let Some(cell) = cell
             && (cell.numbers.a..cell.until).contains(&now)
         {

@@ -1,4 +1,5 @@
-//! The specification: one pure rule per algorithm, over a cell of three numbers, or over a log. Both stores hold exactly these.
+//! The specification: one pure rule per algorithm, over a cell of three numbers or over a log.
+//! Both stores keep exactly these.
 mod concurrency;
 mod fixed_window;
 mod sliding_log;
@@ -14,7 +15,7 @@ pub(crate) use token_bucket::TokenBucket;
 /// Longest life of a slice of a limit taken in advance, µs.
 pub(crate) const SLICE_LIFE: i64 = 100_000;
 
-/// A cell's three numbers; each algorithm gives them their meaning.
+/// A cell's three numbers. Each algorithm defines their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Numbers {
     pub(crate) a: i64,
@@ -27,27 +28,27 @@ pub(crate) struct Numbers {
 pub(crate) struct Cell {
     pub(crate) id: u64,
     pub(crate) numbers: Numbers,
-    /// µs after which the cell says nothing any more and may be dropped.
+    /// µs after which the cell has no effect and may be dropped.
     pub(crate) until: i64,
 }
 
-/// In the place of a cell that is not there, and expired like one. Ids of cells have 52 bits.
+/// Stands for a missing cell, and is expired like one. Ids of cells have 52 bits, so none has this id.
 pub(crate) const NO_CELL: Cell = Cell { id: u64::MAX, numbers: Numbers { a: 0, b: 0, c: 0 }, until: i64::MIN };
 
 /// A cell brought to `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rolled {
     pub(crate) numbers: Numbers,
-    /// The moment the rule counts with: now, or the cell's own beginning when the clock stepped back before it.
+    /// The moment that the rule uses: now, or the cell's own beginning when the clock stepped back before it.
     pub(crate) at: i64,
     /// The end of the window that `at` is in.
     pub(crate) end: i64,
-    /// The clock went back so far that the cell was moved: it must be written even when nothing is consumed.
+    /// The clock stepped back so far that the cell was moved: it must be written even when nothing is consumed.
     pub(crate) moved: bool,
 }
 
 impl Rolled {
-    /// Of a limit that has no cell.
+    /// For a limit that has no cell.
     fn without_cell(now: i64) -> Self {
         Self { numbers: Numbers::default(), at: now, end: now, moved: false }
     }
@@ -76,7 +77,8 @@ impl Rule {
         }
     }
 
-    /// What can be admitted beyond the limit while nodes hold slices; for a bucket, what flows in while a slice lasts.
+    /// How much can be admitted beyond the limit while nodes hold slices; for a bucket, what
+    /// flows in during a slice's life.
     pub(crate) fn max_overshoot(&self) -> i64 {
         match self {
             Self::SlidingWindow(_) | Self::SlidingLog(_) | Self::FixedWindow(_) | Self::Concurrency(_) => 0,
@@ -84,8 +86,8 @@ impl Rule {
         }
     }
 
-    /// Whether slices may be taken: not of windows so short that a slice lasts a large part of one, nor of logs, which are too
-    /// small for them and must know the moment of every unit.
+    /// Whether slices may be taken. Not for windows so short that a slice lasts a large part of one, and not for logs,
+    /// which are too small for slices and must know the moment of every unit.
     #[cfg(feature = "redis")]
     pub(crate) fn spares_slices(&self) -> bool {
         match self {
@@ -96,7 +98,7 @@ impl Rule {
         }
     }
 
-    /// Whether nothing is ever consumed of it.
+    /// Whether the limit never consumes anything.
     #[inline(always)]
     pub(crate) fn only_reserves(&self) -> bool {
         matches!(self, Self::Concurrency(_))
@@ -108,7 +110,8 @@ impl Rule {
         if let Self::SlidingLog(rule) = self { Some(*rule) } else { None }
     }
 
-    /// The cell as of `now`. Time never goes back for a cell, unless by more than a window: then it is moved, count kept.
+    /// The cell as of `now`. Time never goes back for a cell, unless by more than a window: then the cell
+    /// is moved and keeps its count.
     #[inline(always)]
     pub(crate) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
         match self {
@@ -125,7 +128,7 @@ impl Rule {
         if let Self::FixedWindow(rule) = self { rule.raise(numbers, used) } else { false }
     }
 
-    /// What was consumed by the cell's count; what is held, or stands in a log, comes on top.
+    /// Units consumed by the cell's count. Reservations and logs come on top.
     #[inline(always)]
     pub(crate) fn used(&self, rolled: &Rolled) -> i64 {
         match self {
@@ -136,7 +139,7 @@ impl Rule {
         }
     }
 
-    /// Consumes; returns by how much that raises what is used.
+    /// Consumes, and returns by how much the use rises.
     #[inline(always)]
     pub(crate) fn consume(&self, rolled: &mut Rolled, price: i64) -> i64 {
         match self {
@@ -147,7 +150,7 @@ impl Rule {
         }
     }
 
-    /// What is used of how much: `roll`, `used` and `limit` in one, for the many checks of which nothing else is asked.
+    /// Use and size of the limit: `roll`, `used` and `limit` in one, for the many checks that need nothing else.
     #[inline(always)]
     pub(crate) fn peek(&self, cell: Option<&Cell>, now: i64) -> (i64, i64) {
         match self {
@@ -158,8 +161,8 @@ impl Rule {
         }
     }
 
-    /// `roll`, `consume`, `until` and `resets_at` in one, in the cell itself. Returns by how much more is used, and when
-    /// that resets.
+    /// `roll`, `consume`, `until` and `resets_at` in one, in the cell itself. Returns by how much the
+    /// use rises, and when it resets.
     #[inline(always)]
     pub(crate) fn spend(&self, cell: &mut Cell, price: i64, now: i64) -> (i64, i64) {
         match self {
@@ -186,7 +189,7 @@ impl Rule {
         }
     }
 
-    /// Takes back what was consumed at `moment`, as far as its window still counts; false when that changes nothing.
+    /// Takes back units consumed at `moment`, if their window still counts; false when that changes nothing.
     pub(crate) fn give_back(&self, rolled: &mut Rolled, amount: i64, moment: i64) -> bool {
         match self {
             Self::SlidingWindow(rule) => rule.give_back(&mut rolled.numbers, amount, moment),
@@ -196,7 +199,8 @@ impl Rule {
         }
     }
 
-    /// The earliest moment at which `price` fits if nothing else is consumed; `i64::MAX` for never. A log is empty here.
+    /// The earliest moment at which `price` fits if nothing else is consumed; `i64::MAX` for
+    /// never. A log counts as empty here.
     pub(crate) fn fits_at(&self, rolled: &Rolled, price: i64) -> i64 {
         match self {
             Self::SlidingWindow(rule) => rule.fits_at(rolled, price),
@@ -217,7 +221,7 @@ impl Rule {
         }
     }
 
-    /// From when on a rolled cell says nothing any more.
+    /// The moment from which a rolled cell has no effect.
     #[inline(always)]
     pub(crate) fn until(&self, rolled: &Rolled) -> i64 {
         match self {
@@ -228,12 +232,12 @@ impl Rule {
     }
 }
 
-/// For a dividend of 0 or more and a divisor above 0.
+/// For a dividend of at least 0 and a divisor above 0.
 fn ceil_div(dividend: i64, divisor: i64) -> i64 {
     (dividend + divisor - 1) / divisor
 }
 
-/// Raises a count, not above `most`; returns by how much.
+/// Raises a count to at most `most`; returns by how much.
 #[inline(always)]
 fn add_to(count: &mut i64, amount: i64, most: i64) -> i64 {
     let before = *count;
@@ -241,7 +245,7 @@ fn add_to(count: &mut i64, amount: i64, most: i64) -> i64 {
     *count - before
 }
 
-/// Lowers a count, not below 0; false when it was 0.
+/// Lowers a count to at least 0; false when it was 0.
 fn take_from(count: &mut i64, amount: i64) -> bool {
     let changed = *count > 0 && amount > 0;
     *count = (*count - amount).max(0);

@@ -1,10 +1,11 @@
-//! Sliding log: every unit is remembered with the moment it was consumed at, so that no window of any beginning holds more
-//! than the limit. It has no cell: the log is all there is.
+//! Sliding log: remembers every unit with the moment at which it was consumed, so that no window, wherever it begins,
+//! holds more than the limit. It has no cell, only the log.
 use std::collections::VecDeque;
 
-/// Largest limit. Of one moment no more units are remembered: any limit is used up by as many.
+/// Largest limit. No more units are remembered per moment either, because that many use up any limit.
 pub(crate) const MAX_UNITS: i64 = 1_000;
-/// Most moments remembered. Only what is consumed whatever the limit says can take more: the oldest two leave together then.
+/// Most moments remembered. Only costs that are consumed whatever the limit says can exceed it; then the two
+/// oldest moments leave together.
 const MAX_MOMENTS: usize = 1_000;
 
 /// At most `limit` in any `window` µs.
@@ -18,25 +19,25 @@ pub(crate) struct SlidingLog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
-/// What was consumed of one limit, oldest first. Some of it may have left the window.
+/// The units consumed of one limit, oldest first. Some of them may have left the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// The limit's, as a cell has it.
+    /// The limit's id, as in a cell.
     pub(crate) id: u64,
-    /// µs at which the last unit leaves, and the log says nothing any more.
+    /// µs at which the last unit leaves; from then on the log has no effect.
     pub(crate) until: i64,
-    /// Of all moments together.
+    /// Units of all moments.
     units: i64,
     moments: VecDeque<Moment>,
 }
 
-/// What is done to a log.
+/// A change of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogDeed {
-    /// The clock stepped back so far that the log is moved along, its units kept.
+    /// Moves the log, with its units, because the clock stepped back too far.
     Move,
     Consume(i64),
-    /// Takes back units that were consumed at a moment, as far as they still count.
+    /// Takes back units that were consumed at a moment, if they still count.
     GiveBack(i64, i64),
 }
 
@@ -50,7 +51,7 @@ impl Moment {
         Self::new((self.at() - by).max(0), self.units())
     }
 
-    /// As a snapshot keeps it, and Redis.
+    /// The form in snapshots and in Redis.
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
@@ -69,13 +70,14 @@ impl Moment {
 }
 
 impl Log {
-    /// A log as a store has kept it.
+    /// A log as a store kept it.
     pub(crate) fn new(id: u64, until: i64, moments: impl IntoIterator<Item = Moment>) -> Self {
         let moments: VecDeque<Moment> = moments.into_iter().collect();
         Self { id, until, units: moments.iter().map(|moment| moment.units()).sum(), moments }
     }
 
-    /// A log of which only the newest moment is known, and the units of all: the shared store tells no more where some are left.
+    /// A log with only its newest moment and its total of units: the shared store returns
+    /// no more while units are left.
     #[cfg(feature = "redis")]
     pub(crate) fn with_units(self, units: i64) -> Self {
         Self { units, ..self }
@@ -96,7 +98,7 @@ impl Log {
 }
 
 impl SlidingLog {
-    /// By how much the log is to be moved back, because the clock stepped back by more than a window; else 0.
+    /// How far to move the log back because the clock stepped back by more than a window; else 0.
     pub(crate) fn behind(&self, log: &Log, now: i64) -> i64 {
         let ahead = log.newest() - now;
         if ahead > self.window { ahead } else { 0 }
@@ -147,7 +149,7 @@ impl SlidingLog {
         match deed {
             LogDeed::Move => {}
             LogDeed::Consume(price) => log.add(Moment::new(log.newest().max(now), price)),
-            // A moment that has left the window took with it what was consumed then.
+            // Units that have left the window cannot be taken back.
             LogDeed::GiveBack(amount, moment) if moment > self.left_until(log, now) => {
                 log.take(amount.min(MAX_UNITS), moment);
             }
@@ -158,7 +160,7 @@ impl SlidingLog {
 }
 
 impl Log {
-    /// Adds units at the newest moment there is, or after it.
+    /// Adds units at the newest moment or after it.
     fn add(&mut self, added: Moment) {
         match self.moments.back_mut().filter(|newest| newest.at() == added.at()) {
             Some(newest) => {
@@ -180,7 +182,8 @@ impl Log {
         }
     }
 
-    /// Takes units away: those of this moment or, if the clock stepped back then, of the next; then earlier ones, and later.
+    /// Takes away units of this moment or, if the clock stepped back then, of the next one; then
+    /// earlier ones, then later ones.
     fn take(&mut self, mut amount: i64, moment: i64) {
         let first =
             self.moments.partition_point(|logged| logged.at() < moment).min(self.moments.len().saturating_sub(1));

@@ -1,5 +1,6 @@
-//! Sliding window: all of the current window plus the part of the previous one that still overlaps, taken as evenly spread.
-//! Cell: `a` start of the current window (µs), `b` count of the previous window, `c` count of the current one.
+//! Sliding window: all of the current window plus the part of the previous one that still overlaps,
+//! assumed to be evenly spread. Cell: `a` start of the current window (µs), `b` count of the previous
+//! window, `c` count of the current one.
 use super::{Cell, Numbers, Rolled, add_to, ceil_div, take_from};
 
 /// The window is divided into at most this many ticks: a count below 2^32 times a tick number stays below 2^53.
@@ -21,14 +22,15 @@ pub(crate) struct SlidingWindow {
 
 impl SlidingWindow {
     pub(crate) fn new(limit: i64, window: i64) -> Self {
-        // A millionth of a window of whole seconds is a whole number of µs, so that a quarter of it counts as a quarter.
+        // A millionth of a window of whole seconds is a whole number of µs, so that a quarter of
+        // the window counts as a quarter.
         let tick = if window % WHOLE_TICKS == 0 { window / WHOLE_TICKS } else { ceil_div(window, MAX_TICKS) };
         Self { limit, window, tick, ticks: ceil_div(window, tick) }
     }
 
     #[inline(always)]
     pub(super) fn roll(&self, cell: Option<&Cell>, now: i64) -> Rolled {
-        // A cell that is current says so itself: dividing costs more than all the rest.
+        // A current cell contains its window: the division would cost more than everything else.
         if let Some(cell) = cell
             && (0..self.window).contains(&(now - cell.numbers.a))
         {
@@ -83,7 +85,7 @@ impl SlidingWindow {
         if most < 0 {
             return i64::MAX;
         }
-        // Use only falls with time, so the first window in which enough of the earlier one has slid out is the answer.
+        // Use only falls with time, so the answer is the first window in which enough of the earlier one has left.
         if c <= most {
             self.slid_out(a + self.window, b, most - c)
         } else {

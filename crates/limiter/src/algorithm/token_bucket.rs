@@ -1,5 +1,5 @@
-//! Token bucket, as GCRA: a bucket of `burst` tokens that refills evenly, exact in integers. Cell: `a` when it was last
-//! rolled (µs), `b` what is missing from a full bucket, in parts of a token, `c` how many parts a token has.
+//! Token bucket, as GCRA: a bucket of `burst` tokens that refills evenly, exact in integers. Cell: `a` the moment of
+//! the last roll (µs), `b` what is missing from a full bucket, in parts of a token, `c` the parts of a token.
 use super::{Cell, Numbers, Rolled, ceil_div, take_from};
 
 /// Parts in a full bucket stay below this, so that sums of two stay exact in a Lua double.
@@ -18,8 +18,9 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// The bucket fills within 2^50 µs: see [`crate::quota::MAX_WINDOW`]. Where no whole number of parts gives the rate
-    /// exactly, a token has up to one part too many: slower by less than one part in `flow * window / limit`.
+    /// The bucket fills within 2^50 µs: see [`crate::quota::MAX_WINDOW`]. When no whole number of parts
+    /// gives the exact rate, a token has up to one part too many, so the bucket is slower by less than one
+    /// part in `flow * window / limit`.
     pub(crate) fn new(limit: i64, window: i64, burst: i64) -> Self {
         let divisor = greatest_common_divisor(limit, window);
         let exact = (window / divisor, limit / divisor);
@@ -50,8 +51,8 @@ impl TokenBucket {
         }
     }
 
-    /// What is missing, in this quota's parts. Tokens taken under another size stay taken, a begun one wholly; but never
-    /// is more missing than a full bucket holds.
+    /// What is missing, in this quota's parts. Tokens taken under another size stay taken, and a partial token counts
+    /// as a whole one; but no more is missing than a full bucket holds.
     fn in_parts(&self, missing: i64, token: i64) -> i64 {
         let missing = if token == self.token || token <= 0 {
             missing
@@ -67,7 +68,7 @@ impl TokenBucket {
         Rolled { numbers: Numbers { a: at, b: missing, c: self.token }, at, end: at, moved }
     }
 
-    /// When nothing is missing any more.
+    /// The moment at which the bucket is full.
     pub(super) fn full_at(&self, rolled: &Rolled) -> i64 {
         rolled.numbers.a + ceil_div(rolled.numbers.b, self.flow)
     }
@@ -77,7 +78,7 @@ impl TokenBucket {
         ceil_div(numbers.b, self.token)
     }
 
-    /// A bucket with room for it is used by as much more: only what overflows has to be found out.
+    /// A bucket with enough room gains the full amount; only an overflow needs a calculation.
     #[inline(always)]
     pub(super) fn consume(&self, numbers: &mut Numbers, cost: i64) -> i64 {
         let (before, full) = (*numbers, self.burst * self.token);

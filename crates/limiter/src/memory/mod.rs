@@ -1,4 +1,4 @@
-//! Counters in this process: 256 shards, one per partition, so that all subjects of a check lie behind one short lock.
+//! Counters in this process: 256 shards, one per partition, so that one short lock covers all subjects of a check.
 mod shard;
 mod snapshot;
 mod table;
@@ -32,7 +32,8 @@ use crate::{
 /// One per partition.
 const SHARDS: usize = 256;
 
-/// The memory store. Holds a bounded number of subjects: the expired make room first, then whoever consumed longest ago.
+/// The memory store. Holds a bounded number of subjects: expired ones make room first, then the
+/// one that consumed longest ago.
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
@@ -56,23 +57,24 @@ impl MemoryStore {
         Ok(decision)
     }
 
-    /// The same for a valid check, over those limits only that are `counted`, in `decision`, which is open.
+    /// Decides a valid check over the limits that are `counted`, in `decision`, which must be open.
     pub(crate) fn decide(&self, check: &Check<'_>, counted: impl Fn(&Limit) -> bool, decision: &mut Decision) {
         self.on_states(check, decision.at, |_, held| {
-            // Counted under the lock that is held anyway: an atomic of its own would cost a tenth of the check.
+            // Counted under the lock that is held anyway: a separate atomic would cost a tenth of the check.
             held.shard.count_check();
             decide(check, counted, held, decision);
         });
     }
 
-    /// Says what the check would be answered, over those limits only that are `counted`, in `decision`, which is open.
+    /// Computes what the check would be answered, over the limits that are `counted`, in
+    /// `decision`, which must be open.
     pub(crate) fn peek(&self, check: &Check<'_>, counted: impl Fn(&Limit) -> bool, decision: &mut Decision) {
         let mut shard = self.shard(&check.first().subject);
         let held = Held::new(&mut shard, check, decision.at.as_micros());
         explain(check, Outcome::Asked, counted, |part| held.state(part), 0, decision);
     }
 
-    /// Ends, prolongs or gives back what others took, as the check's purpose says; false when there was nothing.
+    /// Ends, extends or gives back earlier consumption, as the check's purpose says; false when there was none.
     pub(crate) fn settle(&self, check: &Check<'_>, now: Timestamp) -> Result<bool, Error> {
         check.validate()?;
         Ok(self.on_states(check, now, |now, states| settle(check, now, states)))
@@ -91,7 +93,8 @@ impl MemoryStore {
         outcome
     }
 
-    /// After subjects came: the expired go as the sweep finds them, and the oldest when there still are too many.
+    /// Called after subjects were added: drops expired ones that the sweep finds, and the
+    /// oldest if there are still too many.
     fn make_room(&self, shard: &mut Shard, before: usize, now: i64) {
         for _ in before..shard.len() {
             shard.sweep(now);
@@ -103,12 +106,12 @@ impl MemoryStore {
         self.account(before, shard.len());
     }
 
-    /// Takes over how the number of subjects in one shard changed, while its lock is held.
+    /// Updates the total after the number of subjects in one shard changed. The shard's lock is held.
     fn account(&self, before: usize, after: usize) {
         match after.cmp(&before) {
             Greater => self.held.fetch_add(after - before, Ordering::Relaxed),
             Less => self.held.fetch_sub(before - after, Ordering::Relaxed),
-            // As after most checks, which all would write to the same line.
+            // After most checks. All of them would otherwise write to the same cache line.
             Equal => return,
         };
     }
@@ -135,15 +138,15 @@ impl MemoryStore {
     }
 }
 
-/// Where a part's subject is.
+/// The place of a part's subject.
 #[derive(Debug, Clone, Copy, Default)]
 struct Found {
     place: Option<Place>,
-    /// Its cells stand in the order of the part's limits.
+    /// Whether its cells are in the order of the part's limits.
     in_order: bool,
 }
 
-/// The states of a check's subjects, while their shard is locked.
+/// The states of a check's subjects while their shard is locked.
 struct Held<'a> {
     shard: &'a mut Shard,
     check: &'a Check<'a>,
@@ -161,7 +164,7 @@ impl<'a> Held<'a> {
         held
     }
 
-    /// Notes what was written, and forgets subjects that have no state left. True when anything was written.
+    /// Records what was written, and drops subjects that have no state left. True when anything was written.
     fn finish(self) -> bool {
         if self.written {
             let stateless =
@@ -173,8 +176,8 @@ impl<'a> Held<'a> {
         self.written
     }
 
-    /// Looks for the next part's subject, and at all its cells: so their lines of cache are fetched together, and not each
-    /// when its limit's turn comes.
+    /// Finds the next part's subject and reads all its cells, so that the CPU fetches their cache lines
+    /// together and not one per limit.
     #[inline]
     fn find(&mut self, part: &Part<'_>) {
         let place = self.shard.find(part.subject.hash(), part.limits.len());
@@ -184,14 +187,14 @@ impl<'a> Held<'a> {
         self.found.push(Found { place, in_order });
     }
 
-    /// Looks for all subjects again, since some were moved.
+    /// Finds all subjects again, because some were moved.
     #[cold]
     fn find_again(&mut self) {
         self.found.clear();
         self.check.parts().for_each(|part| self.find(part));
     }
 
-    /// Where a part's subject is from now on, since something is to be written there.
+    /// Finds or makes a place for a part's subject, because something is to be written there.
     #[inline]
     fn place(&mut self, part: usize) -> Option<Place> {
         self.written = true;
@@ -243,7 +246,7 @@ impl States for Held<'_> {
     }
 }
 
-/// A panic elsewhere cannot leave a shard half written: nothing in it panics. So a poisoned lock is taken over.
+/// Takes over a poisoned lock: nothing panics while it changes a shard, so no shard is half-written.
 fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The subjects of one partition, in tables by how many cells they may have.
+//! The subjects of one partition, in tables by their number of cells.
 #![expect(clippy::indexing_slicing, reason = "places are made here, and good until subjects move")]
 use std::num::NonZeroU32;
 
@@ -7,16 +7,16 @@ use crate::state::{Change, StateRef};
 
 use super::table::{Head, Table};
 
-/// Widths 1, 2, 4 to 64, which is the most cells of a subject; past it the one that ends first is dropped. The script on
-/// Redis does the same.
+/// Widths 1, 2, 4 to 64, which is the most cells of a subject. A further cell replaces the one that ends
+/// first, as in the script on Redis.
 const TABLES: usize = 7;
-/// Places looked at for every new subject, of which more than half are taken: so the expired are found faster than new ones
-/// come.
+/// Places examined for every new subject. More than half of them are taken, so expired subjects are
+/// found faster than new ones arrive.
 const SWEEP: usize = 4;
-/// Subjects looked at when one has to go: an expired one, or else the one among them that was written longest ago.
+/// Subjects examined when one must go: an expired one, or else the one among them that was written longest ago.
 const SEARCH: usize = 32;
 
-/// Where a subject is, until any is taken in, widened or forgotten.
+/// The place of a subject, valid until any subject is added, widened or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     table: u32,
@@ -28,7 +28,7 @@ pub(super) struct Shard {
     tables: [Table; TABLES],
     held: usize,
     writes: NonZeroU32,
-    /// The table of the next sweep, and how many of its places it has yet to pass.
+    /// The table of the next sweep, and how many of its places are still to come.
     hand: (usize, usize),
     checks: u64,
 }
@@ -52,24 +52,24 @@ impl Shard {
         self.checks
     }
 
-    /// A subject's state; an empty one when it is not held.
+    /// A subject's state; empty when the subject is unknown.
     #[inline(always)]
     pub(super) fn state(&self, place: Option<Place>) -> StateRef<'_> {
         place.map_or(StateRef::default(), |place| self.tables[place.table as usize].state(place.at as usize))
     }
 
-    /// The first `count` cells of a subject that holds nothing, to be written in place.
+    /// The first `count` cells of a subject without reservations and logs, to be written in place.
     #[inline(always)]
     pub(super) fn cells_mut(&mut self, place: Place, count: usize) -> Option<&mut [Cell]> {
         self.tables[place.table as usize].cells_mut(place.at as usize, count)
     }
 
-    /// Every subject held, for a snapshot.
+    /// Every subject, for a snapshot.
     pub(super) fn subjects(&self) -> impl Iterator<Item = ([u64; 2], StateRef<'_>)> {
         self.tables.iter().flat_map(Table::subjects).map(|(head, state)| (head.hash(), state))
     }
 
-    /// Where a subject is held; it is looked for among those of this many cells first.
+    /// The place of a subject. Searches the table of this number of cells first.
     #[inline(always)]
     pub(super) fn find(&self, hash: [u64; 2], cells: usize) -> Option<Place> {
         let likely = table_of(cells);
@@ -82,8 +82,8 @@ impl Shard {
         others.find_map(|(table, others)| Some(Place::new(table, others.find(hash)?)))
     }
 
-    /// A place for a subject that is not held, with room for this many cells. Something has to be written there, or it has to
-    /// be tidied.
+    /// A place for an unknown subject, with room for this many cells. The caller must write something there,
+    /// or call [`tidy`](Self::tidy).
     pub(super) fn insert(&mut self, hash: [u64; 2], cells: usize) -> Place {
         self.held += 1;
         let table = table_of(cells);
@@ -99,18 +99,18 @@ impl Shard {
         false
     }
 
-    /// Takes in a log of a subject as a snapshot has kept it.
+    /// Adds a log of a subject from a snapshot.
     pub(super) fn push_log(&mut self, place: Place, log: Log) {
         self.tables[place.table as usize].lists_mut(place.at as usize).get_or_insert_default().push(log);
     }
 
-    /// Writes a cell, which is looked for at `guess` first. True when subjects moved.
+    /// Writes a cell, and looks for it at `guess` first. True when subjects moved.
     #[inline(always)]
     pub(super) fn write(&mut self, place: Place, guess: usize, cell: &Cell, now: i64) -> bool {
         !self.tables[place.table as usize].write(place.at as usize, guess, cell, now) && self.widen(place, cell)
     }
 
-    /// Moves a subject whose cells all count to where there is room for another. False when it has as many as it may.
+    /// Moves a subject whose cells all count to the next wider table. False when it has the most cells already.
     #[inline(never)]
     fn widen(&mut self, Place { table, at }: Place, cell: &Cell) -> bool {
         let (table, at) = (table as usize, at as usize);
@@ -133,7 +133,7 @@ impl Shard {
         true
     }
 
-    /// Notes that a subject was written. False when it has no state left.
+    /// Records that a subject was written. False when it has no state left.
     #[inline]
     pub(super) fn mark(&mut self, place: Place) -> bool {
         self.writes = self.writes.checked_add(1).unwrap_or(NonZeroU32::MIN);
@@ -142,7 +142,7 @@ impl Shard {
         !is_empty(table.state(at))
     }
 
-    /// Forgets a subject that has no state left.
+    /// Removes a subject if it has no state left.
     pub(super) fn tidy(&mut self, hash: [u64; 2]) {
         if let Some(place) = self.find(hash, 0)
             && is_empty(self.state(Some(place)))
@@ -163,7 +163,7 @@ impl Shard {
         self.held -= 1;
     }
 
-    /// Makes room for one subject. True when one that still counted had to go.
+    /// Makes room for one subject. True when one that still counted was removed.
     pub(super) fn evict(&mut self, now: i64) -> bool {
         let mut oldest = None;
         let mut seen = 0;
@@ -183,7 +183,7 @@ impl Shard {
         oldest.is_some()
     }
 
-    /// Drops expired subjects as the hand passes them, about as many as one that came.
+    /// Drops expired subjects as the hand passes them, about as many as were added.
     pub(super) fn sweep(&mut self, now: i64) {
         for _ in 0..SWEEP {
             if let Some((place, _)) = self.next()
@@ -194,11 +194,11 @@ impl Shard {
         }
     }
 
-    /// Moves the hand on by one place, downwards: what moves when a subject is forgotten comes to places passed already.
-    /// The subject there, and when it was written.
+    /// Moves the hand on by one place, downwards, because a removal moves subjects only to places that it has passed.
+    /// Returns the subject there, and when it was written.
     fn next(&mut self) -> Option<(Place, NonZeroU32)> {
         let (mut table, mut left) = self.hand;
-        // Most tables of most shards have no places.
+        // Most tables of most shards are empty.
         for _ in 0..TABLES {
             if left == 0 {
                 table = (table + 1) % TABLES;
@@ -212,14 +212,14 @@ impl Shard {
 }
 
 impl Place {
-    /// 2^32 subjects are more than any shard's memory.
+    /// No shard's memory can hold 2^32 subjects.
     #[inline(always)]
     fn new(table: usize, at: usize) -> Self {
         Self { table: table as u32, at: at as u32 }
     }
 }
 
-/// The narrowest with room for this many cells.
+/// The narrowest table with room for this many cells.
 #[inline(always)]
 fn table_of(cells: usize) -> usize {
     (cells.max(1).next_power_of_two().trailing_zeros() as usize).min(TABLES - 1)
@@ -251,7 +251,7 @@ mod tests {
         Change::Cell(Cell { id: 1, numbers: Numbers::default(), until })
     }
 
-    /// Hashes that collide: eight subjects per home.
+    /// Colliding hashes: eight subjects per home.
     fn hash(subject: u64) -> [u64; 2] {
         [subject, (subject / 8).wrapping_mul(0x9e37_79b9)]
     }

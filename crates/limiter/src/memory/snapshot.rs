@@ -1,4 +1,5 @@
-//! A snapshot: one block per shard, each with its length and checksum, and a last block that says the file is whole.
+//! A snapshot: one block per shard, each with its length and checksum, and a last block
+//! that marks the file as complete.
 use std::{
     io::{ErrorKind, Read, Write},
     sync::atomic::Ordering,
@@ -14,10 +15,10 @@ use crate::{
 };
 
 const MAGIC: &[u8; 8] = b"TGLIMIT2";
-/// Of a snapshot of an earlier version, which knew no logs.
+/// The header of an earlier version without logs.
 const WITHOUT_LOGS: &[u8; 8] = b"TGLIMIT1";
 const END_MARK: &[u8; 8] = b"TGLIMEND";
-/// A block longer than this is damage, not data: 40 million cells in one shard.
+/// A longer block is damage, not data: 40 million cells in one shard.
 const LONGEST_BLOCK: u32 = 1 << 31;
 
 impl MemoryStore {
@@ -92,7 +93,7 @@ fn write_subject(block: &mut Vec<u8>, hash: [u64; 2], state: StateRef<'_>) {
     for half in hash {
         block.extend(half.to_le_bytes());
     }
-    // A subject has at most 64 cells, 1000 holds and 64 logs of 1000 moments each.
+    // A subject has at most 64 cells, 1000 reservations and 64 logs of 1000 moments each.
     block.push(state.cells().count().to_le_bytes()[0]);
     block.extend(u16::try_from(state.reservations().len()).unwrap_or(u16::MAX).to_le_bytes());
     for Cell { id, numbers: Numbers { a, b, c }, until } in state.cells() {
@@ -115,7 +116,7 @@ fn write_subject(block: &mut Vec<u8>, hash: [u64; 2], state: StateRef<'_>) {
     }
 }
 
-/// A subject's hash, its cells and holds, and its logs.
+/// A subject's hash, its cells and reservations, and its logs.
 type Subject = ([u64; 2], Vec<Change>, Vec<Log>);
 
 fn read_subject(rest: &mut &[u8], with_logs: bool) -> Option<Subject> {

@@ -1,5 +1,6 @@
-//! The subjects of a shard that have at most this many cells, open-addressed by their hash. Heads and cells lie in two arrays
-//! at the same place, which follows from the hash alone: so a check waits for both at once, and for nothing before them.
+//! The subjects of a shard that have at most this many cells, open-addressed by their hash. Heads and cells
+//! are in two arrays at the same place, which follows from the hash alone, so a check waits for both at
+//! once and for nothing before them.
 #![expect(clippy::indexing_slicing, reason = "every place is below the length of both arrays")]
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -8,20 +9,21 @@ use std::ops::Range;
 use crate::algorithm::{Cell, NO_CELL};
 use crate::state::{Change, Lists, StateRef};
 
-/// Places of the smallest table that has any.
+/// Places of the smallest table that is not empty.
 const SMALLEST: usize = 8;
 
-/// Who is held. It keeps 96 of its 128 bits of hash: a million subjects share any with a probability of 2^-57.
+/// The subject at a place. It keeps 96 of the 128 bits of the hash: the probability that any two of a million
+/// subjects share them is 2^-57.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) hash: u64,
-    /// Says where the subject is at home.
+    /// Determines the subject's home.
     pub(super) tag: u32,
-    /// The shard's count of writes when this was written last.
+    /// The shard's count of writes when this subject was last written.
     pub(super) written: NonZeroU32,
 }
 
-/// What a subject holds and logs. Few do.
+/// The reservations and logs of a subject. Few subjects have any.
 pub(super) type Boxed = Option<Box<Lists>>;
 
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(super) struct Table {
     /// At most three quarters are taken.
     heads: Vec<Option<Head>>,
     cells: Vec<Cell>,
-    /// Empty until the first of these subjects holds or logs something.
+    /// Empty until the first of these subjects has a reservation or a log.
     lists: Vec<Boxed>,
     held: usize,
 }
@@ -41,7 +43,7 @@ impl Head {
         Self { hash: hash[0], tag: tag(hash), written: NonZeroU32::MIN }
     }
 
-    /// As much of the subject's hash as is kept.
+    /// The part of the subject's hash that is kept.
     pub(super) fn hash(&self) -> [u64; 2] {
         [self.hash, u64::from(self.tag)]
     }
@@ -52,7 +54,7 @@ impl Table {
         Self { width, heads: Vec::new(), cells: Vec::new(), lists: Vec::new(), held: 0 }
     }
 
-    /// How many places there are.
+    /// The number of places.
     pub(super) fn len(&self) -> usize {
         self.heads.len()
     }
@@ -72,7 +74,7 @@ impl Table {
         self.lists.get(at).and_then(|lists| lists.as_deref())
     }
 
-    /// The first `count` cells of a subject that holds nothing.
+    /// The first `count` cells of a subject without reservations and logs.
     #[inline(always)]
     pub(super) fn cells_mut(&mut self, at: usize, count: usize) -> Option<&mut [Cell]> {
         let first = at * self.width;
@@ -88,7 +90,7 @@ impl Table {
     #[inline(always)]
     pub(super) fn find(&self, hash: [u64; 2]) -> Option<usize> {
         let mut at = self.home(tag(hash));
-        // Mostly the subject is at home, or next to it: its cells are fetched while its head is.
+        // Most subjects are at home or next to it, so this fetches the cells while the head is fetched.
         black_box(self.cells.get(at * self.width).map(|cell| cell.id));
         while let Some(head) = self.heads.get(at)? {
             if head.hash == hash[0] && head.tag == tag(hash) {
@@ -99,7 +101,7 @@ impl Table {
         None
     }
 
-    /// Notes when the subject at a place was written last.
+    /// Records when the subject at a place was last written.
     #[inline]
     pub(super) fn mark(&mut self, at: usize, written: NonZeroU32) {
         if let Some(head) = &mut self.heads[at] {
@@ -107,8 +109,7 @@ impl Table {
         }
     }
 
-    /// Writes a cell, which is looked for at `guess` first. A new one takes the place of an expired one; false when there
-    /// is none.
+    /// Writes a cell, and looks for it at `guess` first. A new one replaces an expired one; false when there is none.
     #[inline(always)]
     pub(super) fn write(&mut self, at: usize, guess: usize, cell: &Cell, now: i64) -> bool {
         let range = self.cells_at(at);
@@ -128,7 +129,7 @@ impl Table {
         }
     }
 
-    /// Changes what a subject holds or logs.
+    /// Changes a subject's reservations or logs.
     pub(super) fn change(&mut self, at: usize, change: Change, now: i64) {
         let lists = self.lists_mut(at).get_or_insert_default();
         lists.apply(change, now);
@@ -137,13 +138,13 @@ impl Table {
         }
     }
 
-    /// What a subject holds and logs, to be changed.
+    /// A subject's reservations and logs, to be changed.
     pub(super) fn lists_mut(&mut self, at: usize) -> &mut Boxed {
         self.lists.resize_with(self.heads.len(), Boxed::default);
         &mut self.lists[at]
     }
 
-    /// Takes in a subject that is not held, with no cells yet. Others may be elsewhere then.
+    /// Adds an unknown subject without cells. This may move other subjects.
     pub(super) fn insert(&mut self, head: Head) -> usize {
         if (self.held + 1) * 4 > self.heads.len() * 3 {
             self.grow();
@@ -152,8 +153,8 @@ impl Table {
         self.place(head)
     }
 
-    /// Lets a subject go. Those that it displaced move up, so that no search ends early. Returns what it holds
-    /// and logs.
+    /// Removes a subject, and moves up those that it had displaced, so that no search ends early.
+    /// Returns its reservations and logs.
     pub(super) fn remove(&mut self, at: usize) -> Boxed {
         let lists = self.lists.get_mut(at).and_then(Option::take);
         self.held -= 1;
@@ -176,7 +177,8 @@ impl Table {
         lists
     }
 
-    /// By a quarter: a table that doubled would be half empty. Homes keep their order, so all is copied from front to back.
+    /// By a quarter, because a table that doubled would be half empty. Homes keep their order, so everything
+    /// is copied from front to back.
     fn grow(&mut self) {
         let places = (self.len() / 4 * 5).max(self.len() + SMALLEST);
         let heads = std::mem::replace(&mut self.heads, vec![None; places]);
@@ -194,7 +196,7 @@ impl Table {
         }
     }
 
-    /// Puts a subject into the first vacant place from its home on.
+    /// Puts a subject into the first vacant place at or after its home.
     fn place(&mut self, head: Head) -> usize {
         let mut at = self.home(head.tag);
         while self.heads[at].is_some() {
@@ -222,7 +224,7 @@ impl Table {
     }
 }
 
-/// The hash is random and keyed: any 32 bits of it spread.
+/// The hash is random and keyed, so any 32 bits of it are evenly spread.
 fn tag(hash: [u64; 2]) -> u32 {
     hash[1] as u32
 }

@@ -1,4 +1,4 @@
-//! What the store said about one check.
+//! The store's answer to one check.
 use smallvec::SmallVec;
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     state::{Lists, StateRef},
 };
 
-/// The state of one subject, as the store left it.
+/// The state of one subject after the store's step.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) cells: SmallVec<[Cell; 2]>,
@@ -22,28 +22,28 @@ impl State {
     }
 }
 
-/// The states of a question's subjects, in its order.
+/// The states of a request's subjects, in its order.
 pub(super) type States = SmallVec<[State; 1]>;
 
-/// What the script said about one check.
+/// The script's answer to one check.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The clock that decided, µs.
+    /// The deciding clock, µs.
     pub(super) now: i64,
     pub(super) verdict: Verdict,
     pub(super) states: States,
-    /// What this node has taken in advance and not spent: the cells count it as used.
+    /// Units that this node has taken in advance and not spent. The cells count them as used.
     pub(super) unspent: u32,
 }
 
 impl Answer {
-    /// The decision on the check that was asked about.
+    /// The decision on the check of the request.
     pub(super) fn explain(&self, check: &Check<'_>, outcome: Outcome) -> Decision {
         explain_states(check, outcome, &self.states, self.unspent, self.now)
     }
 }
 
-/// The decision on a check by states that a store left at `now`.
+/// The decision on a check from states that a store left at `now`.
 pub(super) fn explain_states(check: &Check<'_>, outcome: Outcome, states: &States, unspent: u32, now: i64) -> Decision {
     let mut decision = Decision::open(now);
     decision.limits.reserve_exact(check.limits());
@@ -56,8 +56,8 @@ pub(super) fn explain_states(check: &Check<'_>, outcome: Outcome, states: &State
 pub(super) enum Verdict {
     Refused,
     Allowed,
-    /// Allowed, and this much more was consumed, to be spent without asking.
+    /// Allowed, and this much more was consumed in advance, for this node to spend.
     AllowedWithSlice(u32),
-    /// The clock that decides is outside a calendar period the question was asked for: ask again for `now`.
+    /// The deciding clock is outside a calendar period of the request: ask again for `now`.
     Stale,
 }

@@ -1,4 +1,5 @@
-//! Concurrent checks share round trips: what waits when a call leaves goes with it, and nothing waits for company.
+//! Concurrent checks share round trips: a call takes along all checks that wait when it leaves,
+//! and no check waits for others.
 use std::{
     collections::VecDeque,
     sync::{
@@ -20,31 +21,33 @@ use super::{
     request::StoreRequest,
 };
 
-/// Four files, one script: what it is told, the rules of logs, the rules for all, and the checks by the shortest way each.
+/// Four files, one script: its arguments, the rules of logs, the rules for all checks, and the
+/// checks, each by its shortest way.
 const SCRIPT: &str = concat!(
     include_str!("script/policies.lua"),
     include_str!("script/logs.lua"),
     include_str!("script/rules.lua"),
     include_str!("script/checks.lua")
 );
-/// Checks in one call. A call costs the server some 35 µs apart from its checks, so that 128 are a tenth cheaper than 64, each;
-/// past this little is saved, and a call (0.3 ms) starts to hold up other nodes.
+/// Checks in one call. A call costs the server some 35 µs in addition to its checks, so a check in a batch of 128 is a
+/// tenth cheaper than in one of 64. A larger batch saves little, and its call (0.3 ms) would hold up other nodes.
 const MAX_CHECKS: usize = 128;
-/// Calls that leave with whatever waits. More in flight would be smaller: a call costs the server as much as ten checks.
+/// Calls that leave with any number of checks. More of them would be smaller, and a call costs the
+/// server as much as ten checks.
 const EAGER_CALLS: usize = 1;
-/// The same for a cluster, where a call is for one partition only and calls go to several servers.
+/// The same for a cluster, where a call covers one partition only and calls go to several servers.
 const EAGER_CLUSTER_CALLS: usize = 16;
-/// Calls under way at once; all but the eager ones leave with a full load only.
+/// Calls in flight at once. Beyond the eager ones, calls leave only with a full batch.
 const MAX_CALLS: usize = 8;
 const MAX_CLUSTER_CALLS: usize = 64;
-/// Rounds of the scheduler before a call leaves: some microseconds when there is something to run, else none.
+/// Rounds of the scheduler before a call leaves: some microseconds when other tasks are ready, otherwise none.
 const YIELDS: usize = 3;
 
-/// Checks that wait for a call, and the calls under way.
+/// Checks that wait for a call, and the number of calls in flight.
 #[derive(Debug)]
 pub(super) struct Batcher {
-    link: Arc<StoreConnection>,
-    front: Arc<LocalDecisions>,
+    connection: Arc<StoreConnection>,
+    local_decisions: Arc<LocalDecisions>,
     clock: Arc<Clock>,
     script: Script,
     queue: Mutex<Queue>,
@@ -61,20 +64,24 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     request: StoreRequest,
-    /// None: nobody waits for the answer.
+    /// None when nobody waits for the answer.
     answer: Option<oneshot::Sender<Answer>>,
 }
 
 impl Batcher {
-    pub(super) fn new(link: Arc<StoreConnection>, front: Arc<LocalDecisions>, clock: Arc<Clock>) -> Arc<Self> {
+    pub(super) fn new(
+        connection: Arc<StoreConnection>,
+        local_decisions: Arc<LocalDecisions>,
+        clock: Arc<Clock>,
+    ) -> Arc<Self> {
         let script = Script::new(SCRIPT);
         let (calls, failed_calls) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { link, front, clock, script, queue: Mutex::default(), calls, failed_calls })
+        Arc::new(Self { connection, local_decisions, clock, script, queue: Mutex::default(), calls, failed_calls })
     }
 
-    /// The store's answer; None when the store cannot be asked.
+    /// The store's answer; None when the store is down.
     pub(super) async fn ask(self: &Arc<Self>, request: StoreRequest) -> Option<Answer> {
-        if self.link.is_closed() {
+        if self.connection.is_closed() {
             return None;
         }
         let (answer, answered) = oneshot::channel();
@@ -82,14 +89,14 @@ impl Batcher {
         answered.await.ok()
     }
 
-    /// Tells the store something without waiting for what it says.
+    /// Sends a request to the store without waiting for its answer.
     pub(super) fn tell(self: &Arc<Self>, request: StoreRequest) {
-        if !self.link.is_closed() {
+        if !self.connection.is_closed() {
             self.enqueue(Waiting { request, answer: None });
         }
     }
 
-    /// Puts a question into the queue, and starts a call when one may leave.
+    /// Queues a request, and starts a call when one may leave.
     fn enqueue(self: &Arc<Self>, waiting: Waiting) {
         let mut queue = self.queue();
         queue.waiting.push_back(waiting);
@@ -101,9 +108,9 @@ impl Batcher {
         }
     }
 
-    /// What goes with the next call: up to 128 checks of one moment, and of one partition in a cluster. None ends the
-    /// caller's turn, in the same step in which too little was found waiting, so that whoever comes next starts a turn of
-    /// its own.
+    /// The batch of the next call: up to 128 checks of one moment, and of one partition in a cluster. None
+    /// ends the caller's turn. It ends in the same step that finds too few checks waiting, so the next
+    /// check starts a turn of its own.
     fn load(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue();
         let enough = if queue.calls > self.calls_at_once().0 { MAX_CHECKS } else { 1 };
@@ -112,7 +119,7 @@ impl Batcher {
             return None;
         }
         let first = queue.waiting.front().map(|first| (first.request.now, first.request.partition()));
-        if self.link.is_cluster() {
+        if self.connection.is_cluster() {
             let alike = |waiting: &Waiting| Some((waiting.request.now, waiting.request.partition())) == first;
             let (mut load, mut rest) = (Vec::new(), VecDeque::with_capacity(queue.waiting.len()));
             for waiting in queue.waiting.drain(..) {
@@ -126,22 +133,22 @@ impl Batcher {
         Some(queue.waiting.drain(..alike).collect())
     }
 
-    /// How many calls leave with whatever waits, and how many at most.
+    /// How many calls leave with any number of checks, and how many are in flight at most.
     fn calls_at_once(&self) -> (usize, usize) {
-        if self.link.is_cluster() { (EAGER_CLUSTER_CALLS, MAX_CLUSTER_CALLS) } else { (EAGER_CALLS, MAX_CALLS) }
+        if self.connection.is_cluster() { (EAGER_CLUSTER_CALLS, MAX_CLUSTER_CALLS) } else { (EAGER_CALLS, MAX_CALLS) }
     }
 
-    /// One call for `load`. Whoever is not answered finds the sender dropped.
+    /// Makes one call for `load`. A caller without an answer finds its sender dropped.
     async fn call(&self, load: Vec<Waiting>) {
         let requests: Vec<&StoreRequest> = load.iter().map(|waiting| &waiting.request).collect();
         self.calls.fetch_add(1, Ordering::Relaxed);
         match self.run_script(&requests).await {
             Some(answers) => {
                 for (waiting, mut answer) in load.into_iter().zip(answers) {
-                    // Here and not where the caller waits: a caller that goes away must not lose a slice.
-                    self.front.learn(&waiting.request, &mut answer);
+                    // Not where the caller waits, because a caller that goes away must not lose a slice.
+                    self.local_decisions.learn(&waiting.request, &mut answer);
                     let unheard = waiting.answer.and_then(|caller| caller.send(answer).err());
-                    // The caller has gone away: nobody makes use of what was taken.
+                    // The caller has gone away and cannot use what was taken, so it is given back.
                     if let Some(request) = unheard.and_then(|answer| waiting.request.undone(&answer)) {
                         self.queue().waiting.push_back(Waiting { request, answer: None });
                     }
@@ -149,7 +156,7 @@ impl Batcher {
             }
             None => {
                 self.failed_calls.fetch_add(1, Ordering::Relaxed);
-                // Who waited behind a call that failed has waited long enough.
+                // Checks that waited behind a failed call have waited long enough.
                 self.queue().waiting.clear();
             }
         }
@@ -157,9 +164,9 @@ impl Batcher {
 
     async fn run_script(&self, requests: &[&StoreRequest]) -> Option<Vec<Answer>> {
         let sent = Instant::now();
-        let mut reply = self.link.call(&self.command("EVALSHA", self.script.get_hash(), requests)).await;
+        let mut reply = self.connection.call(&self.command("EVALSHA", self.script.get_hash(), requests)).await;
         if reply.as_ref().is_err_and(Fault::is_no_script) {
-            reply = self.link.call(&self.command("EVAL", SCRIPT, requests)).await;
+            reply = self.connection.call(&self.command("EVAL", SCRIPT, requests)).await;
         }
         match reply {
             Ok(Value::BulkString(bytes)) => {
@@ -168,11 +175,11 @@ impl Batcher {
                 Some(answers)
             }
             Ok(other) => {
-                tracing::error!(reply = ?other, "limiter store: the script's reply is of an unknown shape");
+                tracing::error!(reply = ?other, "limiter store: cannot parse the script's reply; answering without it");
                 None
             }
             Err(fault) => {
-                tracing::debug!(?fault, "limiter store: a call failed");
+                tracing::debug!(?fault, "limiter store: a call failed; answering without it");
                 None
             }
         }
@@ -190,13 +197,13 @@ impl Batcher {
     }
 }
 
-/// The turn of one of the calls under way. A turn that ends by a panic is given back too.
+/// The turn of one call in flight. A panic also ends it.
 struct Turn(Option<Arc<Batcher>>);
 
 impl Turn {
     async fn run(mut self) {
         while let Some(batcher) = &self.0 {
-            // Every task that can run now gets to add its check before the call leaves; what the last reply woke may lie
+            // Lets every ready task add its check before the call leaves. Tasks that the last reply woke may be
             // in the queues of other threads.
             for _ in 0..YIELDS {
                 tokio::task::yield_now().await;

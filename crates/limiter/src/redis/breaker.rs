@@ -1,16 +1,17 @@
-//! When to stop asking: open once half of at least twenty calls within a second or two failed, never on one blip.
+//! The breaker: opens when half of at least twenty calls within one or two seconds failed,
+//! never after a single failure.
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Fewer calls than this say nothing about a rate.
+/// The failure rate of fewer calls means nothing.
 const LEAST_CALLS: u32 = 20;
-/// Outcomes are counted in two spans of this length: the current one and the one before.
+/// Outcomes are counted in two spans of this length: the current one and the previous one.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Counts outcomes of calls. Closing it again is the supervisor's, who probes.
+/// Counts outcomes of calls. The connection's supervisor probes the server and closes it again.
 #[derive(Debug)]
 pub(super) struct Breaker(Mutex<State>);
 
@@ -55,7 +56,7 @@ impl Breaker {
         opens
     }
 
-    /// Opens it whatever the rate: there is no connection to ask over.
+    /// Opens it whatever the failure rate, because there is no connection.
     pub(super) fn open(&self) {
         let mut state = self.state();
         if !state.open {
@@ -63,7 +64,7 @@ impl Breaker {
         }
     }
 
-    /// Closes it and forgets what was counted.
+    /// Closes it and resets the counts.
     pub(super) fn close(&self, now: Instant) {
         let mut state = self.state();
         *state = State {

@@ -1,4 +1,4 @@
-//! The bytes that go to the script: policies and checks. `script/policies.lua` names the layout.
+//! The bytes that go to the script: policies and checks. `script/policies.lua` specifies the layout.
 use std::collections::HashMap;
 
 use redis::Cmd;
@@ -24,7 +24,7 @@ impl Policy {
     }
 }
 
-/// The keys and arguments of one call, as they come together.
+/// The keys and arguments of one call while they are collected.
 #[derive(Debug, Default)]
 struct Call {
     subjects: Vec<Subject>,
@@ -56,7 +56,7 @@ impl Call {
         number.to_le_bytes()
     }
 
-    /// The numbers of a plain check's key and shape.
+    /// The indexes of a plain check's key and shape.
     fn key_and_shape(&mut self, request: &StoreRequest, part: &RequestPart) -> [u8; 4] {
         let mut shape = SmallVec::<[u8; 16]>::new();
         shape.extend(request.cost.to_le_bytes());
@@ -110,7 +110,7 @@ impl Call {
     }
 }
 
-/// The script's keys and arguments for `questions`, after the command and the script's name.
+/// Writes the script's keys and arguments for `requests`, after the command and the script's name.
 pub(super) fn write_call(command: &mut Cmd, requests: &[&StoreRequest]) {
     let mut call = Call::default();
     for request in requests {
@@ -132,7 +132,7 @@ pub(super) fn write_call(command: &mut Cmd, requests: &[&StoreRequest]) {
     command.arg(call.floored);
 }
 
-/// The script counts limits from 1.
+/// The script numbers limits from 1.
 fn write_floor(out: &mut Vec<u8>, (limit, start, used): RequestFloor) {
     out.push(limit.saturating_add(1));
     double(out, start);
@@ -142,12 +142,12 @@ fn double(out: &mut Vec<u8>, whole: i64) {
     out.extend((whole as f64).to_le_bytes());
 }
 
-/// Counts within a check are bounded by its validation, far below 255.
+/// Counts within a check are below 255: its validation bounds them.
 fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }
 
-/// Numbers of keys and policies within a call: at most 128 checks of 8 parts of 32 limits, so below 2^16.
+/// Indexes of keys and policies within a call: at most 128 checks of 8 parts of 32 limits, so below 2^16.
 fn index(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }

@@ -1,4 +1,4 @@
-//! The deciding clock as this node knows it: an upper bound, from the last reply and the time since its call was sent.
+//! An upper bound of the deciding clock, from the last reply and the time since its call was sent.
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::time::Instant;
@@ -7,14 +7,15 @@ use crate::{options::TimeSource, time::micros};
 
 const UNKNOWN: i64 = i64::MIN;
 
-/// Estimates the deciding clock. What may only be done before a moment is done while even the upper bound is before it.
+/// Estimates the deciding clock. An action that is allowed only before a moment is done only while
+/// the upper bound is before it.
 #[derive(Debug)]
 pub(super) struct Clock {
     source: TimeSource,
     base: Instant,
     /// Server's clock minus the time since `base`, µs.
     offset: AtomicI64,
-    /// The caller's clock when it last asked, µs.
+    /// The caller's clock at its last call, µs.
     caller: AtomicI64,
 }
 
@@ -24,7 +25,8 @@ impl Clock {
         Self { source, base: Instant::now(), offset, caller }
     }
 
-    /// The deciding clock for a caller whose own says `caller`. Before the first reply that is the best guess there is.
+    /// The deciding clock for a caller whose own clock reads `caller`. Before the first reply, the
+    /// caller's clock is the best guess.
     pub(super) fn now(&self, caller: i64) -> i64 {
         self.caller.store(caller, Ordering::Relaxed);
         match self.source {
@@ -33,17 +35,18 @@ impl Clock {
         }
     }
 
-    /// The deciding clock when nobody asks.
+    /// The deciding clock when no caller provides a time.
     pub(super) fn idle_now(&self) -> i64 {
         self.now(self.caller.load(Ordering::Relaxed))
     }
 
-    /// What a question says about its time: nothing where the server's clock decides.
+    /// The time to send with a request: none when the server's clock decides.
     pub(super) fn told(&self, now: i64) -> Option<i64> {
         (self.source == TimeSource::Caller).then_some(now)
     }
 
-    /// Takes over a reply's reading of the server's clock. It was read after `sent`, so at most that much time has passed.
+    /// Records a reply's reading of the server's clock. It was taken after `sent`, so at
+    /// most that much time has passed.
     pub(super) fn learn(&self, server: i64, sent: Instant) {
         self.offset.store(server - micros(sent.duration_since(self.base)), Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! The connection and its supervisor: connect with jitter, notice a dead socket, open the breaker, probe until it may close.
+//! The connection and its supervisor: connect with jitter, detect a dead socket, open the
+//! breaker, probe until it may close.
 use std::{
     collections::hash_map::RandomState,
     fmt,
@@ -26,39 +27,39 @@ use crate::store_fault::{Remedy, StoreFault, said};
 const CONNECT_BUDGET: Duration = Duration::from_secs(1);
 /// How often a connection in use is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// A write by a script, as checks are: a user may be allowed the one and not the other.
+/// A write by a script, as checks are. A user may have permission for a plain command and not for this.
 const PROBE: &str = "return redis.call('SET', KEYS[1], 1, 'PX', 10000)";
-/// A probe that takes longer has failed.
+/// A probe that takes longer counts as failed.
 const PROBE_BUDGET: Duration = Duration::from_millis(250);
 /// Bounds of the pause between attempts to connect, before jitter of half to one and a half.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Probes within the call budget that close the breaker.
+/// Successful probes within the call budget that close the breaker.
 const GOOD_PROBES: u32 = 2;
-/// Probes without a reply that condemn a connection.
+/// Probes without a reply after which the connection is dropped.
 const SILENT_PROBES: u32 = 2;
 
-/// What became of a call.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// No connection, or the breaker is open: nothing was sent.
     Closed,
     /// No reply within the budget.
     Late,
-    /// The server or the socket said no.
+    /// The error of the server or of the socket.
     Redis(RedisError),
 }
 
-/// A connection that is looked after.
+/// A connection with a supervisor.
 #[derive(Debug)]
 pub(super) struct StoreConnection {
     target: Target,
     budget: Duration,
     breaker: Breaker,
     state: Mutex<State>,
-    /// Rings the supervisor when a call failed.
+    /// Wakes the supervisor when a call failed.
     alarm: Notify,
-    /// Turns probes of a cluster from partition to partition, and so from node to node.
+    /// Rotates a cluster's probes through the partitions, and so through the nodes.
     turn: AtomicU8,
 }
 
@@ -70,20 +71,20 @@ struct State {
 }
 
 impl StoreConnection {
-    /// Opens the link; the first attempt to connect is made before this returns, and may fail.
+    /// Starts the supervisor. The first attempt to connect is made before this returns, and may fail.
     pub(super) async fn open(target: Target, budget: Duration) -> Arc<Self> {
         let (breaker, state) = (Breaker::new(Instant::now()), Mutex::default());
-        let link = Arc::new(Self { target, budget, breaker, state, alarm: Notify::new(), turn: AtomicU8::new(0) });
-        link.reconnect().await;
-        tokio::spawn(supervise(Arc::downgrade(&link)));
-        link
+        let store = Arc::new(Self { target, budget, breaker, state, alarm: Notify::new(), turn: AtomicU8::new(0) });
+        store.reconnect().await;
+        tokio::spawn(supervise(Arc::downgrade(&store)));
+        store
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
-    /// Whether calls are sent at all.
+    /// Whether calls are not sent at all.
     pub(super) fn is_closed(&self) -> bool {
         self.breaker.is_open()
     }
@@ -92,7 +93,7 @@ impl StoreConnection {
         self.target.is_cluster()
     }
 
-    /// What is wrong, while calls are not sent.
+    /// What is wrong; `None` while calls are sent.
     pub(super) fn fault(&self) -> Option<StoreFault> {
         self.state().fault.filter(|_| self.is_closed())
     }
@@ -122,7 +123,7 @@ impl StoreConnection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers come without the store from now on.
+    /// From now on answers come without the store.
     fn open_breaker(&self, said: &Fault) {
         let fault = said.kind();
         let news = self.state().fault.replace(fault) != Some(fault);
@@ -131,11 +132,11 @@ impl StoreConnection {
             return;
         }
         if fault == StoreFault::OutOfFiles {
-            tracing::error!(?fault, %said, "limiter store: out of file descriptors, so it cannot be reached");
+            tracing::error!(?fault, %said, "limiter store: out of file descriptors; answering without it");
         } else if fault.needs_an_operator() {
-            tracing::error!(?fault, %said, "limiter store: takes no checks, and will not by itself");
+            tracing::error!(?fault, %said, "limiter store: takes no checks until an operator acts");
         } else {
-            tracing::warn!(?fault, %said, "limiter store: takes no checks");
+            tracing::warn!(?fault, %said, "limiter store: takes no checks; answering without it");
         }
     }
 
@@ -146,14 +147,14 @@ impl StoreConnection {
         self.breaker.close(Instant::now());
     }
 
-    /// Drops the connection; the supervisor makes another.
+    /// Drops the connection; the supervisor makes a new one.
     fn give_up(&self, said: &Fault) {
         self.open_breaker(said);
         self.state().connection = None;
     }
 
-    /// Makes a connection over which the server takes writes. One that it answers, but takes no writes over, is kept too:
-    /// to wait on.
+    /// Makes a connection and checks that the server accepts writes. It also keeps a connection over which the server
+    /// answers but refuses writes, and waits for that to end.
     async fn reconnect(&self) {
         let connection = match timeout(CONNECT_BUDGET, self.target.connect()).await {
             Ok(Ok(connection)) => connection,
@@ -173,7 +174,7 @@ impl StoreConnection {
         }
     }
 
-    /// Whether the server answers and takes writes, and in what time.
+    /// Checks that the server answers and accepts writes. Returns the time that took.
     async fn probe(&self, connection: &Connection) -> Result<Duration, Fault> {
         let partition = if self.is_cluster() { self.turn.fetch_add(85, Ordering::Relaxed) } else { 0 };
         let mut command = redis::cmd("EVAL");
@@ -183,8 +184,8 @@ impl StoreConnection {
         outcome.map(|_| started.elapsed())
     }
 
-    /// One round of looking after a connection: wait for an alarm or the time, then probe until all is well or it is given
-    /// up.
+    /// One round of supervision: waits for an alarm or for the next probe, then probes until the
+    /// connection is healthy or is dropped.
     async fn watch(&self) {
         let rung = timeout(jittered(PROBE_EVERY), self.alarm.notified()).await.is_ok();
         if rung && self.connection().is_none() {
@@ -201,7 +202,7 @@ impl StoreConnection {
             match &outcome {
                 Err(fault) if fault.kind().remedy() == Remedy::Reconnect => return self.give_up(fault),
                 Err(fault) if silent >= SILENT_PROBES => return self.give_up(fault),
-                // One silent probe may be a blip: ask again at once.
+                // One silent probe may be a short disturbance: probe again at once.
                 Err(fault) if fault.kind() == StoreFault::Silent => continue,
                 Err(fault) => self.open_breaker(fault),
                 Ok(_) if !self.is_closed() => return,
@@ -227,7 +228,7 @@ impl Fault {
     }
 }
 
-/// What the server or the system said, for people.
+/// The error text of the server or the system, for people.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -245,26 +246,26 @@ async fn within(budget: Duration, connection: &mut Connection, command: &Cmd) ->
     }
 }
 
-/// Runs until the link is dropped.
-async fn supervise(link: Weak<StoreConnection>) {
+/// Runs until the [`StoreConnection`] is dropped.
+async fn supervise(store: Weak<StoreConnection>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(link) = link.upgrade() else { return };
-        if link.connection().is_some() {
+        let Some(store) = store.upgrade() else { return };
+        if store.connection().is_some() {
             pause = FIRST_PAUSE;
-            link.watch().await;
+            store.watch().await;
             continue;
         }
-        link.reconnect().await;
-        if link.connection().is_none() {
-            drop(link);
+        store.reconnect().await;
+        if store.connection().is_none() {
+            drop(store);
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }
 
-/// Half to one and a half of `pause`, so that nodes do not come back in step.
+/// Half to one and a half of `pause`, so that nodes do not reconnect in step.
 fn jittered(pause: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 1_000;
     pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1_000

@@ -1,4 +1,5 @@
-//! Slices of a hot subject's budget: counted by the store when taken, spent here for at most 100 ms, the rest given back.
+//! Slices of a hot subject's budget. The store counts a slice when it is taken, this node spends it for at most 100
+//! ms, and the rest is given back.
 use std::collections::VecDeque;
 
 use smallvec::SmallVec;
@@ -9,32 +10,32 @@ use super::{
 };
 use crate::algorithm::SLICE_LIFE;
 
-/// A slice that could not live this long, µs, because a window ends, is not worth a round trip.
+/// A slice that would live for less than this, µs, because a window ends, is not worth a round trip.
 const SHORTEST_LIFE: i64 = 5_000;
 const SMALLEST: u32 = 16;
 const LARGEST: u32 = 1 << 20;
-/// How long to wait for the answer to a request, µs, before another may be made: longer than any call takes.
+/// How long to wait for the answer to a request, µs, before making another: longer than any call takes.
 const PATIENCE: i64 = 250_000;
 /// A subject that spends nothing for this long, µs, is no longer hot.
 const IDLE: i64 = 1_000_000;
 
-/// A subject that is checked so often that it is worth taking slices for.
+/// A subject with so many checks that slices are worth taking.
 #[derive(Debug)]
 pub(super) struct Hot {
-    /// Of the limits the slices were taken for: another check cannot spend them.
+    /// Identifies the limits of the slices: a check of other limits cannot spend them.
     fingerprint: u64,
-    /// Names those limits when something is to be given back.
+    /// Names those limits when units are given back.
     limits: Option<StoreRequest>,
-    /// The states as the store last left them, with all that was taken.
+    /// The states after the store's last step, including everything that was taken.
     states: States,
     /// Oldest first.
     slices: VecDeque<Slice>,
     returns: SmallVec<[Return; 1]>,
-    /// Given back by a question that is not answered yet.
+    /// Units given back by a request that is not answered yet.
     returning: u32,
-    /// How much to ask for next: doubles when a slice is spent before its time, falls to what was spent otherwise.
+    /// How much to ask for next. Doubles when a slice is spent early; otherwise falls to what was spent.
     want: u32,
-    /// Until when not to ask: an answer is under way, or the limits could spare nothing.
+    /// No request before this moment: an answer is pending, or the limits could spare nothing.
     quiet_until: i64,
     spent_at: i64,
 }
@@ -50,9 +51,9 @@ struct Slice {
 /// Whether a slice covers a check's cost.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Spend {
-    /// It did.
+    /// The slice covered it.
     Covered,
-    /// The store must be asked, for this much in advance too.
+    /// Ask the store, and request this slice in advance.
     Ask { slice: u32 },
 }
 
@@ -75,7 +76,7 @@ impl Hot {
         self.fingerprint == fingerprint
     }
 
-    /// Spends `cost` from the oldest slice that covers it. A slice that runs low sends one check to fetch the next.
+    /// Spends `cost` from the oldest slice that covers it. When a slice runs low, one check asks for the next.
     pub(super) fn spend(&mut self, cost: u32, now: i64) -> Spend {
         self.expire(now);
         self.spent_at = self.spent_at.max(now);
@@ -89,14 +90,14 @@ impl Hot {
                 Spend::Covered
             }
             None => {
-                // Nothing the store decides on may be held back here.
+                // The store decides now, so nothing may be held back here.
                 self.give_back_all();
                 Spend::Ask { slice: 0 }
             }
         }
     }
 
-    /// How much to ask for now; 0 while there is enough, or while it is of no use to ask.
+    /// How much to ask for now; 0 while there is enough, or while asking is useless.
     fn request(&mut self, now: i64) -> u32 {
         let left = self.left();
         if now < self.quiet_until || left > self.want / 4 {
@@ -109,7 +110,7 @@ impl Hot {
         self.want
     }
 
-    /// Takes over what the store said: the states it left, and the slice it granted with them.
+    /// Records the store's answer: the states after its step, and the slice that it granted.
     pub(super) fn learn(&mut self, request: &StoreRequest, states: &States, granted: u32, now: i64) {
         self.states.clone_from(states);
         self.returning = self.returning.saturating_sub(sum(&request.returns));
@@ -131,7 +132,7 @@ impl Hot {
         &self.states
     }
 
-    /// What the states count as used and nobody has spent.
+    /// Units that the states count as used and nobody has spent.
     pub(super) fn unspent(&self) -> u32 {
         self.left() + sum(&self.returns) + self.returning
     }
@@ -140,13 +141,13 @@ impl Hot {
         self.slices.iter().map(|slice| slice.left).sum()
     }
 
-    /// What is to be given back, to go along with the next question.
+    /// Units to give back with the next request.
     pub(super) fn take_returns(&mut self) -> SmallVec<[Return; 1]> {
         self.returning += sum(&self.returns);
         std::mem::take(&mut self.returns)
     }
 
-    /// What is to be given back although nobody asks anything, as a question of its own.
+    /// A request of its own for units that must be given back when no other request is made.
     pub(super) fn overdue(&mut self, now: i64, told: Option<i64>) -> Option<StoreRequest> {
         self.expire(now);
         if self.returns.is_empty() {
@@ -163,7 +164,7 @@ impl Hot {
     }
 
     fn expire(&mut self, now: i64) {
-        // A clock that went back ends a slice too: nobody knows how long it has lived.
+        // A clock that stepped back also ends a slice, because its age is unknown then.
         while let Some(slice) =
             self.slices.pop_front_if(|slice| !(slice.taken_at - SLICE_LIFE..slice.ends_at).contains(&now))
         {

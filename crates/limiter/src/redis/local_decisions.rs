@@ -1,4 +1,4 @@
-//! What this node can answer without asking: refusals it knows of, and slices of hot subjects' budgets.
+//! The checks that this node answers without asking: refusals it knows of, and slices of hot subjects' budgets.
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hash, Hasher},
@@ -30,22 +30,23 @@ use crate::{
     subject::Subject,
 };
 
-/// One per partition, so that all subjects of a check lie behind one lock.
+/// One per partition, so that one lock covers all subjects of a check.
 const SHARDS: usize = 256;
-/// How long a refusal is known before the store is asked again: this long a reset by another node can go unnoticed.
+/// How long a known refusal is used before the store is asked again. A reset by another
+/// node goes unnoticed for as long.
 const KNOWN_FOR: Duration = Duration::from_millis(500);
-/// Most refused subjects known per shard: 65,536 in all, some ten megabytes.
+/// Most refused subjects remembered per shard: 65,536 in all, some ten megabytes.
 const MAX_KNOWN: usize = 256;
-/// Most moments of refused subjects' logs known per shard: eight megabytes in all.
+/// Most log moments of refused subjects remembered per shard: eight megabytes in all.
 const MAX_KNOWN_MOMENTS: usize = 4_096;
-/// A subject is hot once it was checked this often in one tenth of a second and is in the next: what is over sooner is
-/// decided exactly.
+/// A subject is hot when it was checked this often in one tenth of a second and is checked again in the next one.
+/// Shorter bursts are decided exactly.
 const HOT: u32 = 8;
 const TENTH: i64 = 100_000;
-/// Subjects per shard whose heat is watched at a time; more in the same tenth of a second push each other out.
+/// Subjects per shard whose checks are counted at a time. More in the same tenth of a second displace each other.
 const WATCHED: usize = 8;
 
-/// What this node knows of subjects, in addition to the store.
+/// This node's own knowledge of subjects, next to the store's.
 #[derive(Debug)]
 pub(super) struct LocalDecisions {
     shards: Box<[Mutex<Shard>]>,
@@ -64,8 +65,8 @@ struct Shard {
     heat: [Heat; WATCHED],
 }
 
-/// A subject's state at a refusal. Use only grows until it is rolled, so what it refuses is refused. Of a subject with holds
-/// nothing is known: they may end any moment.
+/// A subject's state at a refusal. Until it is rolled its use only grows, so what it refuses is refused. Subjects with
+/// reservations are not remembered, because those may end at any moment.
 #[derive(Debug)]
 struct Known {
     state: State,
@@ -77,7 +78,7 @@ struct Heat {
     subject: u64,
     tenth: i64,
     checks: u32,
-    /// In the tenth before.
+    /// Checks in the previous tenth.
     before: u32,
 }
 
@@ -91,7 +92,7 @@ impl LocalDecisions {
         Self { shards, leases, hot, refused, leased }
     }
 
-    /// Decides `check` if what is known allows it. `now` is the deciding clock, or later.
+    /// Decides `check` if this node knows enough. `now` is the deciding clock, or later.
     pub(super) fn consult(&self, check: &Check<'_>, now: i64) -> Progress<Decision, Terms> {
         if check.purpose() != Purpose::Consume {
             return Progress::Waiting(Terms::default());
@@ -130,7 +131,7 @@ impl LocalDecisions {
         }
     }
 
-    /// The terms of a question that only asks for the states.
+    /// The terms of a request that only reads the states.
     pub(super) fn terms(&self, check: &Check<'_>) -> Terms {
         let shard = self.shard(&check.first().subject);
         let fingerprint = if shard.hot.is_empty() { 0 } else { fingerprint(check) };
@@ -143,7 +144,7 @@ impl LocalDecisions {
         Progress::Done(Decision { source: Source::Leased, ..decision })
     }
 
-    /// Takes over the store's answer to a question, and completes it by what this node holds.
+    /// Records the store's answer to a request, and adds what this node holds to it.
     pub(super) fn learn(&self, request: &StoreRequest, answer: &mut Answer) {
         let Some(first) = request.subjects().next() else { return };
         let mut shard = self.shard(first);
@@ -166,7 +167,7 @@ impl LocalDecisions {
         }
     }
 
-    /// Forgets all about a subject; its slices are not given back, for nobody counts them any more.
+    /// Forgets everything about a subject. Its slices are not given back, because no counter includes them any more.
     pub(super) fn reset(&self, subject: &Subject) {
         let mut shard = self.shard(subject);
         shard.resets += 1;
@@ -176,7 +177,7 @@ impl LocalDecisions {
         }
     }
 
-    /// What has to be given back to the store although nobody asks it anything.
+    /// Requests for what must be given back when no other request is made.
     pub(super) fn overdue(&self, now: i64, told: Option<i64>) -> Vec<StoreRequest> {
         let mut overdue = Vec::new();
         if self.hot.load(Ordering::Relaxed) == 0 {
@@ -199,7 +200,7 @@ impl LocalDecisions {
 }
 
 impl Shard {
-    /// The refusal that the cells known of all the check's subjects still amount to.
+    /// The refusal that follows from the known cells of all the check's subjects.
     fn refusal(&self, check: &Check<'_>, now: i64) -> Option<Decision> {
         if self.known.is_empty() {
             return None;
@@ -213,7 +214,7 @@ impl Shard {
         let mut states = Unwritten { states: states.collect(), changed: false };
         let mut decision = Decision::open(now);
         decide(check, |_| true, &mut states, &mut decision);
-        // A floor or a step back of the clock would have to be written: the store must hear of it.
+        // A floor or a step back of the clock must be written, so the store must be asked.
         (!decision.allowed && !states.changed).then_some(decision)
     }
 
@@ -232,7 +233,7 @@ impl Shard {
         self.known.insert(key, Known { state: state.clone(), until: now + KNOWN_FOR });
     }
 
-    /// Whether the logs of a state may be known in addition to those that are: they can be of a thousand moments.
+    /// Whether there is room to remember the logs of a state, which may have a thousand moments.
     fn has_room_for(&self, state: &State) -> bool {
         let moments = |state: &State| state.as_ref().logs().iter().map(|log| log.moments().len()).sum::<usize>();
         match moments(state) {
@@ -261,7 +262,7 @@ impl Shard {
     }
 }
 
-/// States that are looked at only.
+/// States that are only read.
 struct Unwritten<'a> {
     states: SmallVec<[StateRef<'a>; 2]>,
     changed: bool,
@@ -290,7 +291,8 @@ fn leaseable(check: &Check<'_>) -> bool {
     check.parts().flat_map(|part| part.limits).all(|limit| limit.quota().rule().spares_slices())
 }
 
-/// Of the subjects and limits of a check, the limits' sizes included: a lowered limit must not be spent from an old slice.
+/// Covers the subjects and limits of a check, including the limits' sizes: a lowered limit must
+/// not be spent from an old slice.
 fn fingerprint(check: &Check<'_>) -> u64 {
     let mix = |hash: u64, value: u64| (hash ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     check.parts().fold(1, |hash, part| {

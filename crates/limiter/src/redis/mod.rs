@@ -1,4 +1,5 @@
-//! Counters on Redis: one packed value per subject, one script call for whatever waits, and an answer when Redis is away.
+//! Counters on Redis: one packed value per subject, one script call for all waiting checks, and
+//! an answer while Redis is down.
 mod answer;
 mod batch;
 mod breaker;
@@ -44,21 +45,23 @@ use crate::{
     time::Timestamp,
 };
 
-/// A calendar period can end between two readings of the clock: the first answer says so, the second question is right.
+/// A calendar period can end between two readings of the clock. Then the first answer says so,
+/// and the second request is right.
 const ATTEMPTS: usize = 3;
-/// How often slices are looked over: this long, and a call, the rest of one may be missing after its end.
+/// How often slices are checked for units to give back. After its end, the rest of a slice is missing for
+/// at most this long and a call.
 const GIVE_BACK_EVERY: Duration = Duration::from_millis(25);
-/// When to try again after a check that could not be decided: by then the breaker has probed.
+/// When to try again after a check that could not be decided: the breaker has probed by then.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The Redis store.
 #[derive(Debug)]
 pub struct RedisStore {
-    link: Arc<StoreConnection>,
+    connection: Arc<StoreConnection>,
     batcher: Arc<Batcher>,
     clock: Arc<Clock>,
-    front: Arc<LocalDecisions>,
-    /// Decides while Redis is away.
+    local_decisions: Arc<LocalDecisions>,
+    /// Decides while Redis is down.
     local: MemoryStore,
     exact: AtomicU64,
     degraded: AtomicU64,
@@ -68,14 +71,14 @@ pub struct RedisStore {
 impl RedisStore {
     pub(crate) async fn connect(url: &str, options: Options) -> Result<Arc<Self>, Error> {
         let target = Target::parse(url, options.root_certificate)?;
-        let link = StoreConnection::open(target, options.call_budget).await;
+        let connection = StoreConnection::open(target, options.call_budget).await;
         let clock = Arc::new(Clock::new(options.time));
-        let front = Arc::new(LocalDecisions::new(options.leases));
+        let local_decisions = Arc::new(LocalDecisions::new(options.leases));
         let store = Arc::new(Self {
-            batcher: Batcher::new(Arc::clone(&link), Arc::clone(&front), Arc::clone(&clock)),
-            link,
+            batcher: Batcher::new(Arc::clone(&connection), Arc::clone(&local_decisions), Arc::clone(&clock)),
+            connection,
             clock,
-            front,
+            local_decisions,
             local: MemoryStore::new(options.max_subjects),
             exact: AtomicU64::new(0),
             degraded: AtomicU64::new(0),
@@ -85,10 +88,10 @@ impl RedisStore {
         Ok(store)
     }
 
-    /// What this node can decide by itself, else the terms on which the store is to be asked.
+    /// This node's own decision, or else the terms on which to ask the store.
     pub(crate) fn begin(&self, check: &Check<'_>, now: Timestamp) -> Result<Progress<Decision, Terms>, Error> {
         check.validate()?;
-        Ok(self.front.consult(check, self.clock.now(now.clamped())))
+        Ok(self.local_decisions.consult(check, self.clock.now(now.clamped())))
     }
 
     /// Asks the store, on the terms that [`begin`](Self::begin) gave for this check.
@@ -103,10 +106,10 @@ impl RedisStore {
         }
     }
 
-    /// What the store would answer. It is asked for the states only.
+    /// What the store would answer, from its states alone.
     pub(crate) async fn peek(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         check.validate()?;
-        if let Some(answer) = self.ask(check, self.front.terms(check), now).await {
+        if let Some(answer) = self.ask(check, self.local_decisions.terms(check), now).await {
             return Ok(answer.explain(check, Outcome::Asked));
         }
         let mut decision = answer_alone(check, now).ok_or_else(unavailable)?;
@@ -114,7 +117,7 @@ impl RedisStore {
         Ok(decision)
     }
 
-    /// Redis' answer; None when it cannot be asked.
+    /// Redis' answer; None when Redis is down.
     async fn ask(&self, check: &Check<'_>, mut terms: Terms, now: Timestamp) -> Option<Answer> {
         let now = now.clamped();
         for _ in 0..ATTEMPTS {
@@ -128,7 +131,7 @@ impl RedisStore {
         None
     }
 
-    /// The answer that each limit's `on_failure` asks for.
+    /// The answer that each limit's `on_failure` prescribes.
     fn decide_alone(&self, check: &Check<'_>, now: Timestamp) -> Result<Decision, Error> {
         let Some(mut decision) = answer_alone(check, now) else {
             self.unavailable.fetch_add(1, Ordering::Relaxed);
@@ -139,7 +142,7 @@ impl RedisStore {
         Ok(decision)
     }
 
-    /// Ends, prolongs or gives back what others took while Redis was away.
+    /// Ends, extends or gives back what was consumed while Redis was down.
     pub(crate) fn settle_alone(&self, check: &Check<'_>, now: Timestamp) -> Result<bool, Error> {
         self.local.settle(check, now)
     }
@@ -148,14 +151,14 @@ impl RedisStore {
         self.local.reset(subject);
         let mut command = redis::cmd("UNLINK");
         command.arg(call::key(&subject));
-        let done = self.link.call(&command).await.map(drop).map_err(|_| unavailable());
-        // Afterwards, so that no answer from before the reset is taken for news.
-        self.front.reset(&subject);
+        let done = self.connection.call(&command).await.map(drop).map_err(|_| unavailable());
+        // After the call, so that no answer from before the reset counts as current.
+        self.local_decisions.reset(&subject);
         done
     }
 
-    /// Ends, prolongs or gives back what others took. While Redis is away that is an error, and not repeated: holds end by
-    /// themselves.
+    /// Ends, extends or gives back earlier consumption. While Redis is down this is an error and not repeated, because
+    /// reservations end by themselves.
     pub(crate) async fn settle(&self, check: &Check<'_>, now: Timestamp) -> Result<bool, Error> {
         check.validate()?;
         let mut terms = Terms::default();
@@ -170,7 +173,7 @@ impl RedisStore {
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {
         let started = Instant::now();
-        self.link.call(&redis::cmd("PING")).await.map_err(|_| unavailable())?;
+        self.connection.call(&redis::cmd("PING")).await.map_err(|_| unavailable())?;
         Ok(started.elapsed())
     }
 
@@ -178,21 +181,21 @@ impl RedisStore {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             exact: read(&self.exact),
-            refused_locally: read(&self.front.refused),
-            leased: read(&self.front.leased),
+            refused_locally: read(&self.local_decisions.refused),
+            leased: read(&self.local_decisions.leased),
             degraded: read(&self.degraded),
             unavailable: read(&self.unavailable),
             calls: read(&self.batcher.calls),
             failed_calls: read(&self.batcher.failed_calls),
-            breaker_opens: self.link.breaker().opens(),
-            breaker_open: self.link.is_closed(),
-            fault: self.link.fault(),
+            breaker_opens: self.connection.breaker().opens(),
+            breaker_open: self.connection.is_closed(),
+            fault: self.connection.fault(),
             ..self.local.stats()
         }
     }
 }
 
-/// The open decision on a check while Redis is away; None when a limit says that there is none.
+/// The open decision on a check while Redis is down; None when a limit fails then.
 fn answer_alone(check: &Check<'_>, now: Timestamp) -> Option<Decision> {
     let policies = || check.parts().flat_map(|part| part.limits).map(Limit::on_failure);
     if policies().any(|policy| policy == OnFailure::Deny) {
@@ -202,7 +205,7 @@ fn answer_alone(check: &Check<'_>, now: Timestamp) -> Option<Decision> {
     Some(Decision { degraded: true, source, ..Decision::open(now.clamped()) })
 }
 
-/// Whether a limit is counted here while Redis is away.
+/// Whether this node counts the limit while Redis is down.
 fn is_local(limit: &Limit) -> bool {
     limit.on_failure() == OnFailure::Local
 }
@@ -211,13 +214,13 @@ fn unavailable() -> Error {
     Error::Unavailable { retry_after: TRY_AGAIN }
 }
 
-/// Gives back what slices have left at the end of their lives, until the store is dropped.
+/// Gives back the rest of ended slices, until the store is dropped.
 async fn give_back(store: Weak<RedisStore>) {
     loop {
         tokio::time::sleep(GIVE_BACK_EVERY).await;
         let Some(store) = store.upgrade() else { return };
         let now = store.clock.idle_now();
-        for request in store.front.overdue(now, store.clock.told(now)) {
+        for request in store.local_decisions.overdue(now, store.clock.told(now)) {
             store.batcher.tell(request);
         }
     }

@@ -1,5 +1,5 @@
-//! Totals pushed into counters. Nearly every counter holds as much already, and to look costs Redis a tenth of what a decision
-//! does: so values are read first, many at a time, and the script is told of those only that are behind.
+//! Raises counters to durable totals. Nearly every counter is high enough already, and a read costs Redis a tenth of a
+//! decision. So it reads values first, many at a time, and runs the script only for counters that are behind.
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Value};
 
@@ -10,13 +10,14 @@ use crate::{
     time::Timestamp,
 };
 
-/// Values read by one command, and counters raised together: about a call's worth, so that checks find a place between.
+/// Values read by one command, and counters raised together: about as much as one call of checks, so that
+/// checks get through in between.
 const AT_ONCE: usize = 64;
 
 impl RedisStore {
     pub(crate) async fn raise(&self, raises: &[Raise<'_>], now: Timestamp) -> Result<(), Error> {
         let mut raises: Vec<&Raise<'_>> = raises.iter().collect();
-        // A cluster answers for the keys of one partition only.
+        // A command in a cluster may use the keys of one partition only.
         raises.sort_by_key(|raise| raise.subject.partition());
         let partitions = raises.chunk_by(|one, next| one.subject.partition() == next.subject.partition());
         for some in partitions.flat_map(|partition| partition.chunks(AT_ONCE)) {
@@ -30,20 +31,20 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Those of `raises`, all of one partition, whose counters do not hold as much.
+    /// Those of `raises`, all of one partition, whose counters are below their totals.
     async fn behind<'r>(&self, raises: &'r [&'r Raise<'r>]) -> Result<impl Iterator<Item = &'r Raise<'r>>, Error> {
         let mut command = redis::cmd("MGET");
         for raise in raises {
             command.arg(key(&raise.subject));
         }
-        let values = self.link.call(&command).await.map_err(|_| unavailable())?;
+        let values = self.connection.call(&command).await.map_err(|_| unavailable())?;
         let values = Vec::<Value>::from_redis_value(values).map_err(|_| unavailable())?;
         let of_each = raises.iter().copied().zip(values);
         Ok(of_each.filter(|(raise, value)| !is_met(raise, value)).map(|(raise, _)| raise))
     }
 }
 
-/// Whether the total is reached by a counter as Redis holds it.
+/// Whether the counter in Redis has reached the total.
 fn is_met(raise: &Raise<'_>, value: &Value) -> bool {
     let Value::BulkString(value) = value else { return false };
     let state = read_value(value).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The bytes that come back from the script, and that stand in Redis: packed cells. `script/policies.lua` names the layout.
+//! The bytes that the script returns and Redis stores: packed cells. `script/policies.lua` specifies the layout.
 use smallvec::SmallVec;
 
 use super::{
@@ -11,12 +11,12 @@ use crate::{
     state::Lists,
 };
 
-/// A value with cells only, one with holds behind them, and one with logs behind those.
+/// A value with cells only; one with reservations after them; one with logs after those.
 const PLAIN: u8 = 1;
 const WITH_RESERVATIONS: u8 = 2;
 const WITH_LOGS: u8 = 3;
 
-/// The script's answers to `questions`, in their order; None when the reply is not of the expected shape.
+/// The script's answers to `requests`, in their order; None when the reply does not have the expected form.
 pub(super) fn read_reply(mut reply: &[u8], requests: &[&StoreRequest]) -> Option<Vec<Answer>> {
     let now = take_double(&mut reply)?;
     let mut answers: Vec<Option<Answer>> = requests.iter().map(|_| None).collect();
@@ -41,7 +41,7 @@ fn read_answer(reply: &mut &[u8], request: &StoreRequest, now: i64) -> Option<An
     Some(Answer { now, verdict, states, unspent: 0 })
 }
 
-/// A subject's state from its value; None when something else lies there.
+/// A subject's state from its value; None when the value is something else.
 pub(super) fn read_value(mut value: &[u8]) -> Option<State> {
     read_state(&mut value).filter(|_| value.is_empty())
 }
@@ -92,6 +92,6 @@ fn take<const N: usize>(reply: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 fn take_double(reply: &mut &[u8]) -> Option<i64> {
-    // Whole and below 2^53 by the script's construction, so the cast cuts nothing.
+    // The script writes whole numbers below 2^53 only, so the cast loses nothing.
     take::<8>(reply).map(|bytes| f64::from_le_bytes(bytes) as i64)
 }

@@ -1,4 +1,4 @@
-//! What is asked of the script: a check and its limits, as the queue holds them.
+//! A request to the script: a check and its limits, in the form in which the queue holds them.
 use smallvec::SmallVec;
 
 use super::answer::{Answer, State, Verdict};
@@ -13,10 +13,10 @@ use crate::{
     window::Window,
 };
 
-/// Numbers in the script are doubles: integers stay exact below this.
+/// Numbers in the script are doubles: integers are exact below this.
 pub(super) const EXACT: i64 = 1 << 52;
 
-/// What a question to the store is to say in addition to its check.
+/// What a request to the store contains in addition to its check.
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
     pub(super) slice: u32,
@@ -24,34 +24,34 @@ pub(crate) struct Terms {
     pub(super) knowledge: Knowledge,
 }
 
-/// Says whether an answer still is news when it comes.
+/// Shows whether an answer is still current when it arrives.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Knowledge {
     pub(super) fingerprint: u64,
-    /// Resets the shard had seen when the question was asked.
+    /// Resets that the shard had seen when the request was made.
     pub(super) resets: u64,
 }
 
-/// A check as the queue holds it: owned, and small.
+/// A check in the form in which the queue holds it: owned, and small.
 #[derive(Debug, Clone)]
 pub(super) struct StoreRequest {
     pub(super) cost: u32,
     pub(super) purpose: Purpose,
-    /// To be taken in advance, on top of the cost, where the limits can spare it.
+    /// Units to take in advance, on top of the cost, if the limits can spare them.
     pub(super) slice: u32,
-    /// Taken in advance earlier and not spent.
+    /// Units that were taken in advance and not spent.
     pub(super) returns: SmallVec<[Return; 1]>,
-    /// The caller's clock, where that decides. Only checks of one moment share a call.
+    /// The caller's clock, if that decides. Only checks of one moment share a call.
     pub(super) now: Option<i64>,
     pub(super) knowledge: Knowledge,
     pub(super) parts: SmallVec<[RequestPart; 1]>,
 }
 
-/// An amount that every limit of a question gets back.
+/// An amount to give back to every limit of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Return {
     pub(super) amount: u32,
-    /// When it was consumed, by the deciding clock: its window gets it back.
+    /// When it was consumed, by the deciding clock: that moment's window gets it back.
     pub(super) consumed_at: i64,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct RequestPart {
     pub(super) floors: SmallVec<[RequestFloor; 1]>,
 }
 
-/// How the script is told of a check, and in which order it answers.
+/// How the script receives a check, and in which order it answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Encoding<'a> {
     Plain(&'a RequestPart),
@@ -70,10 +70,10 @@ pub(super) enum Encoding<'a> {
     Other,
 }
 
-/// The limit's index, the period's start, and what was used in it at least.
+/// The limit's index, the period's start, and the least that was used in it.
 pub(super) type RequestFloor = (u8, i64, i64);
 
-/// A limit as the script knows it.
+/// A limit in the form that the script uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Policy {
     pub(super) kind: Kind,
@@ -94,18 +94,18 @@ pub(super) enum Kind {
     Log = 6,
 }
 
-/// What a limit means to the script.
+/// What a limit does in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(super) enum Role {
     Enforced = 0,
     Counted = 1,
-    /// Bounds the slices of another limit: pays for slices only.
+    /// Bounds the slices of another limit: only slices consume it.
     Guard = 2,
 }
 
 impl StoreRequest {
-    /// `around` is the best guess at the deciding clock: it picks the calendar periods.
+    /// `around` is the best guess at the deciding clock; it selects the calendar periods.
     pub(super) fn new(check: &Check<'_>, terms: Terms, now: Option<i64>, around: i64) -> Self {
         let Terms { slice, returns, knowledge } = terms;
         let mut parts: SmallVec<[RequestPart; 1]> = check.parts().map(|part| RequestPart::new(part, around)).collect();
@@ -121,7 +121,7 @@ impl StoreRequest {
         request
     }
 
-    /// Asks for the states only, which even a floor leaves as they are.
+    /// Reads the states only. Even a floor does not change them.
     fn peek(&mut self) {
         (self.cost, self.purpose) = (0, Purpose::Consume);
         self.parts.iter_mut().for_each(|part| part.floors.clear());
@@ -132,17 +132,17 @@ impl StoreRequest {
         self.parts.iter().map(|part| &part.subject)
     }
 
-    /// Of all its subjects.
+    /// The partition of all its subjects.
     pub(super) fn partition(&self) -> Option<u8> {
         self.subjects().next().map(Subject::partition)
     }
 
-    /// The same limits, to give back and ask for nothing.
+    /// A request of the same limits that only gives back.
     pub(super) fn returning(&self, returns: impl Iterator<Item = Return>, now: Option<i64>) -> Self {
         Self { cost: 0, purpose: Purpose::Consume, slice: 0, returns: returns.collect(), now, ..self.clone() }
     }
 
-    /// The question that gives back what this one took of its limits; None when it took nothing, or holds it for a while.
+    /// The request that gives back what this one consumed; None when it consumed nothing, or made a reservation.
     pub(super) fn undone(&self, answer: &Answer) -> Option<Self> {
         let taken = matches!(answer.verdict, Verdict::Allowed | Verdict::AllowedWithSlice(_));
         if !taken || self.cost == 0 || self.purpose != Purpose::Consume {
@@ -154,7 +154,7 @@ impl StoreRequest {
         Some(undone)
     }
 
-    /// The first moment at which a window of these limits ends, given the states they were left with.
+    /// The first moment at which a window of these limits ends, according to their states.
     pub(super) fn first_end(&self, states: &[State]) -> Option<i64> {
         let ends = self.parts.iter().zip(states).flat_map(|(part, state)| {
             part.policies.iter().map(|policy| state.as_ref().cell(policy.id, 0).map(|cell| policy.end(cell)))
@@ -162,7 +162,7 @@ impl StoreRequest {
         ends.min().flatten()
     }
 
-    /// Plain is a check of one subject and windows only, for nothing but its cost.
+    /// `Plain` for a check of one subject and windows only that just consumes its cost.
     pub(super) fn encoding(&self) -> Encoding<'_> {
         let [part] = self.parts.as_slice() else { return Encoding::Other };
         let bare = self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty();
@@ -176,12 +176,12 @@ impl StoreRequest {
         }
     }
 
-    /// Whether the answer is a decision: what it refuses stays refused.
+    /// Whether the answer is a decision, so that a refusal may be remembered.
     pub(super) fn is_decision(&self) -> bool {
         matches!(self.purpose, Purpose::Consume | Purpose::Acquire(_) | Purpose::Reserve(..))
     }
 
-    /// What the check is to do, as the script knows it: a number, and the reservation's name and life.
+    /// The operation in the script's form: a number, and the reservation's name and life.
     pub(super) fn operation(&self) -> (u8, Option<(ReservationId, i64)>) {
         match self.purpose {
             Purpose::Consume | Purpose::Peek(_) | Purpose::GiveBack(_) => (0, None),
@@ -241,8 +241,8 @@ impl Policy {
         Self { kind, role, id: limit.id(), limit: limit.quota().rule().limit(), parameters }
     }
 
-    /// For a limit that slices can overshoot: at most half of that may be taken in any tenth of a second, so no more than
-    /// all of it is out at any moment.
+    /// For a limit that slices can overshoot: a tenth of a second may take at most half of the overshoot, so at most
+    /// all of it is outstanding at any moment.
     fn guard(limit: &Limit) -> Option<Self> {
         let overshoot = limit.quota().rule().max_overshoot();
         let parameters = [SLICE_LIFE, 0, 0, i64::from(limit.weight())];

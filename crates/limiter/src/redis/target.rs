@@ -1,4 +1,4 @@
-//! Which Redis: one server, the master that sentinels name, or a cluster; with or without TLS.
+//! The kind of Redis: one server, the master that sentinels name, or a cluster; each with or without TLS.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use tokio::sync::Mutex;
 
 use crate::error::Error;
 
-/// Where calls go.
+/// The servers that receive calls.
 #[derive(Clone)]
 pub(super) enum Target {
     Server(Box<Client>),
-    /// Asked for the master again with every connection: a failover makes another one.
+    /// Asked for the master at every connection, because a failover changes it.
     Sentinels(Arc<Mutex<SentinelClient>>),
     Cluster(Box<ClusterClient>),
 }
@@ -33,7 +33,7 @@ pub(super) enum Connection {
 /// `scheme://user:password@host:port,host:port/rest`
 struct Parts<'u> {
     scheme: &'u str,
-    /// With its `@`, as it stands in the URL.
+    /// The credentials and their `@`, as in the URL.
     credentials: &'u str,
     hosts: Vec<&'u str>,
     rest: &'u str,
@@ -57,12 +57,12 @@ impl Target {
         target.map_err(unusable)
     }
 
-    /// Whether keys of one call must lie in one slot.
+    /// Whether the keys of one call must be in one slot.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 
-    /// The caller bounds the time.
+    /// Has no timeout; the caller sets one.
     pub(super) async fn connect(&self) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         match self {
@@ -79,7 +79,7 @@ impl Target {
 }
 
 impl Connection {
-    /// The caller bounds the time.
+    /// Has no timeout; the caller sets one.
     pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
         let reply = match self {
             Self::Server(connection) => connection.send_packed_command(command).await?,
@@ -103,7 +103,7 @@ impl<'u> Parts<'u> {
         self.scheme.starts_with("rediss")
     }
 
-    /// Each host as a server of its own.
+    /// Each host as a separate server.
     fn servers(&self, database: &str) -> RedisResult<Vec<ConnectionInfo>> {
         let scheme = if self.has_tls() { "rediss" } else { "redis" };
         let server = |host: &&str| format!("{scheme}://{}{host}/{database}", self.credentials).into_connection_info();
@@ -111,7 +111,7 @@ impl<'u> Parts<'u> {
     }
 
     fn cluster(&self, certificates: Option<TlsCertificates>) -> RedisResult<ClusterClient> {
-        // Connecting has a budget of its own; a call's is kept by its caller. A moved slot is worth one more try.
+        // Connecting has its own timeout; the caller bounds a call. A moved slot deserves another try.
         let builder = ClusterClient::builder(self.servers("")?).retries(2).connection_timeout(Duration::from_secs(1));
         match certificates {
             Some(certificates) => builder.certs(certificates).build(),

@@ -1,4 +1,4 @@
-//! Who asks: a subject from a request's head.
+//! Finds the subject of a request from its head.
 use std::net::{IpAddr, Ipv6Addr};
 
 use ::http::HeaderName;
@@ -7,12 +7,12 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::subject::{HashKey, Subject};
 
-/// Finds the subject of a request. Any `Fn(&HashKey, &Parts) -> Option<Subject>` is one.
+/// Finds the subject of a request. Any `Fn(&HashKey, &Parts) -> Option<Subject>` implements it.
 pub trait Extract {
     /// The subject, or None when the request does not name one.
     fn extract(&self, key: &HashKey, request: &Parts) -> Option<Subject>;
 
-    /// Asks `other` when this finds nobody.
+    /// Tries `other` when this finds no subject.
     fn or<Other: Extract>(self, other: Other) -> Or<Self, Other>
     where
         Self: Sized,
@@ -27,7 +27,7 @@ impl<F: Fn(&HashKey, &Parts) -> Option<Subject>> Extract for F {
     }
 }
 
-/// The value of a header, such as `x-api-key`. It is taken as it stands: whether it is a valid key is for others to say.
+/// The value of a header, such as `x-api-key`. It is not validated: that is the service's task.
 #[derive(Debug, Clone)]
 pub struct Header(HeaderName);
 
@@ -45,8 +45,8 @@ impl Extract for Header {
     }
 }
 
-/// The client's address: the socket's peer, or what trusted proxies say in `X-Forwarded-For`. An IPv6 client counts by its
-/// /64, of which it has as many addresses as it likes.
+/// The client's address: the socket's peer, or the address that trusted proxies give in `X-Forwarded-For`. An IPv6
+/// client counts by its /64, within which it can choose any address.
 #[derive(Debug, Clone)]
 pub struct Address<P> {
     peer: P,
@@ -59,8 +59,8 @@ impl<P: Fn(&Parts) -> Option<IpAddr>> Address<P> {
         Self { peer, trusted: Vec::new() }
     }
 
-    /// A peer in one of these networks is a proxy: the client is the right-most address in `X-Forwarded-For` that is in
-    /// none of them. A network of IPv4 addresses mapped into IPv6 is that of the IPv4 addresses.
+    /// Sets the networks of trusted proxies. If the peer is in one of them, the client is the right-most address in
+    /// `X-Forwarded-For` that is in none of them. A network of IPv4 addresses mapped into IPv6 means the IPv4 network.
     #[must_use]
     pub fn behind(self, trusted: impl Into<Vec<IpNet>>) -> Self {
         Self { trusted: trusted.into().into_iter().map(unmapped).collect(), ..self }
@@ -68,7 +68,8 @@ impl<P: Fn(&Parts) -> Option<IpAddr>> Address<P> {
 
     fn client(&self, request: &Parts) -> Option<IpAddr> {
         let mut client = (self.peer)(request)?.to_canonical();
-        // Lines of one header are one list; an entry that is no address ends what can be trusted, an empty one is none.
+        // Lines of one header form one list. An entry that is no address ends the trusted
+        // part; an empty entry is skipped.
         let lines = request.headers.get_all("x-forwarded-for").iter().rev();
         let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         for hop in hops.filter(|hop| !hop.trim_ascii().is_empty()) {
@@ -100,11 +101,11 @@ fn unmapped(network: IpNet) -> IpNet {
 }
 
 fn network(address: Ipv6Addr) -> [u8; 8] {
-    // The upper half: it fits.
+    // The shift leaves the upper 64 bits, so the cast loses nothing.
     ((address.to_bits() >> 64) as u64).to_be_bytes()
 }
 
-/// One extractor, and another for when it finds nobody.
+/// One extractor, and another for requests in which the first finds no subject.
 #[derive(Debug, Clone)]
 pub struct Or<First, Other> {
     first: First,

@@ -1,4 +1,4 @@
-//! Where a subject stands, as response fields.
+//! The response fields that report a subject's limits.
 use ::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::decision::Decision;
@@ -11,7 +11,7 @@ const LEGACY: [HeaderName; 3] = {
     [HeaderName::from_static(limit), HeaderName::from_static(remaining), HeaderName::from_static(reset)]
 };
 
-/// Which response fields say where a subject stands. `Retry-After` stands on every refusal that ends.
+/// Which response fields report the limits. `Retry-After` is on every refusal for which a wait helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fields {
     /// Standard and legacy.

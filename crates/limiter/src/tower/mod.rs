@@ -1,6 +1,6 @@
 //! A [`tower_layer::Layer`] that checks every request before the service sees it.
 //!
-//! Refused requests are answered 429 with a problem body (RFC 9457), requests that cannot be decided 503; all answers carry
+//! A refused request is answered 429 with a problem body (RFC 9457), one that cannot be decided 503. All answers carry
 //! the fields of draft-ietf-httpapi-ratelimit-headers-10 and the older `X-RateLimit-*`.
 mod extract;
 mod headers;
@@ -27,8 +27,8 @@ use crate::limiter::Limiter;
 use crate::subject::{HashKey, Subject};
 use crate::time::Timestamp;
 
-/// Checks requests against limits. Requests of which the extractor knows no subject share one, so that leaving out a header
-/// never lifts a limit.
+/// Checks requests against limits. Requests without a subject share one, so that leaving out
+/// a header never lifts a limit.
 #[derive(Debug, Clone)]
 pub struct RateLimitLayer<E>(Arc<Rules<E>>);
 
@@ -45,32 +45,32 @@ struct Rules<E> {
 }
 
 impl<E: Extract> RateLimitLayer<E> {
-    /// Every subject that `extract` finds has `limits`; a request costs 1.
+    /// Applies `limits` to every subject that `extract` finds; a request costs 1.
     pub fn new(limiter: Limiter, key: HashKey, extract: E, limits: impl Into<Box<[Limit]>>) -> Self {
         let (limits, fields) = (limits.into(), Fields::default());
         let text = FieldText::new(&limits);
         Self(Arc::new(Rules { limiter, key, extract, limits, text, fields, clock: system_clock, cost: |_| 1 }))
     }
 
-    /// What a request costs, from its head.
+    /// Sets how the cost of a request follows from its head.
     #[must_use]
     pub fn with_cost(self, cost: fn(&Parts) -> u32) -> Self {
         self.change(|rules| rules.cost = cost)
     }
 
-    /// Which response fields are sent.
+    /// Sets which response fields are sent.
     #[must_use]
     pub fn with_fields(self, fields: Fields) -> Self {
         self.change(|rules| rules.fields = fields)
     }
 
-    /// Another clock than the system's, for tests.
+    /// Replaces the system's clock, for tests.
     #[must_use]
     pub fn with_clock(self, clock: fn() -> Timestamp) -> Self {
         self.change(|rules| rules.clock = clock)
     }
 
-    /// Configures a layer that was not handed out yet; one that was stays as it is.
+    /// Configures a layer before it is handed out; copies made before stay unchanged.
     fn change(mut self, change: impl FnOnce(&mut Rules<E>)) -> Self {
         if let Some(rules) = Arc::get_mut(&mut self.0) {
             change(rules);
@@ -117,7 +117,7 @@ where
     }
 
     fn call(&mut self, request: Request<Asked>) -> Self::Future {
-        // The service that was polled ready is the one to call; its clone waits for the next request.
+        // Call the service that was polled ready, and keep its clone for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let rules = Arc::clone(&self.rules);
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// The system's clock: what callers without a clock of their own pass as `now`.
+/// The system's clock, for callers that have no clock of their own to pass as `now`.
 pub fn system_clock() -> Timestamp {
     #[expect(clippy::disallowed_methods, reason = "the edge of the system: everything below is told the time")]
     let now = std::time::SystemTime::now();

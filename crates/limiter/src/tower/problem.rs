@@ -1,4 +1,4 @@
-//! Answers that the service never sees the request of: 429 and 503, as problems (RFC 9457).
+//! Answers to requests that the service never sees: 429 and 503, as problems (RFC 9457).
 use std::fmt::Write;
 
 use ::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -8,7 +8,7 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
 
-/// Registered for refusals by a quota.
+/// The registered problem type of refusals by a quota.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 pub(super) fn refused<Body: From<String>>(decision: &Decision, limits: &[Limit]) -> Response<Body> {
@@ -48,7 +48,7 @@ fn problem<Body: From<String>>(status: StatusCode, body: String) -> Response<Bod
     response
 }
 
-/// The inside of a JSON string.
+/// Escapes a name for the inside of a JSON string.
 fn escape(text: &mut String, name: &str) {
     for char in name.chars() {
         match char {

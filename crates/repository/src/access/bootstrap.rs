@@ -13,8 +13,9 @@ use crate::{
 };
 
 impl Repository {
-    /// Makes tenant, plans and token in one transaction, unless any admin token exists already: then false and nothing
-    /// is changed. Plans whose name exists stay as they are. When several nodes start at once, one of them gets true.
+    /// Makes tenant, plans and token in one transaction, unless an admin token already exists: then it returns
+    /// false and changes nothing. Plans whose name exists stay unchanged. When several nodes start at once,
+    /// exactly one of them gets true.
     pub async fn bootstrap(
         &self,
         tenant_id: TenantId,
@@ -24,7 +25,7 @@ impl Repository {
     ) -> Result<bool, Error> {
         self.write_in_turn(|| async {
             let mut tx = self.begin().await?;
-            // Locks the counter, so the others look only when this one has committed.
+            // Locks the counter, so the other nodes read only after this one has committed.
             let revision = revisions::next(&mut tx).await?;
             let text = "select count(*) from admin_tokens";
             let tokens: i64 = on!(&mut tx, t => sqlx::query_scalar(text).fetch_one(&mut **t).await)?;

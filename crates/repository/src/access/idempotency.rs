@@ -1,4 +1,4 @@
-//! Answers to writes that carried an `Idempotency-Key`, so that a repeat gets the first one's answer.
+//! Answers to writes with an `Idempotency-Key`, so that a repeat gets the first answer.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -22,8 +22,8 @@ struct AttemptRow {
 }
 
 impl IdempotencyKeys<'_> {
-    /// Claims `key` for one request of `actor`. An unfinished attempt that began before `stale_before` is taken over (its
-    /// process died), any that began before `expired_before` is as if it never was.
+    /// Claims `key` for one request of `actor`. Takes over an unfinished attempt that began before `stale_before` (its
+    /// process died), and ignores any attempt that began before `expired_before`.
     #[expect(clippy::too_many_arguments, reason = "two identities, one request and its two limits of age")]
     pub async fn begin(
         self,
@@ -59,7 +59,7 @@ impl IdempotencyKeys<'_> {
             .await
     }
 
-    /// Keeps the answer for repeats. Changes nothing when the attempt is finished or forgotten.
+    /// Stores the answer for repeats. Changes nothing when the attempt is finished or forgotten.
     pub async fn finish(
         self,
         tenant_id: TenantId,
@@ -83,7 +83,7 @@ impl IdempotencyKeys<'_> {
             .await
     }
 
-    /// The attempt failed and may be tried again. A finished one stays.
+    /// Removes an attempt that failed, so that a repeat may try again. A finished one stays.
     pub async fn forget(self, tenant_id: TenantId, actor: &str, key: &str) -> Result<(), Error> {
         let text = "
             delete from idempotency_keys where tenant_id = $1 and actor = $2 and key = $3 and status is null";
@@ -98,7 +98,8 @@ impl IdempotencyKeys<'_> {
     }
 }
 
-/// Inserts the attempt, or returns the one that is there. The row is locked either way: its own values are written back.
+/// Inserts the attempt, or returns the existing one. Both lock the row, because an existing one
+/// is updated with its own values.
 async fn claim(
     tx: &mut Tx,
     tenant_id: TenantId,
@@ -123,7 +124,7 @@ async fn claim(
     }
     let found: Option<AttemptRow> = on!(&mut *tx, t =>
         sqlx::query_as(lock).bind(tenant_id.0).bind(actor).bind(key).fetch_optional(&mut **t).await)?;
-    // Forgotten between the two statements: as good as a running attempt, which is asked for again.
+    // Forgotten between the two statements. Treated as a running attempt, so that the client repeats.
     Ok(Some(found.unwrap_or(AttemptRow {
         fingerprint: fingerprint.to_vec(),
         started_at: now,

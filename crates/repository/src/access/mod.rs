@@ -1,4 +1,4 @@
-//! Who may do what: tenants, admin tokens, the first start, and what was answered under an `Idempotency-Key`.
+//! Access: tenants, admin tokens, the first start, and answers kept under an `Idempotency-Key`.
 
 use crate::Repository;
 
@@ -11,15 +11,15 @@ pub(crate) mod tokens;
 pub use token_changes::TokenWrite;
 pub use tokens::FoundToken;
 
-/// Admin tokens.
+/// Reads and writes admin tokens.
 #[derive(Clone, Copy)]
 pub struct Tokens<'a>(&'a Repository);
 
-/// Tenants.
+/// Writes tenants.
 #[derive(Clone, Copy)]
 pub struct Tenants<'a>(&'a Repository);
 
-/// Answers to writes that carried an `Idempotency-Key`.
+/// Stores answers to writes with an `Idempotency-Key`.
 #[derive(Clone, Copy)]
 pub struct IdempotencyKeys<'a>(&'a Repository);
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Tenants<'_> {
-    /// Makes a tenant; one that exists stays as it is.
+    /// Makes a tenant; an existing one stays unchanged.
     pub async fn insert(self, tenant_id: TenantId, now: DateTime<Utc>) -> Result<(), Error> {
         self.0
             .write(|| async {

@@ -1,5 +1,6 @@
-//! Writes to a tenant's tokens, one transaction each. What may be written depends on the tenant's other tokens (the maker's
-//! rights, the last admin), so whoever decides sees all of them, and nobody else changes one until that is written.
+//! Writes to a tenant's tokens, one transaction each. Whether a write is allowed depends on the tenant's other
+//! tokens (the maker's rights, the last admin). So the decision sees all of them, and no other write changes
+//! one until this one is committed.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{AdminToken, SecretHash, TenantId, TokenId};
@@ -16,17 +17,17 @@ use crate::{
 pub enum TokenWrite {
     /// A new token with the hash of its secret.
     Insert(AdminToken, SecretHash),
-    /// Name, scopes, networks and expiry of a token; its version is counted up.
+    /// Name, scopes, networks and expiry of a token; increments its version.
     Update(AdminToken),
-    /// Another secret: the token with its prefix, the new hash, and when the former secrets end at the latest.
+    /// A new secret: the token with its prefix, the new hash, and the latest end of all former secrets.
     Rotate(AdminToken, SecretHash, DateTime<Utc>),
-    /// Hides the token; all its secrets end.
+    /// Hides the token and ends all its secrets.
     Delete(AdminToken),
 }
 
 impl Tokens<'_> {
-    /// Asks `decide` what to write, given all of the tenant's tokens, and writes it. The token as it is then, or as it was
-    /// when it was deleted; `decide`'s refusal when it refuses. `decide` may be asked again with newer tokens.
+    /// Calls `decide` with all of the tenant's tokens and makes the write that it returns. Returns the token after the
+    /// write, or as it was before a deletion; or `decide`'s refusal. `decide` may be called again with newer tokens.
     pub async fn change<E: From<Error>>(
         self,
         tenant_id: TenantId,
@@ -35,7 +36,7 @@ impl Tokens<'_> {
     ) -> Result<AdminToken, E> {
         let changed = self.0.write_in_turn(|| async {
             let mut tx = self.0.begin().await?;
-            // Locks the counter: from here on nobody else writes a token.
+            // Locks the counter: until the end of this transaction nobody else writes a token.
             let revision = revisions::next(&mut tx).await?;
             let decided = match decide(&all(&mut tx, tenant_id).await?) {
                 Ok(decided) => decided,
@@ -48,7 +49,7 @@ impl Tokens<'_> {
         changed.await?
     }
 
-    /// A new token, whatever others the tenant has. [`Error::Conflict`] when it exists or there is no such tenant.
+    /// Inserts a token, whatever others the tenant has. [`Error::Conflict`] when it exists or the tenant does not.
     pub async fn insert(self, tenant_id: TenantId, token: &AdminToken, hash: &SecretHash) -> Result<(), Error> {
         self.0
             .write_in_turn(|| async {
@@ -121,8 +122,8 @@ async fn update(
     Ok(())
 }
 
-/// Moves the current secret to the former ones, all of which end at `former_end` at the latest, and puts the new one in
-/// its place.
+/// Makes the current secret a former one, ends all former ones at `former_end` at the latest, and
+/// stores the new one as current.
 async fn rotate(
     tx: &mut Tx,
     tenant_id: TenantId,
@@ -151,7 +152,7 @@ async fn rotate(
     Ok(())
 }
 
-/// It expires too: nodes of the version before know of no deletion.
+/// It also expires, because nodes of the previous version know no deletion.
 async fn delete(tx: &mut Tx, tenant_id: TenantId, id: TokenId, now: DateTime<Utc>, revision: i64) -> Result<(), Error> {
     let hide = "
         update admin_tokens set deleted_at = $3, expires_at = $3, updated_at = $3, version = version + 1, revision = $4

@@ -1,5 +1,5 @@
-//! Admin tokens, found by the hash of a secret or listed. A deleted token stays hidden in its table: nodes learn of the
-//! deletion, and whoever did something stays known.
+//! Admin tokens, by the hash of a secret or in a list. A deleted token stays hidden in its table, so that nodes learn
+//! of the deletion and the history keeps its name.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -13,16 +13,16 @@ use crate::{
     core::{database::Tx, json, time::micros},
 };
 
-/// A token and the secret it was found by.
+/// A token, with the secret that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundToken {
     /// The token, expired or not.
     pub token: AdminToken,
-    /// When that secret ends: a rotation has replaced it. None for the current one.
+    /// When that secret ends, because a rotation has replaced it. None for the current one.
     pub secret_expires_at: Option<DateTime<Utc>>,
 }
 
-/// The columns of [`TokenRow`], of a table `t`.
+/// The columns of [`TokenRow`], from a table `t`.
 macro_rules! token_columns {
     () => {
         "t.tenant_id, t.id, t.name, t.prefix, t.scopes, t.allowed_ips, t.created_at, t.updated_at, t.expires_at,
@@ -75,8 +75,8 @@ impl TryFrom<TokenRow> for AdminToken {
 }
 
 impl Tokens<'_> {
-    /// The token of a secret that is the current one, or a former one whose grace lasts at `now`. The credential names the
-    /// tenant, so none is given.
+    /// The token with this secret: the current one, or a former one whose grace lasts at `now`. There is no tenant
+    /// parameter, because the credential determines the tenant.
     pub async fn by_secret(self, hash: &SecretHash, now: DateTime<Utc>) -> Result<Option<FoundToken>, Error> {
         let text = concat!(
             "select ",
@@ -101,7 +101,7 @@ impl Tokens<'_> {
         Ok(Some(FoundToken { token: row.token.try_into()?, secret_expires_at: row.secret_expires_at }))
     }
 
-    /// Hashes of the secrets that may lack a checksum, because an operator chose them: a few in a whole installation.
+    /// Hashes of the secrets that operators chose, which may lack a checksum: a few in a whole installation.
     pub async fn chosen_secrets(self) -> Result<Vec<SecretHash>, Error> {
         let text = "
             select hash from admin_tokens where chosen and deleted_at is null
@@ -111,7 +111,7 @@ impl Tokens<'_> {
         Ok(hashes.into_iter().filter_map(|hash| hash.try_into().ok().map(SecretHash)).collect())
     }
 
-    /// A token by its id. From the primary: who just wrote it sees it.
+    /// A token by its id. From the primary, so that a client sees its own write.
     pub async fn get(self, tenant_id: TenantId, id: TokenId) -> Result<Option<AdminToken>, Error> {
         let text = concat!(
             "select ",
@@ -151,7 +151,7 @@ impl Tokens<'_> {
         Ok(Paged { items, total })
     }
 
-    /// Notes that the token was used at `at`. No change of the token: nobody's cache forgets it.
+    /// Records that the token was used at `at`. This counts as no change, so no cache forgets the token.
     pub async fn touch(self, tenant_id: TenantId, id: TokenId, at: DateTime<Utc>) -> Result<(), Error> {
         let text = "
             update admin_tokens set last_used_at = $3
@@ -167,17 +167,17 @@ impl Tokens<'_> {
     }
 }
 
-/// Compares a stored hash with the one looked up, in constant time; the index look-up itself works on hashes only.
+/// Compares a stored hash with the wanted one, in constant time. The index look-up itself sees hashes only.
 pub(crate) fn same_hash(stored: &[u8], hash: &SecretHash) -> bool {
     stored.try_into().is_ok_and(|stored| SecretHash(stored).ct_eq(hash))
 }
 
-/// Who made up a token's text.
+/// Who chose a token's text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// We did: it carries a checksum.
+    /// The service: it carries a checksum.
     Generated,
-    /// An operator may have: it need not.
+    /// Perhaps an operator: it may lack a checksum.
     Chosen,
 }
 

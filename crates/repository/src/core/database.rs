@@ -1,4 +1,4 @@
-//! The engine behind a URL: SQLite in a file, or PostgreSQL with an optional replica. The scheme is the type.
+//! The engine behind a URL: SQLite in a file, or PostgreSQL with an optional replica. The scheme decides.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// One value per engine: pools ([`Database`]) and transactions ([`Tx`]).
+/// One variant per engine, for pools ([`Database`]) and transactions ([`Tx`]).
 #[derive(Clone)]
 pub(crate) enum Engine<S, P> {
     Sqlite(S),
@@ -31,7 +31,7 @@ pub(crate) enum Engine<S, P> {
 pub(crate) type Database = Engine<SqlitePool, PgDatabase>;
 pub(crate) type Tx = Engine<Transaction<'static, Sqlite>, PgTx>;
 
-/// Evaluates one text for whichever engine there is.
+/// Evaluates one expression for either engine.
 macro_rules! on {
     ($engine:expr, $inner:ident => $body:expr) => {
         match $engine {
@@ -41,7 +41,7 @@ macro_rules! on {
     };
 }
 
-/// How long a connection of SQLite waits for a writer of another process.
+/// How long a SQLite connection waits for a writer of another process.
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
 /// The tables. Clones share their connections.
@@ -49,16 +49,16 @@ const SQLITE_BUSY: Duration = Duration::from_secs(5);
 pub struct Repository {
     pub(crate) primary: Database,
     pub(crate) replica: Option<Database>,
-    /// Held by SQLite's one writer, and by whoever takes a revision; see `write`.
+    /// Held by SQLite's only writer, and by writes that take a revision; see `write`.
     pub(crate) writer: Arc<tokio::sync::Mutex<()>>,
-    /// The file whose lock a SQLite migration holds.
+    /// The file that is locked during a SQLite migration.
     pub(crate) lock_file: Option<PathBuf>,
     pub(crate) outages: Arc<Outages>,
 }
 
 impl Repository {
-    /// `sqlite://path` (file and folders are created) or `postgres://…`. A PostgreSQL that is down is no error here but
-    /// [`Error::Unavailable`] at each use; a SQLite file that cannot be opened is an error.
+    /// Opens `sqlite://path` (creates file and folders) or `postgres://…`. A PostgreSQL that is down is no error here,
+    /// but [`Error::Unavailable`] at each use. A SQLite file that cannot be opened is an error.
     pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
         let (writer, outages) = (Arc::default(), Arc::default());
         if url.starts_with("sqlite:") {
@@ -79,8 +79,8 @@ impl Repository {
         Ok(Self { primary, replica: replica.map(Engine::Postgres), writer, lock_file: None, outages })
     }
 
-    /// The same tables over connections that nobody else takes, `max` of them and as many to the replica. Writers of both take
-    /// turns.
+    /// The same tables over separate connections: up to `max`, and as many to the replica.
+    /// Writers of both handles take turns.
     pub async fn with_connections_of_its_own(&self, max: u32) -> Result<Self, Error> {
         let primary = match &self.primary {
             Engine::Sqlite(pool) => {
@@ -102,7 +102,7 @@ impl Repository {
         })
     }
 
-    /// How long the primary takes to answer, including the wait for a connection.
+    /// Measures a round trip to the primary, including the wait for a connection.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let started = Instant::now();
         self.read(|db| async move { on!(&db, pool => sqlx::query("select 1").execute(pool).await.map(|_| ())) })
@@ -110,7 +110,7 @@ impl Repository {
         Ok(started.elapsed())
     }
 
-    /// The connections to the primary.
+    /// Sizes of the pool of connections to the primary.
     pub fn pool(&self) -> PoolStats {
         on!(&self.primary, pool => PoolStats {
             size: pool.size(),
@@ -127,7 +127,7 @@ impl Repository {
         }
     }
 
-    /// Waits for operations under way and closes every connection.
+    /// Waits for operations in progress and closes every connection.
     pub async fn close(&self) {
         on!(&self.primary, pool => pool.close().await);
         if let Some(replica) = &self.replica {
@@ -135,8 +135,8 @@ impl Repository {
         }
     }
 
-    /// A transaction that may write. SQLite's takes the write lock now: one that only took it at its first write would
-    /// fail when another had written in between.
+    /// A transaction that may write. SQLite takes the write lock now: if it took it only at the first write, that would
+    /// fail after another writer had written in between.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         Ok(match &self.primary {
             Engine::Sqlite(pool) => Engine::Sqlite(pool.begin_with("begin immediate").await?),
@@ -169,7 +169,7 @@ async fn connect_sqlite(url: &str, options: &Options) -> Result<(SqlitePool, Pat
         std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
     }
     let lock_file = beside(&file);
-    // Two processes that both turn a new file to write-ahead logging get in each other's way.
+    // Two processes that both switch a new file to write-ahead logging disturb each other.
     let _lock = locked(lock_file.clone()).await?;
     let pool = SqlitePoolOptions::new()
         .max_connections(options.max_connections)
@@ -188,7 +188,7 @@ fn beside(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Waits for the lock; it is given up when the file is closed, also by a kill.
+/// Waits for the lock. Closing the file releases it, and so does a kill.
 pub(crate) async fn locked(path: PathBuf) -> Result<std::fs::File, Error> {
     let locking = tokio::task::spawn_blocking(move || {
         let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;

@@ -1,35 +1,35 @@
-//! What can go wrong, sorted by what the caller can do about it.
+//! Errors, divided by what the caller can do about them.
 
 use sqlx::error::ErrorKind;
 
-/// Why an operation did not happen. None of the texts holds a secret, a bound value or a connection's password.
+/// Why an operation failed. No text contains a secret, a bound value or a connection's password.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database is down, hung, out of connections, or kept on aborting us: try later.
+    /// The database is down, hangs, has no free connection, or keeps aborting the transaction. Try again later.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
-    /// The database takes no writes: a standby, or set read-only.
+    /// The database accepts no writes, because it is a standby or set read-only.
     #[error("the database is read-only")]
     ReadOnly,
     /// The database has no space left.
     #[error("the database's disk is full")]
     Full,
-    /// What is written already exists, is still in use, or names something that does not exist.
+    /// The row already exists, is still in use, or refers to a row that does not exist.
     #[error("the write conflicts with what is stored")]
     Conflict,
-    /// A stored value we cannot read; names its table and column.
+    /// A stored value that cannot be parsed. Contains its table and column.
     #[error("unreadable stored value: {0}")]
     Corrupt(String),
-    /// Anything else the database said: a bug, or a wrong set-up.
+    /// Any other error of the database: a bug, or a wrong setup.
     #[error(transparent)]
     Database(sqlx::Error),
-    /// A pooler in transaction mode stands before PostgreSQL, and we were not told.
+    /// PostgreSQL is behind a pooler in transaction mode, and `database.pooler` is not set.
     #[error("PostgreSQL is behind a pooler in transaction mode: set database.pooler = true ({0})")]
     Pooler(#[source] sqlx::Error),
-    /// The schema could not be brought up to date.
+    /// The schema could not be updated.
     #[error("migration failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The database URL is not one we can use.
+    /// The database URL cannot be used.
     #[error("database url: {0}")]
     Url(String),
 }
@@ -57,7 +57,8 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// The connection died under the operation, so another one may succeed at once. Not: no connection was free.
+    /// Whether the connection died during the operation, so that another one may succeed at once.
+    /// False when no connection was free.
     pub(crate) fn is_lost_connection(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::Io(io)) => io.kind() != std::io::ErrorKind::TimedOut,
@@ -67,7 +68,7 @@ impl Error {
         }
     }
 
-    /// The database undid the transaction because of another one, so running it again may succeed.
+    /// Whether the database undid the transaction because of another one, so that running it again may succeed.
     pub(crate) fn is_contention(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::Database(database)) => matches!(kind(database.as_ref()), Kind::Contention),
@@ -75,7 +76,7 @@ impl Error {
         }
     }
 
-    /// An operation passed its deadline.
+    /// The error of an operation that passed its deadline.
     pub(crate) fn deadline() -> Self {
         let io = std::io::Error::new(std::io::ErrorKind::TimedOut, "the operation passed its deadline");
         Self::Unavailable(sqlx::Error::Io(io))
@@ -92,7 +93,8 @@ enum Kind {
     Other,
 }
 
-/// Sorts by SQLSTATE (PostgreSQL, appendix A) or by primary result code (SQLite, whose extended codes hold it in the low byte).
+/// The kind of a SQLSTATE (PostgreSQL, appendix A) or of a primary result code (SQLite, whose extended
+/// codes contain it in the low byte).
 fn kind(error: &dyn sqlx::error::DatabaseError) -> Kind {
     if matches!(error.kind(), ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation) {
         return Kind::Conflict;
@@ -113,9 +115,9 @@ fn kind(error: &dyn sqlx::error::DatabaseError) -> Kind {
         "53100" => Kind::Full,                 // disk_full
         // Shutdown, crash, starting up, statement or idle time-out, too many connections, out of memory.
         "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25P03" | "53300" | "53200" => Kind::Lost,
-        // Another client's statement has the name, or ours is on another of the pooler's connections.
+        // Another client's statement has the name, or ours is on another connection of the pooler.
         "42P05" | "26000" => Kind::Pooler, // duplicate_prepared_statement, invalid_sql_statement_name
-        // PgBouncer on what we set for a connection, the first that it hears of us.
+        // PgBouncer refuses a connection's settings, which are the first thing that it receives.
         "08P01" if error.message().contains("startup parameter") => Kind::Pooler,
         class if class.starts_with("08") => Kind::Lost, // connection exceptions
         _ => Kind::Other,

@@ -1,4 +1,4 @@
-//! The schema's history: one sequence of files for both engines. A new file is listed here.
+//! The schema's history: one sequence of files for both engines. Add a new file to the list here.
 
 use std::{borrow::Cow, path::PathBuf};
 
@@ -34,7 +34,7 @@ macro_rules! file {
 const SQLITE: Option<&str> = Some("sqlite");
 const POSTGRES: Option<&str> = Some("postgres");
 
-/// In the order in which they are applied.
+/// In the order of their application.
 const FILES: &[File] = &[
     file!(1, "initial", "0001_initial.sql"),
     file!(2, "tokens", "0002_tokens.sql"),
@@ -45,10 +45,10 @@ const FILES: &[File] = &[
     file!(6, "open values", POSTGRES, "0006_open_values.postgres.sql"),
 ];
 
-/// A migration takes as long as it takes, and so does waiting for another process's. The lock ends with the transaction:
-/// behind a pooler nothing else is sure to.
+/// A migration, and waiting for another process's, may take any time. The lock ends with the transaction, because
+/// behind a pooler nothing else is certain to end it.
 const BEFORE: &str = "set local statement_timeout = 0; select pg_advisory_xact_lock(7816408310921213)";
-/// PostgreSQL's own files were a second sequence once, from 1001 on.
+/// PostgreSQL's own files were once a second sequence, from 1001 on.
 const ONE_SEQUENCE: &str = "do $$ begin
     if to_regclass('_sqlx_migrations') is not null then
         update _sqlx_migrations set version = 4 where version = 1001;
@@ -57,8 +57,8 @@ const ONE_SEQUENCE: &str = "do $$ begin
 end $$";
 
 impl Repository {
-    /// Brings the schema up to date. Any number of processes may do so at once: an advisory lock of PostgreSQL, or the lock of
-    /// the file next to SQLite's, lets one in at a time. On PostgreSQL all that is missing is one transaction.
+    /// Updates the schema. Any number of processes may call it at once: an advisory lock of PostgreSQL, or the lock of
+    /// the file next to SQLite's, admits one at a time. On PostgreSQL all missing migrations are one transaction.
     pub async fn migrate(&self) -> Result<(), Error> {
         match &self.primary {
             Engine::Sqlite(pool) => {
@@ -90,12 +90,12 @@ fn migrator(engine: Option<&str>) -> Migrator {
     };
     let files = FILES.iter().filter(|file| file.engine.is_none() || file.engine == engine);
     let mut migrator = Migrator::with_migrations(files.map(migration).collect());
-    // A node of the version before may start while the new one has migrated already.
+    // A node of the previous version may start after the new one has migrated.
     migrator.set_ignore_missing(true);
     migrator
 }
 
-/// A database that is away during a migration is no failed migration.
+/// An outage of the database during a migration is no failed migration.
 fn failed(error: MigrateError) -> Error {
     match error {
         MigrateError::Execute(cause) => Error::from(cause),

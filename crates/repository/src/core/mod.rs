@@ -1,6 +1,6 @@
-//! What every room stands on: the engine behind a URL, transactions, what is tried again, and how values are stored.
+//! What all tables share: the engine behind a URL, transactions, retries, and the stored form of values.
 //!
-//! Reading order: [`database`] (the engine, `on!`), [`postgres`], [`retry`] (deadlines, what is tried again), [`error`].
+//! Reading order: [`database`] (the engine, `on!`), [`postgres`], [`retry`] (deadlines and retries), [`error`].
 
 #[macro_use]
 pub(crate) mod database;

@@ -1,17 +1,17 @@
-//! How to connect, and what the connections come to.
+//! How to connect, and the size of the pool.
 
 use std::time::Duration;
 
-/// How to connect.
+/// How to connect. Each use of a connection is bounded by these.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Connections kept at most, per process (and as many again to the replica).
+    /// Most connections per process (and as many again to the replica).
     pub max_connections: u32,
     /// How long an operation waits for a connection before it is [`crate::Error::Unavailable`].
     pub acquire_timeout: Duration,
-    /// A PostgreSQL standby for reads that may lag.
+    /// A PostgreSQL standby, for reads that may lag.
     pub replica_url: Option<String>,
-    /// PostgreSQL (and its replica) stand behind a pooler in transaction mode.
+    /// Whether PostgreSQL (and its replica) are behind a pooler in transaction mode.
     pub pooler: bool,
 }
 
@@ -21,13 +21,13 @@ impl Default for Options {
     }
 }
 
-/// The connections in use, for metrics.
+/// The size of the connection pool, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolStats {
     /// Open connections.
     pub size: u32,
-    /// Those nobody uses.
+    /// Open connections that are not in use.
     pub idle: u32,
-    /// The most there may be.
+    /// Most connections.
     pub max: u32,
 }

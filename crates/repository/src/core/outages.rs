@@ -1,4 +1,4 @@
-//! What the log says when the database, or its replica, goes and comes back: callers are only told that it is away.
+//! Logs when the database or its replica goes down and comes back, because callers only learn that it is unavailable.
 
 use std::{fs::File, time::Instant};
 
@@ -19,7 +19,7 @@ pub(crate) struct Outages {
 impl Outages {
     pub(crate) fn note<T>(&self, outcome: &Result<T, Error>) {
         match outcome {
-            // Another transaction was in the way: the database is well.
+            // Another transaction was in the way, so the database is up.
             Err(error) if error.is_contention() => {}
             Err(error @ (Error::Unavailable(_) | Error::ReadOnly | Error::Full)) => {
                 let why = why(error);
@@ -39,7 +39,7 @@ impl Outages {
         match outcome {
             Err(Error::Unavailable(cause)) => {
                 if self.replica.goes_on(Instant::now(), AWAY) {
-                    tracing::warn!(%cause, "the replica is away; the primary answers");
+                    tracing::warn!(%cause, "cannot reach the replica; the primary answers");
                 }
             }
             Ok(_) | Err(_) => {
@@ -63,12 +63,13 @@ fn why(error: &Error) -> &'static str {
 fn say(why: &'static str, error: &Error) {
     match why {
         OUT_OF_FILES => tracing::error!(%error, "out of file descriptors: the database cannot be reached"),
-        NONE_FREE => tracing::warn!("no connection to the database was free in time"),
-        _ => tracing::warn!(%error, "the database cannot be used"),
+        NONE_FREE => tracing::warn!("no database connection was free in time; the request fails"),
+        _ => tracing::warn!(%error, "cannot use the database; trying again"),
     }
 }
 
-/// SQLite does not tell why it cannot open its file, nor the resolver why it knows no name: then another file is tried.
+/// SQLite does not say why it cannot open its file, nor the resolver why it does not know a name.
+/// Opening another file shows it.
 fn for_want_of_files(cause: &sqlx::Error) -> bool {
     matches!(cause, sqlx::Error::Io(error) if is_out_of_files(error))
         || File::open("/dev/null").is_err_and(|error| is_out_of_files(&error))

@@ -1,7 +1,8 @@
 //! PostgreSQL's connections, straight to the server or through a pooler in transaction mode.
 //!
-//! Such a pooler lends a server's connection for one transaction, so nothing may outlive a transaction: statements have no
-//! names, settings are the transaction's own, and even a single statement (two trips: parse, execute) runs in one.
+//! Such a pooler lends a server's connection for one transaction, so nothing may outlive a transaction.
+//! Statements have no names, settings belong to the transaction, and even a single statement (two round
+//! trips: parse, execute) runs in one.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -22,7 +23,8 @@ use crate::{Error, core::options::Options};
 
 type Step = Either<PgQueryResult, PgRow>;
 
-/// PostgreSQL ends our transaction when we stop in the middle of it: it would hold the locks every write needs.
+/// PostgreSQL ends our transaction when we stop in the middle of it, because it would hold the
+/// locks that every write needs.
 macro_rules! limits {
     ($set:literal) => {
         concat!($set, " idle_in_transaction_session_timeout = '15s'; ", $set, " statement_timeout = '30s'")
@@ -40,14 +42,14 @@ struct Begin {
     pooled: &'static str,
 }
 
-/// A pool of connections, as an executor of single statements.
+/// A pool of connections that executes single statements.
 #[derive(Clone, Debug)]
 pub(crate) struct PgDatabase {
     pool: PgPool,
     pooler: bool,
 }
 
-/// A transaction. It leads to the executor of its statements as sqlx's own does.
+/// A transaction. It dereferences to the executor of its statements, as sqlx's own does.
 pub(crate) struct PgTx(PgSession);
 
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl PgDatabase {
         let mut pool =
             PgPoolOptions::new().max_connections(options.max_connections).acquire_timeout(options.acquire_timeout);
         if options.pooler {
-            // Poolers refuse settings of a connection that they do not know.
+            // Poolers refuse connection settings that they do not know.
             connect = connect.statement_cache_capacity(0).extra_float_digits(None);
         } else {
             pool = pool.after_connect(|connection, _| {
@@ -79,7 +81,7 @@ impl PgDatabase {
         Ok(Self { pool: pool.connect_lazy_with(connect), pooler: options.pooler })
     }
 
-    /// Other connections to the same server, `max` of them.
+    /// Separate connections to the same server, at most `max`.
     pub(crate) fn with_connections_of_its_own(&self, max: u32) -> Self {
         let options = self.pool.options().clone().max_connections(max);
         Self { pool: options.connect_lazy_with((*self.pool.connect_options()).clone()), pooler: self.pooler }
@@ -89,7 +91,7 @@ impl PgDatabase {
         self.begin_as(BEGIN).await
     }
 
-    /// For several reads that see the same state.
+    /// A transaction for several reads of the same state.
     pub(crate) async fn begin_snapshot(&self) -> Result<PgTx, sqlx::Error> {
         self.begin_as(BEGIN_SNAPSHOT).await
     }
@@ -129,8 +131,8 @@ impl DerefMut for PgTx {
 }
 
 impl PgSession {
-    /// For statements that get names all the same. Behind a pooler those of others must not be met, nor ours be left:
-    /// [`PgSession::drop_names`] before and after.
+    /// For code that always names its statements. Behind a pooler it must neither meet the names of others nor leave
+    /// its own: call [`PgSession::drop_names`] before and after.
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
     }

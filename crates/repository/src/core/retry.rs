@@ -1,4 +1,5 @@
-//! Deadlines, and what is tried again: a read once when its connection died, a write when another transaction was in its way.
+//! Deadlines and retries: a read runs once more when its connection died, a write when
+//! another transaction was in its way.
 
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use crate::{
     core::database::{Database, Tx},
 };
 
-/// A read answers a person or fills a cache; whoever asked has given up by then.
+/// A read answers a person or fills a cache, and the caller has given up by then.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 /// A write may be a batch of thousands of rows on a busy disk.
 const WRITE_DEADLINE: Duration = Duration::from_secs(20);
-/// How often a write runs again after it lost to another transaction.
+/// How often a write runs again after another transaction displaced it.
 const WRITE_RETRIES: u32 = 3;
-/// The pause before a write's first retry lies between half of this and all of it; it doubles each time.
+/// The pause before a write's first retry is random between half of this and all of it. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Repository {
@@ -35,7 +36,7 @@ impl Repository {
         outcome
     }
 
-    /// Reads what may lag behind: from the replica, and from the primary when there is none or it is away.
+    /// Reads that may lag: from the replica, or from the primary when there is no replica or it is down.
     pub(crate) async fn read_lagging<T, F>(&self, work: impl Fn(Database) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
@@ -49,7 +50,7 @@ impl Repository {
         }
     }
 
-    /// Several reads of the primary that see the same state. `work` drops the transaction when it has read.
+    /// Several reads of the primary that see the same state. `work` must drop the transaction after its last read.
     pub(crate) async fn snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
@@ -57,7 +58,7 @@ impl Repository {
         self.read(|db| async { work(begin_read_only(db).await?).await }).await
     }
 
-    /// The same of what may lag behind, as [`Repository::read_lagging`].
+    /// Several reads of the same state that may lag, from where [`Repository::read_lagging`] reads.
     pub(crate) async fn lagging_snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
@@ -65,9 +66,9 @@ impl Repository {
         self.read_lagging(|db| async { work(begin_read_only(db).await?).await }).await
     }
 
-    /// Runs a transaction: `work` begins and commits it, and may run up to four times.
-    /// SQLite has one writer, so writers of this process queue here: one of them at a time waits for the file's lock, and
-    /// the other connections stay free for readers.
+    /// Runs a transaction. `work` begins and commits it, and may run up to four times. SQLite has one writer, so
+    /// writers of this process queue here: one of them at a time waits for the file's lock, and the other
+    /// connections stay free for readers.
     pub(crate) async fn write<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -76,8 +77,8 @@ impl Repository {
         self.write_queued(queue, work).await
     }
 
-    /// The same for a transaction that takes a revision. Those follow each other in the database whatever the engine, so they
-    /// queue here on either: a burst of them would wait there with all of the pool's connections.
+    /// The same for a transaction that takes a revision. Those run one after another in either database, so they queue
+    /// here: a burst of them would otherwise wait there with all of the pool's connections.
     pub(crate) async fn write_in_turn<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -112,7 +113,7 @@ impl Repository {
     }
 }
 
-/// SQLite's transactions see what there was when they first read; PostgreSQL is asked to do the same.
+/// A SQLite transaction sees the state at its first read; this sets PostgreSQL to do the same.
 async fn begin_read_only(db: Database) -> Result<Tx, sqlx::Error> {
     Ok(match db {
         Database::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
@@ -129,7 +130,8 @@ async fn attempt<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Resul
 
 fn pause(retries: u32) -> Duration {
     let longest = FIRST_PAUSE * 2_u32.pow(retries);
-    // Without randomness the pause is the longest: jitter only spreads writers that lost to each other.
+    // The longest pause when the system has no random numbers: the jitter only separates
+    // writers that displaced each other.
     let share = getrandom::u32().map_or(1.0, |n| f64::from(n) / f64::from(u32::MAX));
     longest.mul_f64(0.5 + share / 2.0)
 }

@@ -1,20 +1,20 @@
-//! The numbered history of keys, plans and tokens that nodes poll to learn what to forget.
+//! The numbered changes of keys, plans and tokens, which nodes poll to learn what to forget.
 
 use tollgate_domain::{ApiKeyId, TenantId, TokenId};
 use uuid::Uuid;
 
 use crate::{Error, Repository, core::database::Tx};
 
-/// What changed since a revision.
+/// The changes since a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Ask from here next time.
+    /// The revision from which to ask next time.
     pub revision: i64,
-    /// Keys made, changed or deleted.
+    /// Keys that were created, changed or deleted.
     pub api_keys: Vec<ApiKeyId>,
-    /// Plans made, changed or deleted, by the slug keys name them by.
+    /// Plans that were created, changed or deleted, by the slug that keys use.
     pub plans: Vec<(TenantId, String)>,
-    /// Tokens made, changed, rotated or deleted.
+    /// Tokens that were created, changed, rotated or deleted.
     pub admin_tokens: Vec<TokenId>,
 }
 
@@ -25,10 +25,10 @@ impl Repository {
         self.read(|db| async move { on!(&db, pool => sqlx::query_scalar(text).fetch_one(pool).await) }).await
     }
 
-    /// Everything that changed above `revision`, of all tenants: a node caches all tenants' keys. A change may be told
-    /// twice, never not at all. Proportional to the number of changes.
+    /// Every change above `revision`, of all tenants, because a node caches all tenants' keys. A change may be returned
+    /// twice, but is never missed. The cost is proportional to the number of changes.
     pub async fn changes_since(&self, revision: i64) -> Result<Changes, Error> {
-        // The counter is read first: rows of later numbers may be seen too, and will be told again.
+        // The counter is read first. Rows with later numbers may be returned too, and then again next time.
         let now = self.revision().await?;
         if now <= revision {
             return Ok(Changes { revision: now, ..Changes::default() });
@@ -55,8 +55,8 @@ impl Repository {
     }
 }
 
-/// Takes the next number. Comes first in its transaction: the row stays locked until that ends, so all writes to keys,
-/// plans and tokens happen one after the other and in the order of their numbers.
+/// Takes the next number. It must come first in its transaction: the row stays locked until the end, so all writes to
+/// keys, plans and tokens happen one after another, in the order of their numbers.
 pub(crate) async fn next(tx: &mut Tx) -> Result<i64, Error> {
     let text = "update revisions set value = value + 1 where name = 'catalog' returning value";
     Ok(on!(tx, t => sqlx::query_scalar(text).fetch_one(&mut **t).await)?)

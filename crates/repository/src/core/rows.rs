@@ -1,5 +1,5 @@
-//! Statements over many rows at once, `values ($1, $2), ($3, $4), …`: their texts are made once per size, so that an engine
-//! prepares each once and not for every batch.
+//! Statements over many rows, `values ($1, $2), ($3, $4), …`. There is one text per size, so that an engine prepares
+//! each once and not for every batch.
 
 use std::{
     collections::HashMap,
@@ -9,27 +9,27 @@ use std::{
 
 use crate::core::database::Engine;
 
-/// Rows of the largest statement: with nine values each, far below PostgreSQL's 65,535 binds.
+/// Rows of the largest statement: with nine values each they are far below PostgreSQL's 65,535 binds.
 const POSTGRES_ROWS: usize = 256;
-/// SQLite runs on a core of ours, some 2 µs a row: between two statements others may have it.
+/// SQLite runs on this process's cores, some 2 µs a row. Between two statements, other tasks may run.
 const SQLITE_ROWS: usize = 64;
 
-/// A statement's text around its rows.
+/// A statement's text before and after its rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rows {
-    /// Up to `values`.
+    /// Up to `values`, without it.
     pub(crate) head: &'static str,
     /// Values of each row.
     pub(crate) width: usize,
-    /// From behind the last row.
+    /// After the last row.
     pub(crate) tail: &'static str,
 }
 
-/// Texts by statement and number of rows: a handful of statements, of nine sizes each.
+/// Texts by statement and number of rows: a handful of statements of nine sizes each.
 static TEXTS: LazyLock<Mutex<HashMap<(Rows, usize), &'static str>>> = LazyLock::new(Mutex::default);
 
 impl Rows {
-    /// The text for this many rows.
+    /// The text for this number of rows.
     pub(crate) fn text(self, rows: usize) -> &'static str {
         let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
         texts.entry((self, rows)).or_insert_with(|| self.write(rows).leak())
@@ -51,7 +51,8 @@ impl Rows {
     }
 }
 
-/// `rows` in parts for one statement each, whose sizes are powers of two, the largest first: few different texts.
+/// Splits `rows` into parts for one statement each. The sizes are powers of two, the largest
+/// first, so there are few texts.
 pub(crate) fn parts<'a, T, S, P>(
     engine: &Engine<S, P>,
     rows: &'a [T],

@@ -1,5 +1,5 @@
-//! Texts that callers chose, made fit to be stored: PostgreSQL holds no NUL and indexes no text of several kilobytes,
-//! and one such text would keep its whole batch from ever being applied.
+//! Makes texts that callers chose storable: PostgreSQL stores no NUL and indexes no text of several kilobytes, and one
+//! such text would block its whole batch for ever.
 
 use tollgate_domain::text::ENDPOINT;
 

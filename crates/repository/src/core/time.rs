@@ -1,8 +1,8 @@
-//! Times as both engines keep them.
+//! The stored form of times.
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// Whole microseconds: what both engines store. SQLite would keep nanoseconds and then find nothing by the stored time.
+/// Whole microseconds, as both engines store. SQLite would keep nanoseconds and then not find a row by its stored time.
 pub(crate) fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6)
 }

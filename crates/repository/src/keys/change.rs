@@ -1,4 +1,4 @@
-//! API keys: one by id, and every write to them but rotation. A deleted key stays hidden in its table.
+//! API keys: reads one by id, and makes every write except rotation. A deleted key stays hidden in its table.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -17,19 +17,19 @@ use crate::{
     plans,
 };
 
-/// How many keys there are of a plan and status, over all tenants.
+/// The number of keys of a plan and status, over all tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyCount {
     /// The plan's slug.
     pub tier: String,
-    /// As stored: a key past its `expires_at` still counts under the status it had.
+    /// The stored status: a key past its `expires_at` still counts under its former one.
     pub status: KeyStatus,
     /// Keys that are not deleted.
     pub count: i64,
 }
 
 impl Keys<'_> {
-    /// A key by its id. Read from the primary: who just wrote it sees it.
+    /// A key by its id. From the primary, so that a client sees its own write.
     pub async fn get(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
         let row: Option<KeyRow> = self
             .0
@@ -40,7 +40,7 @@ impl Keys<'_> {
         row.map(ApiKey::try_from).transpose()
     }
 
-    /// [`Error::Conflict`] when the id or the secret exists, or no plan has the name in `tier`.
+    /// Inserts a key. [`Error::Conflict`] when the id or the secret exists, or no plan has the name in `tier`.
     pub async fn insert(self, tenant_id: TenantId, key: &ApiKey, hash: &SecretHash) -> Result<ApiKey, Error> {
         let values = &Values::of(key)?;
         self.0
@@ -58,11 +58,11 @@ impl Keys<'_> {
             .await
     }
 
-    /// Changes the key as it stands. `change` gets it with the plan that `tier` names, or the one it is on, inside the
-    /// transaction; no other write to a key or plan comes between, so none is lost and none is refused because of another.
-    /// What cannot be changed (environment, prefix, age) is not stored; the version is counted up.
+    /// Changes a key. `change` gets the present key and its plan (the one that `tier` names, if given) inside the
+    /// transaction. No other write to a key or plan comes between, so none is lost and none is refused because of
+    /// another. Fields that cannot change (environment, prefix, age) are not stored; the version is incremented.
     ///
-    /// None when there is no such key, [`Error::Conflict`] when `change` accepts a plan that there is not.
+    /// None when there is no such key, [`Error::Conflict`] when `change` accepts a plan that does not exist.
     pub async fn change<E: From<Error>>(
         self,
         tenant_id: TenantId,
@@ -89,8 +89,8 @@ impl Keys<'_> {
         changed.await?
     }
 
-    /// Revokes and hides the key if `check` agrees to it as it stands; all its secrets end. Its usage stays. False when there
-    /// is none.
+    /// Revokes and hides the key, and ends all its secrets, if `check` accepts the present key. Keeps its usage.
+    /// False when there is no such key.
     pub async fn delete<E: From<Error>>(
         self,
         tenant_id: TenantId,
@@ -119,7 +119,7 @@ impl Keys<'_> {
         deleted.await?
     }
 
-    /// Keys by plan and stored status, of all tenants: for metrics. May lag; reads every key.
+    /// Number of keys by plan and stored status, of all tenants: for metrics. May lag; reads every key.
     pub async fn counts(self) -> Result<Vec<KeyCount>, Error> {
         let text = "
             select p.name, k.status, count(*)

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Keys<'_> {
-    /// A page of the tenant's keys, deleted ones left out. May lag.
+    /// A page of the tenant's keys, without deleted ones. May lag.
     pub async fn list(
         self,
         tenant_id: TenantId,
@@ -43,7 +43,7 @@ impl Keys<'_> {
     }
 }
 
-/// Only the filters that are set, so that their indexes can be used.
+/// Adds only the filters that are set, so that their indexes can be used.
 fn push_filter<DB>(query: &mut QueryBuilder<DB>, tenant_id: TenantId, filter: &KeyFilter, now: DateTime<Utc>)
 where
     DB: sqlx::Database,
@@ -54,7 +54,7 @@ where
 {
     query.push("k.tenant_id = ").push_bind(tenant_id.0);
     if let Some(status) = filter.status {
-        // The SQL twin of ApiKey::status_at.
+        // The same rules as `ApiKey::status_at`, in SQL.
         query.push(" and case when k.status = 'revoked' then 'revoked' when k.expires_at <= ").push_bind(micros(now));
         query
             .push(" then 'expired' when k.status = 'suspended' and (k.suspended_until is null or k.suspended_until > ");

@@ -12,12 +12,12 @@ pub use change::KeyCount;
 pub use probe::MAX_PROBED;
 pub use secrets::KeyAndPlan;
 
-/// API keys.
+/// Reads and writes API keys.
 #[derive(Clone, Copy)]
 pub struct Keys<'a>(&'a Repository);
 
 impl Repository {
-    /// API keys.
+    /// Reads and writes API keys.
     pub fn keys(&self) -> Keys<'_> {
         Keys(self)
     }

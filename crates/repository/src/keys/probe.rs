@@ -1,4 +1,4 @@
-//! Whether secrets exist at all, many asked about in one statement: what a flood of made-up ones may cost.
+//! Tells which of many secrets exist, in one statement, to bound what a flood of invented ones costs.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -7,9 +7,9 @@ use tollgate_domain::SecretHash;
 use super::Keys;
 use crate::Error;
 
-/// Most secrets of one question.
+/// Most secrets of one query.
 pub const MAX_PROBED: usize = 64;
-/// Questions come in two sizes, the last secret repeated where one is not full: two texts to prepare, not one per number.
+/// Queries have two sizes, filled up with the last secret: two texts to prepare, and not one per number.
 const FEW: usize = 4;
 
 static ASK_FEW: LazyLock<String> = LazyLock::new(|| text(FEW));
@@ -23,7 +23,7 @@ fn text(size: usize) -> String {
 }
 
 impl Keys<'_> {
-    /// Those of the first [`MAX_PROBED`] `hashes` that some key or token has, or had until lately.
+    /// Those of the first [`MAX_PROBED`] `hashes` that a key or token has, or had until recently.
     pub async fn existing_secrets(self, hashes: &[SecretHash]) -> Result<HashSet<SecretHash>, Error> {
         let Some(last) = hashes.last() else { return Ok(HashSet::new()) };
         let (text, places) =

@@ -1,4 +1,4 @@
-//! A key as its row and its plan's name say.
+//! A key made from its row and its plan's name.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::{
     core::{database::Tx, json},
 };
 
-/// The columns of [`KeyRow`], of a table `k` joined with its plan `p`.
+/// The columns of [`KeyRow`], from a table `k` joined with its plan `p`.
 macro_rules! key_columns {
     () => {
         "k.tenant_id, k.id, k.key_prefix, k.name, k.description, p.name as tier, k.environment, k.status,
@@ -100,7 +100,7 @@ pub(crate) async fn get(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId) -> Resul
     row.map(ApiKey::try_from).transpose()
 }
 
-/// What a search looks through. Folded here, because the engines fold differently beyond ASCII.
+/// The text that a search looks through. Folded here, because the engines fold differently beyond ASCII.
 pub(crate) fn search_text(key: &ApiKey, key_prefix: &str) -> String {
     [key.name.as_str(), key.description.as_deref().unwrap_or_default(), key_prefix].join("\n").to_lowercase()
 }

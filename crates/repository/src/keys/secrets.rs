@@ -1,4 +1,4 @@
-//! The hashes that lead to a key: its current secret, and older ones until their grace ends.
+//! The hashes that lead to a key: its current secret, and former ones until their grace ends.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, ApiKeyId, KeySecret, Plan, SecretHash, TenantId, period::month_of};
@@ -19,14 +19,14 @@ use crate::{
     plans::{self, PlanRow, plan_columns},
 };
 
-/// All that a check needs to know of a key.
+/// Everything that a check needs to know of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyAndPlan {
-    /// The key.
+    /// The key's whole record.
     pub key: ApiKey,
-    /// The plan its `tier` names.
+    /// The plan that its `tier` names.
     pub plan: Plan,
-    /// When the secret it was found by ends, if ever; None when it was found by id.
+    /// When the secret that led to it ends, if ever; None when it was found by id.
     pub secret_expires_at: Option<DateTime<Utc>>,
     /// Units admitted in the billing period so far.
     pub used: i64,
@@ -41,7 +41,7 @@ struct FoundRow {
     hash: Option<Vec<u8>>,
     secret_expires_at: Option<DateTime<Utc>>,
     used: i64,
-    /// Whether any key's usage waits to be added to `used`.
+    /// Whether any key's usage is still to be added to `used`.
     waits: bool,
 }
 
@@ -59,8 +59,8 @@ impl TryFrom<FoundRow> for KeyAndPlan {
 }
 
 impl Keys<'_> {
-    /// The key of a secret that is the current one, or an older one whose grace lasts at `now`; revoked, suspended and
-    /// expired keys too. The credential names the tenant, so none is given.
+    /// The key with this secret, current or a former one whose grace lasts at `now`, including revoked, suspended and
+    /// expired keys. There is no tenant parameter, because the credential determines the tenant.
     pub async fn by_secret(self, hash: &SecretHash, now: DateTime<Utc>) -> Result<Option<KeyAndPlan>, Error> {
         let text = concat!(
             "select ",
@@ -88,20 +88,20 @@ impl Keys<'_> {
         self.with_waiting(row, now).await
     }
 
-    /// The row with what its key used lately and the tables do not hold yet. It may be a fold behind, never ahead.
+    /// Adds the recent usage that the tables do not include yet. The result may be one fold behind, but never ahead.
     async fn with_waiting(self, row: Option<FoundRow>, now: DateTime<Utc>) -> Result<Option<KeyAndPlan>, Error> {
         let Some(row) = row else { return Ok(None) };
         let waits = row.waits;
         let mut found = KeyAndPlan::try_from(row)?;
         if waits {
-            // Boxed because it is rare and large: every look-up's future would have room for it.
+            // Boxed because it is rare and large: otherwise every look-up's future would reserve room for it.
             let waiting = Box::pin(self.0.usage().waiting_units(found.key.tenant_id, found.key.id, month_of(now)));
             found.used += waiting.await?;
         }
         Ok(Some(found))
     }
 
-    /// A key whose usage is asked for, with its plan: also one that was deleted, and when.
+    /// A key with its plan, for reads of its usage. Includes deleted keys, with the time of deletion.
     pub async fn with_plan_even_deleted(
         self,
         tenant_id: TenantId,
@@ -133,7 +133,7 @@ impl Keys<'_> {
         row.map(|row| Ok((row.key.try_into()?, row.plan.try_into()?, row.deleted_at))).transpose()
     }
 
-    /// The same by id.
+    /// A key with its plan, by id.
     pub async fn with_plan(
         self,
         tenant_id: TenantId,
@@ -164,8 +164,8 @@ impl Keys<'_> {
         self.with_waiting(row, now).await
     }
 
-    /// The keys of these ids that are there, with their plans, as by [`Keys::with_plan`]. What they used lately and
-    /// the tables do not hold yet is left out.
+    /// Those of these keys that exist, with their plans, as from [`Keys::with_plan`], but without the usage that
+    /// the tables do not include yet.
     pub async fn many_with_plans(
         self,
         keys: &[(TenantId, ApiKeyId)],
@@ -190,8 +190,9 @@ impl Keys<'_> {
         Ok(found)
     }
 
-    /// Gives the key the secret that `make` makes for it as it stands. The current secret, and any older one that would last
-    /// longer, ends at `old_expires_at`. None when there is no such key; [`Error::Conflict`] when the secret exists.
+    /// Gives the key the secret that `make` makes from the present key. The current secret, and any former
+    /// one that would last longer, ends at `old_expires_at`. None when there is no such key;
+    /// [`Error::Conflict`] when the secret exists.
     pub async fn rotate<E: From<Error>>(
         self,
         tenant_id: TenantId,
@@ -265,7 +266,7 @@ pub(crate) async fn insert(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId, hash:
     Ok(())
 }
 
-/// Ends the key's secrets at `end`; those that end earlier anyway keep their end.
+/// Ends the key's secrets at `end`, except those that end earlier.
 pub(crate) async fn end_by(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId, end: DateTime<Utc>) -> Result<(), Error> {
     let text = "
         update api_key_secrets set expires_at = $3

@@ -1,4 +1,4 @@
-//! What keeps the tables in order: schedules and retention.
+//! Maintenance of the tables: schedules and retention.
 
 use crate::Repository;
 
@@ -7,12 +7,12 @@ mod schedules;
 
 pub use retention::Retention;
 
-/// Periodic jobs.
+/// Records the ticks of periodic jobs.
 #[derive(Clone, Copy)]
 pub struct Schedules<'a>(&'a Repository);
 
 impl Repository {
-    /// Periodic jobs.
+    /// Records the ticks of periodic jobs.
     pub fn schedules(&self) -> Schedules<'_> {
         Schedules(self)
     }

@@ -1,28 +1,28 @@
-//! Deletes what is older than its retention, of all tenants, in transactions of bounded size.
+//! Deletes rows that are older than their retention, of all tenants, in transactions of bounded size.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::period::day_of;
 
 use crate::{Error, Repository, core::time::micros};
 
-/// Before when each kind of row may go.
+/// Rows of each kind before these times may be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Usage per minute, by whole days. Hours, days and periods stay.
+    /// Usage per minute, by whole days. Hours, days and periods are kept.
     pub minutes: DateTime<Utc>,
     /// Violations, by their minute.
     pub violations: DateTime<Utc>,
-    /// Stored answers, by when their request began.
+    /// Stored answers, by the start of their request.
     pub idempotency: DateTime<Utc>,
-    /// Secrets whose grace ended.
+    /// Secrets, by the end of their grace.
     pub secrets: DateTime<Utc>,
-    /// Ids of usage events, by when they happened; a repeat sent later than this counts again.
+    /// Ids of usage events, by the event's time. A repeat that is sent later than this counts again.
     pub events: DateTime<Utc>,
     /// Usage per endpoint, by its day.
     pub endpoints: DateTime<Utc>,
 }
 
-/// Rows per transaction: short enough that nobody waits long for their locks, or for SQLite's only writer.
+/// Rows per transaction: few enough that nobody waits long for their locks, or for SQLite's only writer.
 const ROWS: i64 = 1_000;
 
 const MINUTES: &str = "
@@ -46,7 +46,7 @@ const ENDPOINTS: &str = "
         (select tenant_id, api_key_id, day, endpoint from usage_endpoints where day < $1 limit $2)";
 
 impl Repository {
-    /// How many rows it deleted. May be stopped and run again at any point.
+    /// Returns the number of deleted rows. It may be stopped and run again at any point.
     pub async fn clean_up(&self, cutoffs: &Retention) -> Result<u64, Error> {
         let mut deleted = self.delete_before(MINUTES, day_of(cutoffs.minutes)).await?;
         deleted += self.delete_before(VIOLATIONS, cutoffs.violations).await?;

@@ -1,5 +1,5 @@
-//! Which tick of a periodic job was taken last, so that each runs once however many workers there are.
-//! The installation's own: no tenant's data.
+//! The last claimed tick of each periodic job, so that each tick runs once, however many workers there are. This data
+//! belongs to the installation and to no tenant.
 
 use chrono::{DateTime, Utc};
 
@@ -7,7 +7,7 @@ use super::Schedules;
 use crate::{Error, core::time::micros};
 
 impl Schedules<'_> {
-    /// The last tick that was taken; `None` when none ever was.
+    /// The last tick that was claimed; `None` when none ever was.
     pub async fn last_tick(self, name: &str) -> Result<Option<DateTime<Utc>>, Error> {
         let text = "select last_tick from schedules where name = $1";
         self.0
@@ -15,7 +15,7 @@ impl Schedules<'_> {
             .await
     }
 
-    /// True for exactly one caller per tick, and never for a tick before one already taken.
+    /// True for exactly one caller per tick, and never for a tick before the last claimed one.
     pub async fn claim_tick(self, name: &str, tick: DateTime<Utc>) -> Result<bool, Error> {
         let text = "
             insert into schedules (name, last_tick) values ($1, $2)

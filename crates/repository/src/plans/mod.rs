@@ -11,7 +11,7 @@ use crate::{
     core::{database::Tx, json, revisions, time::micros},
 };
 
-/// The columns of [`PlanRow`], of a table called `p`; prefixed, because keys are read together with their plan.
+/// The columns of [`PlanRow`], from a table `p`. They are prefixed, because keys are read together with their plan.
 macro_rules! plan_columns {
     () => {
         "p.tenant_id as plan_tenant_id, p.id as plan_id, p.name as plan_name, p.description as plan_description,
@@ -64,19 +64,19 @@ impl TryFrom<PlanRow> for Plan {
     }
 }
 
-/// Plans.
+/// Reads and writes plans.
 #[derive(Clone, Copy)]
 pub struct Plans<'a>(&'a Repository);
 
 impl Repository {
-    /// Plans.
+    /// Reads and writes plans.
     pub fn plans(&self) -> Plans<'_> {
         Plans(self)
     }
 }
 
 impl Plans<'_> {
-    /// [`Error::Conflict`] when the tenant has a plan of that name, or does not exist.
+    /// Inserts a plan. [`Error::Conflict`] when the tenant has a plan of that name, or does not exist.
     pub async fn insert(self, tenant_id: TenantId, plan: &Plan) -> Result<Plan, Error> {
         self.0
             .write_in_turn(|| async {
@@ -100,7 +100,7 @@ impl Plans<'_> {
         row.map(Plan::try_from).transpose()
     }
 
-    /// A plan by the slug keys name it by.
+    /// A plan by the slug that keys use.
     pub async fn by_name(self, tenant_id: TenantId, name: &str) -> Result<Option<Plan>, Error> {
         let row: Option<PlanRow> = self
             .0
@@ -134,8 +134,8 @@ impl Plans<'_> {
         Ok(Paged { items, total })
     }
 
-    /// Changes the plan as it stands. `change` gets it inside the transaction, as in [`crate::Keys::change`]; the name
-    /// is not stored, and the version is counted up. None when there is no such plan.
+    /// Changes a plan. `change` gets the present plan inside the transaction, as in [`crate::Keys::change`]. The name
+    /// is not stored, and the version is incremented. None when there is no such plan.
     pub async fn change<E: From<Error>>(
         self,
         tenant_id: TenantId,
@@ -157,7 +157,7 @@ impl Plans<'_> {
         changed.await?
     }
 
-    /// Hides the plan if `check` agrees to it as it stands; its name is free again. False when there is none,
+    /// Hides the plan and frees its name, if `check` accepts the present plan. False when there is none,
     /// [`Error::Conflict`] while keys use it.
     pub async fn delete<E: From<Error>>(
         self,
@@ -171,7 +171,7 @@ impl Plans<'_> {
             where tenant_id = $1 and id = $2 and not deleted";
         let deleted = self.0.write_in_turn(|| async {
             let mut tx = self.0.begin().await?;
-            // No key can move to the plan meanwhile: that, too, would need the counter.
+            // No key can move to the plan meanwhile, because that also takes the counter.
             let revision = revisions::next(&mut tx).await?;
             let Some(plan) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(false)) };
             if let Err(refused) = check(&plan) {

@@ -1,24 +1,25 @@
-//! How far each boot's journal is in the database. The cursor moves in the transaction that adds what it covers, so a
-//! batch that comes twice, late or out of order adds nothing. The installation's own: a journal holds all tenants' rows.
+//! How far the database has each boot's journal. The cursor moves in the transaction that adds the rows before it,
+//! so a batch that comes twice, late or out of order adds nothing. Cursors belong to the installation, because a
+//! journal has rows of all tenants.
 
 use tollgate_domain::{BootId, JournalStream, usage::JournalSpan};
 
 use super::Usage;
 use crate::{Error, core::database::Tx};
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It was added and the cursor moved.
+    /// The batch was added and the cursor moved.
     Moved,
-    /// It was added before.
+    /// The batch had been added before.
     Already,
-    /// The cursor is not where the batch begins: resend from [`Usage::journal_cursor`].
+    /// The cursor is not at the batch's start: send again from [`Usage::journal_cursor`].
     Gap,
 }
 
 impl Usage<'_> {
-    /// The position up to which the journal is in the database; 0 when nothing is.
+    /// The position up to which the database has the journal; 0 at first.
     pub async fn journal_cursor(self, boot: BootId, stream: JournalStream) -> Result<u64, Error> {
         let position: Option<i64> = self.0.read(|db| async move {
                 on!(&db, pool => sqlx::query_scalar(POSITION).bind(boot.0).bind(stream.as_str()).fetch_optional(pool).await)
@@ -30,7 +31,7 @@ impl Usage<'_> {
 
 const POSITION: &str = "select position from journal_cursors where boot_id = $1 and stream = $2";
 
-/// Moves the cursor over `span` if it stands where the span begins. The row stays locked until the transaction ends.
+/// Moves the cursor over `span` if it is at the span's start. The row stays locked until the transaction ends.
 pub(crate) async fn advance(tx: &mut Tx, span: &JournalSpan, stream: JournalStream) -> Result<Applied, Error> {
     if span.to <= span.from {
         return Ok(Applied::Already);

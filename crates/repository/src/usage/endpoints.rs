@@ -1,4 +1,4 @@
-//! Units per endpoint, key and day. Callers choose the names, so of each key and day only so many have a row of their own.
+//! Units per endpoint, key and day. Callers choose the names, so the number of rows of a key and day is bounded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::{
     usage::Key,
 };
 
-/// Endpoints of a key and day that have a row of their own.
+/// Endpoints of a key and day that have their own row.
 const MAX_ENDPOINTS: usize = 100;
 /// The row of all further endpoints.
 pub(crate) const OTHER: &str = "(other)";
@@ -23,7 +23,7 @@ pub(crate) const OTHER: &str = "(other)";
 type KeyDay = (Key, DateTime<Utc>);
 type Row = (KeyDay, String, i64);
 
-/// Rows that are there. Nearly always those are all: no other statement is needed then.
+/// Updates existing rows. Nearly always these are all, and no other statement is needed.
 const UPDATE: Rows = Rows {
     head: "with given (tenant, api_key, on_day, name, units) as (",
     width: 5,
@@ -44,7 +44,8 @@ const COUNT: Rows = Rows {
     tail: ") group by tenant_id, api_key_id, day",
 };
 
-/// Adds the units. Two transactions that bring new names for the same key and day may together name a few more.
+/// Adds the units. Two transactions with new names for the same key and day may together
+/// exceed the bound by a few rows.
 pub(crate) async fn add(tx: &mut Tx, sums: BTreeMap<KeyDay, BTreeMap<String, i64>>) -> Result<(), Error> {
     let named = |(day, endpoints): (KeyDay, BTreeMap<String, i64>)| {
         endpoints.into_iter().map(move |(endpoint, units)| (day, endpoint, units))
@@ -75,7 +76,7 @@ pub(crate) async fn add(tx: &mut Tx, sums: BTreeMap<KeyDay, BTreeMap<String, i64
     Ok(())
 }
 
-/// Which of the rows were there.
+/// Updates the rows and returns those that existed.
 async fn update(tx: &mut Tx, part: &[Row]) -> Result<HashSet<(KeyDay, String)>, Error> {
     let known: Vec<(Uuid, Uuid, DateTime<Utc>, String)> = on!(&mut *tx, t => {
         let mut query = sqlx::query_as(UPDATE.text(part.len()));
@@ -87,7 +88,7 @@ async fn update(tx: &mut Tx, part: &[Row]) -> Result<HashSet<(KeyDay, String)>, 
     Ok(known.into_iter().map(|(tenant, key, day, name)| (((TenantId(tenant), ApiKeyId(key)), day), name)).collect())
 }
 
-/// Rows of their own that the days of these rows have.
+/// How many rows of their own the days of these rows have.
 async fn count(tx: &mut Tx, new: &[Row]) -> Result<HashMap<KeyDay, usize>, Error> {
     let mut days: Vec<KeyDay> = new.iter().map(|(day, ..)| *day).collect();
     days.dedup();
@@ -108,7 +109,7 @@ async fn count(tx: &mut Tx, new: &[Row]) -> Result<HashMap<KeyDay, usize>, Error
     Ok(counts)
 }
 
-/// Moves the units of endpoints beyond [`MAX_ENDPOINTS`] to [`OTHER`]. The rows are sorted by their days.
+/// Adds the units of endpoints beyond [`MAX_ENDPOINTS`] to [`OTHER`]. The rows must be sorted by day.
 fn gather_others(new: Vec<Row>, taken: &HashMap<KeyDay, usize>) -> Vec<Row> {
     let mut bounded: Vec<Row> = Vec::with_capacity(new.len());
     for of_day in new.chunk_by(|(a, ..), (b, ..)| a == b) {

@@ -1,4 +1,4 @@
-//! Usage metered elsewhere. Each event has an id of its sender's, so that one sent twice is counted once.
+//! Usage that other systems metered. The sender gives each event an id, so that an event sent twice counts once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,11 +23,12 @@ use crate::{
 const CHUNK: usize = 500;
 
 impl Usage<'_> {
-    /// Counts the events whose ids are new, in one transaction. For each event in order: true, it was counted now; false, its
-    /// id was counted before or stands earlier in the call. [`Error::Conflict`], and nothing is counted, when a key
-    /// does not exist.
+    /// Counts the events whose ids are new, in one transaction. For each event in order: true when it was counted
+    /// now; false when its id was counted before or occurs earlier in the call. [`Error::Conflict`], with nothing
+    /// counted, when a key does not exist.
     pub async fn insert_events(self, tenant_id: TenantId, events: &[UsageEvent]) -> Result<Vec<bool>, Error> {
-        // By id, so that two calls with the same ids wait for each other in the same order; of repeats, the first.
+        // In the order of the ids, so that two calls with the same ids lock them in the same order.
+        // Of repeats, the first counts.
         let mut first = BTreeMap::new();
         for (index, event) in events.iter().enumerate() {
             first.entry(event.id.as_str()).or_insert((index, event));
@@ -55,7 +56,7 @@ impl Usage<'_> {
     }
 }
 
-/// Whether the tenant has every key that the events name, deleted ones included: their usage is still owed.
+/// Whether the tenant has every key that the events name. Deleted keys count, because their usage is still owed.
 async fn all_known(tx: &mut Tx, tenant_id: TenantId, events: &[&UsageEvent]) -> Result<bool, Error> {
     let keys: BTreeSet<ApiKeyId> = events.iter().map(|event| event.api_key_id).collect();
     let keys: Vec<_> = keys.into_iter().collect();
@@ -75,7 +76,7 @@ async fn all_known(tx: &mut Tx, tenant_id: TenantId, events: &[&UsageEvent]) -> 
     Ok(usize::try_from(known) == Ok(keys.len()))
 }
 
-/// Returns the ids that were not there.
+/// Returns the ids that did not exist.
 async fn insert(tx: &mut Tx, tenant_id: TenantId, events: &[&UsageEvent]) -> Result<BTreeSet<String>, Error> {
     let mut inserted = BTreeSet::new();
     for chunk in events.chunks(CHUNK) {

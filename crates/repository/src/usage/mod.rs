@@ -1,4 +1,4 @@
-//! What keys did: batches on their way into the tables, and what is read from there.
+//! Usage of keys: stores batches, adds them to the tables, and reads the tables.
 
 use tollgate_domain::{ApiKeyId, TenantId};
 
@@ -14,15 +14,16 @@ pub(crate) mod upsert;
 pub use cursors::Applied;
 pub use upsert::PeriodTotal;
 
-/// Whose key. Every table is written in a fixed order of its rows, so two writers never wait for each other in a circle.
+/// The key of usage rows. Every table is written in a fixed order of its rows, so two writers never
+/// wait for each other in a circle.
 pub(crate) type Key = (TenantId, ApiKeyId);
 
-/// What keys did.
+/// Adds and reads usage.
 #[derive(Clone, Copy)]
 pub struct Usage<'a>(&'a Repository);
 
 impl Repository {
-    /// What keys did.
+    /// Adds and reads usage.
     pub fn usage(&self) -> Usage<'_> {
         Usage(self)
     }

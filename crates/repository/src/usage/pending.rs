@@ -1,8 +1,8 @@
-//! Usage on its way into the tables. A batch is stored packed, in the transaction that moves its journal's cursor; a fold
-//! takes the rows of some keys, adds them up over all batches that wait, and adds the sums to the tables.
+//! Usage before it is in the tables. A batch is stored packed, in the transaction that moves its journal's cursor. A
+//! fold takes the pending rows of some keys from all batches and adds their sums to the tables.
 //!
-//! So the tables are written once per key and fold, however many batches came meanwhile, and 50,000 batches of one key are
-//! one addition. What is shown is the tables' figures and what waits here, read in one snapshot.
+//! So the tables are written once per key and fold, however many batches came meanwhile, and 50,000 batches of one key
+//! are one addition. Reads add the pending rows to the tables' figures, in one snapshot.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{
@@ -24,8 +24,8 @@ use crate::{
 const INSERT: Rows = Rows { head: "insert into usage_pending (bucket, boot_id, position, rows)", width: 4, tail: "" };
 
 impl Usage<'_> {
-    /// Moves the journal's cursor over the batch and stores its rows, in one transaction; a batch that was applied before
-    /// changes nothing.
+    /// Moves the journal's cursor over the batch and stores its rows, in one transaction. A batch that was
+    /// applied before changes nothing.
     pub async fn apply(self, batch: &UsageBatch) -> Result<Applied, Error> {
         let (boot, position) = (batch.span.boot.0, cursors::bound(batch.span.to)?);
         self.0
@@ -49,8 +49,8 @@ impl Usage<'_> {
             .await
     }
 
-    /// Adds what waits of a part of the keys to the tables. Returns what their periods come to: of each key that had
-    /// something to add. Safe to run in several workers.
+    /// Adds the pending usage of a part of the keys to the tables. Returns the new period totals of each key that had
+    /// any. Several workers may run it at once.
     pub async fn fold(self, part: FoldPart) -> Result<Vec<PeriodTotal>, Error> {
         let text = "delete from usage_pending where bucket >= $1 and bucket <= $2 returning rows";
         self.0
@@ -72,7 +72,7 @@ impl Usage<'_> {
             .await
     }
 
-    /// Units that a key was admitted in the period and that the tables do not hold yet.
+    /// Admitted units of a key in the period that the tables do not include yet.
     pub(crate) async fn waiting_units(
         self,
         tenant_id: TenantId,
@@ -85,7 +85,7 @@ impl Usage<'_> {
         Ok(of_period.fold(0, |sum, row| sum.saturating_add(row.counts.allowed)))
     }
 
-    /// Parts of which something waits to be added to the tables.
+    /// Parts of the keys that have pending usage.
     pub async fn waiting_parts(self) -> Result<Vec<FoldPart>, Error> {
         let text = "select distinct bucket from usage_pending order by bucket";
         let buckets: Vec<i16> =
@@ -96,7 +96,7 @@ impl Usage<'_> {
     }
 }
 
-/// What a key did that the tables do not hold yet, as this transaction sees it.
+/// Usage of a key that the tables do not include yet, as this transaction sees it.
 pub(crate) async fn of_key(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId) -> Result<Vec<KeyUsage>, sqlx::Error> {
     let text = "select rows from usage_pending where bucket in ($1, $2)";
     let waiting: Vec<Vec<u8>> = on!(tx, t => sqlx::query_scalar(text)

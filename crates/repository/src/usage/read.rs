@@ -1,5 +1,5 @@
-//! What keys used: totals, series and endpoints. Each is what the tables say and what waits to be added to them, read in
-//! one snapshot, so that nothing is missing and nothing counts twice while it moves from one to the other.
+//! What keys used: totals, series and endpoints. Each adds the pending usage to the tables' figures, in one snapshot,
+//! so that nothing is missing and nothing counts twice while a fold moves it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     usage::pending,
 };
 
-/// The text of a series.
+/// The SQL text of a series.
 macro_rules! series {
     ($time:literal, $table:literal) => {
         concat!(
@@ -71,7 +71,7 @@ struct StatsRow {
 }
 
 impl Usage<'_> {
-    /// What the key did in the billing period that starts at `period_start`. From the primary.
+    /// What the key used in the billing period that starts at `period_start`. From the primary.
     pub async fn of_period(
         self,
         tenant_id: TenantId,
@@ -94,9 +94,9 @@ impl Usage<'_> {
         Ok(counts)
     }
 
-    /// Units admitted in the period of at most `limit` keys, of all tenants, that were used since: what limiters are told
-    /// as the least their quota counters may show. Those used in the last minutes come first. What waits to be added is
-    /// left out: it is told when it was added.
+    /// Units admitted in the period for at most `limit` keys that were used since, of all tenants. Limiters raise
+    /// their quota counters to at least these. Keys used in the last minutes come first. Pending usage is not
+    /// included; its fold raises the counters.
     pub async fn period_totals(
         self,
         active_since: DateTime<Utc>,
@@ -120,7 +120,7 @@ impl Usage<'_> {
         Ok(rows.into_iter().map(|(tenant, key, allowed)| (TenantId(tenant), ApiKeyId(key), allowed)).collect())
     }
 
-    /// Totals for a key's page; all zero for a key that was never used. May lag.
+    /// Totals of one key; all zero for a key that was never used. May lag.
     pub async fn stats(self, tenant_id: TenantId, id: ApiKeyId, now: DateTime<Utc>) -> Result<UsageStats, Error> {
         let text = "
             select

@@ -1,5 +1,5 @@
-//! Adds counts to the usage tables, within the transaction of whoever knows that they are new: a fold of what waits, or
-//! events.
+//! Adds counts to the usage tables. The caller's transaction must ensure that they are new: a
+//! fold of pending usage, or events.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,12 @@ use crate::{
     usage::endpoints,
 };
 
-/// What a key used of a billing period, after it was added to.
+/// What a key has used in a billing period after an addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeriodTotal {
-    /// Whose key.
+    /// The key's tenant.
     pub tenant_id: TenantId,
-    /// Which key.
+    /// The key.
     pub api_key_id: ApiKeyId,
     /// When the period began.
     pub period_start: DateTime<Utc>,
@@ -36,10 +36,10 @@ pub struct PeriodTotal {
     pub allowed: i64,
 }
 
-/// What a period gains, and its last decision.
+/// The counts to add to a period, and its last decision.
 type PeriodSum = (Counts, DateTime<Utc>);
 
-/// What is to be added, each row once and in the order of the tables' keys.
+/// The additions, each row once and in the order of the tables' keys.
 #[derive(Default)]
 pub(crate) struct Additions {
     minutes: BTreeMap<(DateTime<Utc>, Key), Counts>,
@@ -69,7 +69,7 @@ impl Additions {
         }
     }
 
-    /// Adds everything; what the periods come to.
+    /// Adds everything, and returns the new period totals.
     pub(crate) async fn write(self, tx: &mut Tx) -> Result<Vec<PeriodTotal>, Error> {
         let minutes = self.minutes.into_iter().map(|((minute, key), counts)| (key, minute, counts));
         add_counts(tx, MINUTES, minutes.collect()).await?;

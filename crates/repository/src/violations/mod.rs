@@ -5,12 +5,12 @@ use crate::Repository;
 mod read;
 mod upsert;
 
-/// Refusals by limits and quotas.
+/// Records and reads refusals by limits and quotas.
 #[derive(Clone, Copy)]
 pub struct Violations<'a>(&'a Repository);
 
 impl Repository {
-    /// Refusals by limits and quotas.
+    /// Records and reads refusals by limits and quotas.
     pub fn violations(&self) -> Violations<'_> {
         Violations(self)
     }

@@ -1,4 +1,4 @@
-//! Refusals per key, limit, endpoint and minute: recorded, and read newest first.
+//! Refusals per key, limit, endpoint and minute: records them, and reads them newest first.
 
 use chrono::{DateTime, Utc};
 use sqlx::QueryBuilder;
@@ -56,8 +56,8 @@ impl Violations<'_> {
             .await
     }
 
-    /// Rows whose last refusal is at or after `since`, newest first, at most `limit`; the next page begins `before` the
-    /// cursor of this one's last row. A row that is added to between two pages moves to the front. May lag.
+    /// Rows whose last refusal is at or after `since`, newest first, at most `limit`. Pass the cursor of a page's last
+    /// row as `before` to get the next page. A row that grows between two pages moves to the front. May lag.
     pub async fn list(
         self,
         tenant_id: TenantId,
@@ -87,7 +87,7 @@ impl Violations<'_> {
         Ok(rows.into_iter().map(ViolationRow::from).collect())
     }
 
-    /// How many refusals the rows have whose last one is at or after `since`. May lag.
+    /// Number of refusals in rows whose last one is at or after `since`. May lag.
     pub async fn count(self, tenant_id: TenantId, id: ApiKeyId, since: DateTime<Utc>) -> Result<i64, Error> {
         let text = "
             select cast(coalesce(sum(count), 0) as bigint) from violations

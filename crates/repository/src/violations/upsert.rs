@@ -1,5 +1,5 @@
-//! Adds refusals to their rows. Callers choose the endpoints, so a key, limit and day have a bounded number of rows: what
-//! comes beyond them is counted in one row per hour.
+//! Adds refusals to their rows. Callers choose the endpoints, so a key, limit and day have a bounded number of rows;
+//! further refusals are counted in one row per hour.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,12 +22,13 @@ use crate::{
     usage::{Key, endpoints::OTHER},
 };
 
-/// Rows of a key, limit and day: two of every three minutes at one endpoint, or a hundred endpoints ten times.
+/// Rows of a key, limit and day: enough for two of every three minutes at one endpoint, or for
+/// a hundred endpoints ten times.
 const MAX_ROWS_PER_DAY: usize = 1_000;
 
-/// Whose refusals by which limit on which day.
+/// A key, a limit and a day.
 type Day = (Key, String, DateTime<Utc>);
-/// The table's key.
+/// The table's primary key.
 type Identity = (Key, DateTime<Utc>, String, String);
 
 const UPDATE: Rows = Rows {
@@ -65,7 +66,7 @@ const COUNT: Rows = Rows {
         from given",
 };
 
-/// A query with a row's nine values.
+/// Binds a row's nine values to a query.
 macro_rules! bound {
     ($query:expr, $row:expr) => {
         $query
@@ -81,7 +82,8 @@ macro_rules! bound {
     };
 }
 
-/// Adds the rows. Two transactions that bring new rows of the same key, limit and day may together make a few more.
+/// Adds the rows. Two transactions with new rows of the same key, limit and day may together
+/// exceed the bound by a few rows.
 pub(crate) async fn add(tx: &mut Tx, rows: &[ViolationRow]) -> Result<(), Error> {
     let rows = merged(rows.iter().map(stored));
     let mut new = Vec::new();
@@ -104,7 +106,7 @@ pub(crate) async fn add(tx: &mut Tx, rows: &[ViolationRow]) -> Result<(), Error>
     Ok(())
 }
 
-/// Which of the rows were there.
+/// Updates the rows and returns those that existed.
 async fn update(tx: &mut Tx, part: &[ViolationRow]) -> Result<HashSet<Identity>, Error> {
     let known: Vec<(Uuid, Uuid, DateTime<Utc>, String, String)> = on!(&mut *tx, t => {
         let query = part.iter().fold(sqlx::query_as(UPDATE.text(part.len())), |query, row| bound!(query, row));
@@ -114,7 +116,7 @@ async fn update(tx: &mut Tx, part: &[ViolationRow]) -> Result<HashSet<Identity>,
     Ok(known.map(|(tenant, key, at, name, path)| ((TenantId(tenant), ApiKeyId(key)), at, name, path)).collect())
 }
 
-/// Rows that the days of these rows have.
+/// How many rows the days of these rows have.
 async fn count(tx: &mut Tx, new: &[ViolationRow]) -> Result<HashMap<Day, usize>, Error> {
     let days: HashSet<Day> = new.iter().map(day).collect();
     let days: Vec<(i64, Day)> = (0..).zip(days).collect();
@@ -138,7 +140,7 @@ async fn count(tx: &mut Tx, new: &[ViolationRow]) -> Result<HashMap<Day, usize>,
     Ok(counts)
 }
 
-/// Rows for which their day has no room become part of their hour's row for all endpoints.
+/// Replaces rows for which their day has no room by their hour's row for all endpoints.
 fn bounded(new: Vec<ViolationRow>, mut taken: HashMap<Day, usize>) -> Vec<ViolationRow> {
     let bounded = new.into_iter().map(|row| {
         let rows = taken.entry(day(&row)).or_default();
@@ -151,7 +153,7 @@ fn bounded(new: Vec<ViolationRow>, mut taken: HashMap<Day, usize>) -> Vec<Violat
     merged(bounded)
 }
 
-/// Each row once, in the order of the table's key.
+/// Merges equal rows, in the order of the table's key.
 fn merged(rows: impl Iterator<Item = ViolationRow>) -> Vec<ViolationRow> {
     let mut merged: BTreeMap<Identity, ViolationRow> = BTreeMap::new();
     for row in rows {
@@ -170,7 +172,7 @@ fn merged(rows: impl Iterator<Item = ViolationRow>) -> Vec<ViolationRow> {
     merged.into_values().collect()
 }
 
-/// With times and texts as they are stored.
+/// The row with its times and texts in their stored form.
 fn stored(row: &ViolationRow) -> ViolationRow {
     ViolationRow {
         minute: minute_of(row.minute),

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: the first request with a key does the work, a repeat gets the same answer.
+//! `Idempotency-Key`: the first request with a key does the work, and a repeat gets the same answer.
 
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
@@ -7,12 +7,12 @@ use tollgate_domain::{Idempotency, StoredResponse};
 use super::IdempotencyKeys;
 use crate::{Caller, Error};
 
-/// An attempt that was begun and never finished (its process died) is taken over after this.
+/// How long an unfinished attempt blocks repeats. After that its process is taken for dead, and a repeat does the work.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(2);
-/// How long a response is replayed.
+/// How long a response is replayed (API contract).
 const KEPT: TimeDelta = TimeDelta::hours(24);
 
-/// What tells two requests apart: the method, the path with its query, the version it asks for (`If-Match`), and the body.
+/// Distinguishes requests by method, path with query, the version they ask for (`If-Match`), and body.
 pub fn fingerprint(method: &str, path: &str, if_match: &[u8], body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [method.as_bytes(), path.as_bytes(), if_match, body] {
@@ -23,7 +23,7 @@ pub fn fingerprint(method: &str, path: &str, if_match: &[u8], body: &[u8]) -> [u
 }
 
 impl IdempotencyKeys<'_> {
-    /// Claims `key` for this request, or says what the first one with it came to.
+    /// Claims `key` for this request, or returns the outcome of the first request with it.
     pub async fn begin(self, caller: &Caller, key: &str, fingerprint: &[u8; 32]) -> Result<Idempotency, Error> {
         let now = self.0.clock().now();
         let (actor, stale, expired) = (caller.actor(), now - ABANDONED_AFTER, now - KEPT);
@@ -32,12 +32,12 @@ impl IdempotencyKeys<'_> {
         Ok(begun.await?)
     }
 
-    /// Keeps the answer for repeats.
+    /// Stores the answer for repeats.
     pub async fn finish(self, caller: &Caller, key: &str, response: &StoredResponse) -> Result<(), Error> {
         Ok(self.0.repository().idempotency().finish(caller.tenant_id(), &caller.actor(), key, response).await?)
     }
 
-    /// The request failed through no fault of the client's: a repeat does the work.
+    /// Call when the request failed through no fault of the client: a repeat then does the work.
     pub async fn forget(self, caller: &Caller, key: &str) -> Result<(), Error> {
         Ok(self.0.repository().idempotency().forget(caller.tenant_id(), &caller.actor(), key).await?)
     }

@@ -1,4 +1,5 @@
-//! Who may do what: callers and their credentials, admin tokens, and what was answered under an `Idempotency-Key`.
+//! Authentication and authorization: callers and their credentials, admin tokens, and answers
+//! kept under an `Idempotency-Key`.
 
 use crate::Service;
 
@@ -10,15 +11,15 @@ pub mod tokens;
 
 pub use principal::Caller;
 
-/// Callers, by their credentials.
+/// Finds the caller behind a credential.
 #[derive(Clone, Copy)]
 pub struct Access<'a>(&'a Service);
 
-/// Admin tokens.
+/// Use cases of admin tokens.
 #[derive(Clone, Copy)]
 pub struct Tokens<'a>(&'a Service);
 
-/// Answers to writes that carried an `Idempotency-Key`.
+/// Stores and replays answers to writes with an `Idempotency-Key`.
 #[derive(Clone, Copy)]
 pub struct IdempotencyKeys<'a>(&'a Service);
 

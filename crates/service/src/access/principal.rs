@@ -1,4 +1,4 @@
-//! Who calls: an admin token with scopes, or a client's own key, which may read about itself only.
+//! The caller: an admin token with scopes, or a client's own key, which may only read about itself.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,14 +10,14 @@ use crate::{Error, KnownKey};
 /// The caller behind a credential.
 #[derive(Clone)]
 pub enum Caller {
-    /// An operator or a back end.
+    /// An operator or a back end, with a token.
     Token(Arc<AdminToken>),
-    /// A client application, about itself.
+    /// A client application with its own key.
     Key(Arc<KnownKey>),
 }
 
 impl Caller {
-    /// Whose data may be seen.
+    /// The tenant whose data the caller may see.
     pub fn tenant_id(&self) -> TenantId {
         match self {
             Self::Token(token) => token.tenant_id,
@@ -25,7 +25,7 @@ impl Caller {
         }
     }
 
-    /// The caller's token. Fails for a client's key.
+    /// The caller's token; an error for a client's key.
     pub fn token(&self) -> Result<&Arc<AdminToken>, Error> {
         match self {
             Self::Token(token) => Ok(token),
@@ -42,14 +42,14 @@ impl Caller {
     /// Fails unless the caller's token has `scope`, or the caller is the key `id` itself.
     pub fn require_or_own(&self, scope: Scope, id: ApiKeyId) -> Result<TenantId, Error> {
         match self {
-            // Another's key is as unknown to a client as one that does not exist.
+            // To a client, another key is as unknown as one that does not exist.
             Self::Key(known_key) if known_key.key.id == id => Ok(known_key.key.tenant_id),
             Self::Key(_) => Err(Error::NotFound("API key")),
             Self::Token(_) => self.require(scope),
         }
     }
 
-    /// Stands for the caller where requests are told apart (idempotency).
+    /// Identifies the caller among idempotent requests.
     pub fn actor(&self) -> String {
         match self {
             Self::Token(token) => format!("token:{}", token.id),
@@ -59,11 +59,11 @@ impl Caller {
 }
 
 impl Access<'_> {
-    /// The caller behind `credential`, which must be usable from `ip`.
+    /// The caller behind `credential`, which must be valid from `ip`.
     ///
     /// # Errors
-    /// `InvalidCredential` for anything unknown, `KeyExpired` and the like for a key that may not be used, `IpNotAllowed`,
-    /// `Unavailable`.
+    /// `InvalidCredential` for anything unknown; `KeyExpired` and the like for a key that may not be used;
+    /// `IpNotAllowed`; `Unavailable`.
     pub async fn authenticate(self, credential: &str, ip: Option<IpAddr>) -> Result<Caller, Error> {
         if TokenSecret::looks_like(credential) {
             return self.admin_token(credential, ip).await.map(Caller::Token);

@@ -1,8 +1,9 @@
-//! Well-formed secrets that this node does not hold: does any key or token have them?
+//! Asks the database whether any key or token has a well-formed secret that this node does not hold.
 //!
-//! Anybody can make such texts up, as many as they have connections for. So they share one question at a time, on one
-//! connection of the pool however many wait, and each client address has a bounded part of every question: who floods waits
-//! behind their own flood. Nobody is refused for it. When the database does not answer, all who wait are told so at once.
+//! Anybody can invent such texts, as many as they have connections for. So all of them share one query at a
+//! time, on one connection of the pool, and each client address has a bounded part of every query: a client
+//! that floods waits behind its own flood. Nobody is refused because of it. When the database does not answer,
+//! all who wait learn it at once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,20 +18,20 @@ use tollgate_repository::MAX_PROBED;
 use super::Access;
 use crate::Error;
 
-/// Most secrets of one client in a question, so that a few who flood leave room for others.
+/// Most secrets of one client in a query, so that a few flooding clients leave room for others.
 const MAX_OF_CLIENT: usize = MAX_PROBED / 4;
 
-/// Who waits, by client; the clients take turns.
+/// The waiting secrets, by client. Clients take turns.
 #[derive(Default)]
 pub(crate) struct SecretProbe(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    /// Never an empty queue. None: the requests that came through no socket.
+    /// No queue is empty. The client `None` has the requests that came through no socket.
     clients: HashMap<Option<IpAddr>, VecDeque<Asked>>,
     /// Each client of `clients` once.
     turns: VecDeque<Option<IpAddr>>,
-    /// Somebody asks the database, and goes on until nobody waits.
+    /// Whether a task is asking the database. It continues until no secret waits.
     asking: bool,
 }
 
@@ -40,7 +41,7 @@ struct Asked {
 }
 
 impl SecretProbe {
-    /// Waits in the client's queue. True when it is the caller's part to start asking.
+    /// Adds a secret to its client's queue. True when the caller must start asking.
     fn wait(&self, asked: Asked, client: Option<IpAddr>) -> bool {
         let mut waiting = self.lock();
         let queue = waiting.clients.entry(client).or_default();
@@ -51,7 +52,7 @@ impl SecretProbe {
         !std::mem::replace(&mut waiting.asking, true)
     }
 
-    /// The next question. None: nobody waits, and asking has ended.
+    /// The secrets of the next query. None when nothing waits, which ends the asking.
     fn next(&self) -> Option<Vec<Asked>> {
         let mut waiting = self.lock();
         let mut question = Vec::new();
@@ -73,21 +74,21 @@ impl SecretProbe {
         waiting.asking.then_some(question)
     }
 
-    /// All who wait.
+    /// All waiting secrets.
     fn take_all(&self) -> Vec<Asked> {
         let mut waiting = self.lock();
         waiting.turns.clear();
         waiting.clients.drain().flat_map(|(_, queue)| queue).collect()
     }
 
-    /// A panic while the lock was held left whole queues.
+    /// A panic while the lock is held leaves the queues whole.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Access<'_> {
-    /// Whether some key or token has the secret, or had it until lately. `from` is the client's address.
+    /// Whether a key or token has the secret, or had it until recently. `from` is the client's address.
     pub(crate) async fn secret_exists(self, hash: SecretHash, from: Option<IpAddr>) -> Result<bool, Error> {
         let (answer, answered) = oneshot::channel();
         if self.0.secret_probe().wait(Asked { hash, answer }, from.map(client_of)) {
@@ -106,7 +107,7 @@ impl Access<'_> {
                     for Asked { hash, answer } in question {
                         let exists = existing.contains(&hash);
                         count(if exists { "known" } else { "unknown" }).inc();
-                        // Whoever asked may have hung up.
+                        // The caller may have hung up.
                         let _ = answer.send(Ok(exists));
                     }
                 }

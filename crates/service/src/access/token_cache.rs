@@ -1,6 +1,7 @@
-//! Admin tokens that this node knows, by the hash of a secret: none is read from the database per request.
+//! Admin tokens that this node knows, by the hash of a secret, so that no request reads one from the database.
 //!
-//! Served, refreshed and forgotten as keys are ([`crate::check::cache`]). They are few: a full cache begins again from nothing.
+//! They are served, refreshed and forgotten like keys ([`crate::check::cache`]). There are few, so a
+//! full cache is simply emptied.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,15 +21,16 @@ use crate::{Error, check::cache::Bounds};
 
 /// Most tokens held, and most unknown secrets remembered.
 const MAX_HELD: usize = 10_000;
-/// A use is written down when the last one written is this old, in microseconds: `last_used_at` is right to within a minute.
+/// How old the last recorded use must be, in microseconds, before a new one is recorded:
+/// `last_used_at` is right to within a minute.
 const NOTED_EVERY: i64 = 30_000_000;
 
-/// A token and the secret it was found by.
+/// A token, with the secret that led to it.
 pub(crate) struct KnownToken {
     pub(crate) token: Arc<AdminToken>,
-    /// When that secret ends: a rotation has replaced it.
+    /// When that secret ends, because a rotation has replaced it.
     pub(crate) secret_ends: Option<DateTime<Utc>>,
-    /// The last use that was written down, in microseconds.
+    /// The last recorded use, in microseconds.
     noted: AtomicI64,
 }
 
@@ -43,20 +45,20 @@ impl From<FoundToken> for KnownToken {
 pub(crate) struct TokenCache {
     bounds: Bounds,
     tokens: Mutex<Contents>,
-    /// Whoever holds it reads one token; who waited for it finds what was read.
+    /// Held while one token is read. A caller that waited for it finds that token in the cache.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Contents {
     known: HashMap<SecretHash, Held>,
-    /// Secrets that lead to no token, and since when that is known.
+    /// Secrets that belong to no token, and when that was found.
     unknown: HashMap<SecretHash, i64>,
-    /// Secrets that may lack a checksum: none is added after the start.
+    /// Hashes of the secrets that operators chose, which may lack a checksum. None is added after the start.
     chosen: HashSet<SecretHash>,
-    /// Moves with everything that is forgotten: what was read before is served once and not kept.
+    /// Changes whenever tokens are forgotten. A token that was read before the change is served once and not kept.
     generation: u64,
-    /// When all that is held was last known to be what the database has.
+    /// When everything in the cache was last known to equal the database.
     confirmed_at: i64,
 }
 
@@ -66,10 +68,10 @@ struct Held {
     refresh_at: i64,
 }
 
-/// What the cache says without asking anybody.
+/// The cache's answer, without asking the database.
 enum Cached {
     Fresh(Arc<KnownToken>),
-    /// To be served, and to be read again meanwhile by the one caller who is told so.
+    /// Serve it. Only one caller gets this answer, and must read the token again meanwhile.
     Stale(Arc<KnownToken>),
     Unknown,
     Miss,
@@ -80,7 +82,7 @@ impl TokenCache {
         Self { bounds, tokens: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
-    /// The hash of a token that an operator chose, if it is one that exists. Random text goes no further than this.
+    /// The hash of a token that an operator chose, if it exists. Other text goes no further.
     pub(crate) fn chosen(&self, text: &str) -> Option<SecretHash> {
         let hash = TokenSecret::chosen(text)?.hash();
         self.lock().chosen.contains(&hash).then_some(hash)
@@ -127,21 +129,21 @@ impl TokenCache {
         }
     }
 
-    /// Forgets these tokens; they are read again when they are next used.
+    /// Forgets these tokens; they are read again at their next use.
     pub(crate) fn forget(&self, changed: &[TokenId]) {
         let mut tokens = self.lock();
         tokens.generation += 1;
         tokens.known.retain(|_, held| !changed.contains(&held.known.token.id));
     }
 
-    /// Forgets every token: what changed is not known.
+    /// Forgets every token, because it is not known what changed.
     pub(crate) fn forget_all(&self) {
         let mut tokens = self.lock();
         tokens.generation += 1;
         tokens.known.clear();
     }
 
-    /// Notes that at `at` nothing else had changed than what was forgotten.
+    /// Records that at `at` nothing else had changed than what was forgotten.
     pub(crate) fn confirm(&self, at: i64) {
         let mut tokens = self.lock();
         tokens.confirmed_at = tokens.confirmed_at.max(at);
@@ -151,7 +153,7 @@ impl TokenCache {
         self.lock().chosen = chosen.into_iter().collect();
     }
 
-    /// A panic while the lock was held left whole entries.
+    /// A panic while the lock is held leaves the entries whole.
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +166,7 @@ fn make_room<V>(map: &mut HashMap<SecretHash, V>) {
 }
 
 impl Access<'_> {
-    /// The token behind a secret's hash, from memory where possible. Whether it has expired is the caller's to ask.
+    /// The token behind a secret's hash, from memory if possible. The caller must check whether it has expired.
     pub(crate) async fn token_by_secret(
         self,
         hash: SecretHash,
@@ -177,7 +179,7 @@ impl Access<'_> {
                 let service = self.0.clone();
                 self.0.spawn(async move {
                     if let Err(error) = service.access().read_token(hash).await {
-                        tracing::debug!(%error, "a held token could not be read again");
+                        tracing::debug!(%error, "cannot refresh a known token; serving the old one");
                     }
                 });
                 return Ok(Some(known));
@@ -206,7 +208,7 @@ impl Access<'_> {
         Ok(found)
     }
 
-    /// Records the use in the background, and not for each request.
+    /// Records the use in the background, at most once per `NOTED_EVERY`.
     pub(crate) fn note_use(self, known: &Arc<KnownToken>, now: DateTime<Utc>) {
         let (noted, at) = (known.noted.load(Ordering::Relaxed), now.timestamp_micros());
         let is_due = at.saturating_sub(noted) >= NOTED_EVERY;
@@ -217,13 +219,13 @@ impl Access<'_> {
         self.0.spawn(async move {
             let AdminToken { tenant_id, id, .. } = *known.token;
             if let Err(error) = service.repository().tokens().touch(tenant_id, id, now).await {
-                tracing::debug!(%error, "a token's last use waits to be written down");
+                tracing::debug!(%error, "cannot record a token's last use; the next use tries again");
                 known.noted.store(noted, Ordering::Relaxed);
             }
         });
     }
 
-    /// Reads which secrets exist that may lack a checksum.
+    /// Reads the secrets that operators chose, which may lack a checksum.
     pub(crate) async fn read_chosen_tokens(self) -> Result<(), tollgate_repository::Error> {
         self.0.token_cache().set_chosen(self.0.repository().tokens().chosen_secrets().await?);
         Ok(())

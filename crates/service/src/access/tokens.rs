@@ -1,7 +1,7 @@
-//! Admin tokens: made, listed, changed, rotated, deleted; and a new one for an operator who has lost theirs.
+//! Admin tokens: create, list, change, rotate, delete; and a new one for an operator who has lost theirs.
 //!
-//! Every write sees all of the tenant's tokens as they are in its own transaction. So a token that was deleted a moment ago
-//! on another node makes no further one, and two deletions at once leave an admin.
+//! Every write reads all of the tenant's tokens in its own transaction. So a token that another node deleted a moment
+//! ago cannot make a new one, and two deletions at once leave an admin.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
@@ -14,12 +14,12 @@ use super::Tokens;
 use crate::{Config, Error, StartError, keys::require_version, open};
 
 const TOKEN: &str = "token";
-/// Most tokens of a tenant: every write to one reads all.
+/// Most tokens of a tenant, because every write to one reads all.
 const MAX_TOKENS: usize = 1_000;
-/// Longest grace of a rotated secret.
+/// Longest time for which a rotated secret keeps working.
 const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 
-/// A token to be made. Members as in `POST /api/v1/tokens`.
+/// A token to create. The members are those of `POST /api/v1/tokens`.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the members are those of AdminToken")]
 pub struct NewToken {
@@ -29,7 +29,7 @@ pub struct NewToken {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A change: what is `None` stays as it is.
+/// A change of a token; `None` keeps the present value.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the members are those of AdminToken")]
 pub struct TokenChange {
@@ -39,16 +39,16 @@ pub struct TokenChange {
     pub expires_at: Option<Option<DateTime<Utc>>>,
 }
 
-/// A tenant's tokens within a write.
+/// A tenant's tokens, as a write's transaction sees them.
 struct TokensNow<'a> {
     all: &'a [AdminToken],
-    /// Who writes, as it is now.
+    /// The token that makes the write, as it is now.
     maker: &'a AdminToken,
     now: DateTime<Utc>,
 }
 
 impl Tokens<'_> {
-    /// Makes a token that grants at most what `maker` has. Its secret is returned this once.
+    /// Creates a token that grants at most what `maker` has. Only this call returns its secret.
     pub async fn create(self, maker: &AdminToken, new: &NewToken) -> Result<(AdminToken, TokenSecret), Error> {
         let secret = TokenSecret::generate()?;
         let id = TokenId(self.0.clock().new_id());
@@ -75,12 +75,12 @@ impl Tokens<'_> {
         Ok(self.0.repository().tokens().list(tenant_id, page).await?)
     }
 
-    /// One token.
+    /// One token; `NotFound` when the tenant has none with this id.
     pub async fn get(self, tenant_id: TenantId, id: TokenId) -> Result<AdminToken, Error> {
         self.0.repository().tokens().get(tenant_id, id).await?.ok_or(Error::NotFound(TOKEN))
     }
 
-    /// Changes a token; with `expected`, only if that is its version. It gains nothing that `maker` lacks.
+    /// Changes a token; with `expected`, only if that is its version. It can gain nothing that `maker` lacks.
     pub async fn update(
         self,
         maker: &AdminToken,
@@ -110,7 +110,7 @@ impl Tokens<'_> {
         .await
     }
 
-    /// A new secret for the same token; the former one works for `grace_seconds` more.
+    /// Makes a new secret for the same token. The previous one works for `grace_seconds` more.
     pub async fn rotate(
         self,
         maker: &AdminToken,
@@ -124,7 +124,7 @@ impl Tokens<'_> {
         let secret = TokenSecret::generate()?;
         let rotate = |tokens: TokensNow<'_>| {
             let token = tokens.named(id, expected)?;
-            // The secret is shown to the maker.
+            // The maker sees the new secret, so the token must not exceed the maker's.
             tokens.require_no_excess(token)?;
             let token = AdminToken { prefix: secret.prefix(), ..token.clone() };
             Ok(TokenWrite::Rotate(token, secret.hash(), tokens.now + TimeDelta::seconds(grace)))
@@ -169,13 +169,13 @@ impl<'a> TokensNow<'a> {
         Ok(token)
     }
 
-    /// Fails when `token` grants what the maker does not have.
+    /// Fails when `token` grants something that the maker lacks.
     fn require_no_excess(&self, token: &AdminToken) -> Result<(), Error> {
         token.excess_over(self.maker).map_or(Ok(()), |excess| Err(Error::Exceeds(excess)))
     }
 
-    /// Fails when the tenant would have a token with `admin` for a shorter time than now, were the token `id` changed to
-    /// `after` or deleted. So one that expires does not stand in for one that does not.
+    /// Fails when changing the token `id` to `after`, or deleting it, would leave the tenant with an `admin` token for
+    /// a shorter time than now. So a token that expires cannot replace one that does not.
     fn require_an_admin(&self, id: TokenId, after: Option<&AdminToken>) -> Result<(), Error> {
         let before = self.all.iter().map(|token| token.admin_lasts(self.now)).max();
         let others = self.all.iter().filter(|token| token.id != id);
@@ -188,7 +188,7 @@ impl<'a> TokensNow<'a> {
     }
 }
 
-/// Each wrong one is named with what is allowed.
+/// Parses scopes; the error names each wrong one and what is allowed.
 fn scopes(texts: &[String], invalid: &mut Invalid) -> ScopeSet {
     invalid.require(!texts.is_empty(), "/scopes", "at least one scope");
     let mut scopes = Vec::new();
@@ -205,8 +205,9 @@ fn scopes(texts: &[String], invalid: &mut Invalid) -> ScopeSet {
     ScopeSet(scopes)
 }
 
-/// Makes a token that may do everything in the installation's first tenant, whatever tokens there are: for an operator who
-/// has lost theirs and has the database's address. On an empty database it is the first one, and the default plans are made with it.
+/// Makes a token with all scopes in the installation's first tenant, whatever tokens exist: for an operator
+/// who has lost theirs and has the database's address. On an empty database it is the first token, and the
+/// default plans are made with it.
 pub async fn new_token(config: &Config, clock: &Clock, name: &str) -> Result<TokenSecret, StartError> {
     let mut invalid = Invalid::none();
     invalid.require(text::is_name(name), "/name", text::NAMED);

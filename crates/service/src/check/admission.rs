@@ -7,7 +7,7 @@ use tollgate_domain::{KeyStatus, Network};
 
 use crate::{CheckRequest, Error, KnownKey};
 
-/// Whether the key may be used at all, from where the caller is.
+/// Fails unless the key may be used, from the caller's address and country.
 pub(crate) fn admissible(known_key: &KnownKey, request: &CheckRequest, now: DateTime<Utc>) -> Result<(), Error> {
     admissible_from(known_key, request.ip, now)?;
     let allowed = &known_key.key.allowed_countries;
@@ -17,7 +17,7 @@ pub(crate) fn admissible(known_key: &KnownKey, request: &CheckRequest, now: Date
     Ok(())
 }
 
-/// Whether the key may be used from `ip`, without regard to the country.
+/// Fails unless the key may be used from `ip`. Ignores the country.
 pub(crate) fn admissible_from(known_key: &KnownKey, ip: Option<IpAddr>, now: DateTime<Utc>) -> Result<(), Error> {
     if known_key.secret_ends.is_some_and(|ends| ends <= now.timestamp_micros()) {
         return Err(Error::InvalidCredential);

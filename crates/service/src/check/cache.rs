@@ -1,9 +1,9 @@
-//! Keys this node knows: by the hash of a secret, or by id. Bounded; one look-up at a time per key.
+//! Keys that this node knows, by the hash of a secret or by id. Bounded; one look-up at a time per key.
 //!
-//! A known key is served from here for as long as the database is away, up to a bound; a refresh runs while the held entry is
-//! served, so no caller waits for one. What has changed is dropped within one poll (`ops::background`), or at once on the node
-//! that changed it, at a cost that follows the change and not what is held. Unknown secrets are remembered apart, so that
-//! guessing can neither reach the database twice nor push known keys out.
+//! While the database is down, a known key is served from here, up to a bound. A refresh runs while the old entry is
+//! served, so no caller waits for it. Changed keys are dropped within one poll (`ops::background`), or at once on the
+//! node that made the change, at a cost that depends on the change and not on the cache's size. Unknown secrets are
+//! remembered separately, so that a guessed secret neither reaches the database twice nor pushes out known keys.
 
 use std::{
     collections::HashMap,
@@ -20,17 +20,17 @@ use tollgate_domain::{ApiKeyId, SecretHash, TenantId};
 
 use crate::{Error, KnownKey};
 
-/// Enough that 64 threads rarely meet on one lock.
+/// Enough that 64 threads rarely meet at one lock.
 const SHARDS: usize = 64;
-/// What holding an entry takes in addition to the entry: its places in the maps.
+/// Bytes of a cached key besides the key itself: its places in the maps.
 const OVERHEAD: usize = 256;
 
-/// What a key is looked up by.
+/// How a key is looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lookup {
     /// The hash of its secret.
     Secret(SecretHash),
-    /// Its id, and whose it must be.
+    /// By its id, within the tenant that must own it.
     Id(TenantId, ApiKeyId),
 }
 
@@ -39,31 +39,31 @@ pub enum Lookup {
 pub struct Bounds {
     /// Known keys.
     pub max_keys: usize,
-    /// Bytes of known keys: what a key holds is its owner's choice, within limits.
+    /// Bytes of known keys. The owner decides how much a key holds, within limits.
     pub max_bytes: usize,
     /// Unknown secrets.
     pub max_unknown: usize,
-    /// Age from which an entry is read again.
+    /// Age from which a known key is read again.
     pub refresh_after: i64,
-    /// How long an entry is served at all after it was last known to be what the database has.
+    /// How long a known key may be served after it was last known to equal the database.
     pub stale_after: i64,
     /// How long an unknown secret is remembered.
     pub unknown_for: i64,
 }
 
-/// What the cache says without asking anybody.
+/// The cache's answer, without asking the database.
 pub enum Cached {
     /// Serve it.
     Fresh(Arc<KnownKey>),
     /// Serve it, and read it again meanwhile.
     Stale(Arc<KnownKey>),
-    /// There was no such key a moment ago.
+    /// The key did not exist a moment ago.
     Unknown,
-    /// Look it up.
+    /// Look it up in the database.
     Miss,
 }
 
-/// One look-up under way, shared by all who wait for it, failures included.
+/// A look-up in progress, shared by all who wait for it, including its failure.
 type Flight = Arc<OnceCell<Result<Option<Arc<KnownKey>>, Error>>>;
 
 struct Known {
@@ -79,7 +79,8 @@ struct Shard {
     flights: HashMap<Lookup, Flight>,
 }
 
-/// What each key is held under, so that forgetting one does not mean searching all. Its lock is taken after a shard's.
+/// The look-ups under which each key is held, so that forgetting one does not search all. Its
+/// lock is taken after a shard's.
 type Index = HashMap<ApiKeyId, SmallVec<[Lookup; 1]>>;
 
 /// The cache of one node.
@@ -88,16 +89,16 @@ pub struct KeyCache {
     index: Vec<Mutex<Index>>,
     hasher: RandomState,
     bounds: Bounds,
-    /// Moves with every invalidation: what was read before one is served once but not kept.
+    /// Changes with every invalidation. A key that was read before the change is served once and not kept.
     generation: AtomicU64,
     len: AtomicUsize,
     bytes: AtomicUsize,
-    /// When every entry that is still held was last known to be what the database has.
+    /// When every known key was last known to equal the database.
     confirmed_at: AtomicI64,
 }
 
 impl KeyCache {
-    /// An empty cache.
+    /// A cache without entries.
     pub fn new(bounds: Bounds) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -111,7 +112,7 @@ impl KeyCache {
         }
     }
 
-    /// What is known of `lookup` at `now`. A stale entry is reported stale to one caller only, who is to refresh it.
+    /// What is known for `lookup` at `now`. Only one caller gets `Stale`, and must refresh the key.
     pub fn get(&self, lookup: &Lookup, now: i64) -> Cached {
         let mut shard = self.shard(lookup);
         if let Some(known) = shard.known.get_mut(lookup).filter(|known| !known.entry.is_outdated()) {
@@ -132,7 +133,7 @@ impl KeyCache {
         }
     }
 
-    /// The entry of a key that is held, by whatever it was looked up.
+    /// A known key, however it was looked up.
     pub fn held(&self, tenant_id: TenantId, id: ApiKeyId) -> Option<Arc<KnownKey>> {
         let lookup = self.index(id).get(&id)?.first().copied()?;
         let shard = self.shard(&lookup);
@@ -140,12 +141,12 @@ impl KeyCache {
         (known.entry.key.tenant_id == tenant_id).then(|| known.entry.clone())
     }
 
-    /// Moves with every invalidation. What is read after this call may be kept unless it has moved.
+    /// Changes with every invalidation. A key that is read after this call may be kept unless it has changed meanwhile.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Looks `lookup` up through `load`, once however many callers wait, and keeps what was found.
+    /// Looks up through `load`, once for all callers that wait, and keeps the result.
     pub async fn load<F>(&self, lookup: Lookup, now: i64, load: F) -> Result<Option<Arc<KnownKey>>, Error>
     where
         F: Future<Output = Result<Option<KnownKey>, Error>>,
@@ -173,7 +174,7 @@ impl KeyCache {
         }
     }
 
-    /// Keeps an entry that was read by its id after `generation` was.
+    /// Keeps a key that was read by its id after `generation` was.
     pub fn insert(&self, entry: Arc<KnownKey>, now: i64, generation: u64) {
         let lookup = Lookup::Id(entry.key.tenant_id, entry.key.id);
         self.keep(&mut self.shard(&lookup), lookup, entry, now, generation);
@@ -183,7 +184,7 @@ impl KeyCache {
         let bytes = entry.size() + OVERHEAD;
         self.make_room(shard, &lookup, bytes);
         let id = entry.key.id;
-        // Whoever invalidates moves the generation first and reads the index then: this lock comes between.
+        // An invalidation changes the generation first and then reads the index, so this lock orders the two.
         let mut index = self.index(id);
         if self.generation() != generation {
             return;
@@ -212,8 +213,8 @@ impl KeyCache {
         }
     }
 
-    /// Drops the oldest of a few entries until there is room for one more: no scan of the whole shard. The bounds are those of
-    /// all shards together: bounds of each would drop keys from the fuller ones while there is room in the others.
+    /// Drops the oldest of a few entries until there is room for one more, without a scan of the shard. The bounds
+    /// apply to all shards together: bounds per shard would drop keys from a full shard while others have room.
     fn make_room(&self, shard: &mut Shard, lookup: &Lookup, bytes: usize) {
         while !shard.known.contains_key(lookup) && self.is_full(bytes) {
             if !self.remove_oldest(shard) && !self.remove_oldest_elsewhere() {
@@ -232,7 +233,8 @@ impl KeyCache {
         oldest.inspect(|oldest| self.remove(shard, oldest)).is_some()
     }
 
-    /// From the first shard that has any and that nobody uses: the caller holds one, and may not wait for a second.
+    /// Takes the first shard that has an entry and is not locked, because the caller holds one lock
+    /// and may not wait for another.
     fn remove_oldest_elsewhere(&self) -> bool {
         self.shards.iter().filter_map(|shard| shard.try_lock().ok()).any(|mut shard| self.remove_oldest(&mut shard))
     }
@@ -250,8 +252,8 @@ impl KeyCache {
         }
     }
 
-    /// Forgets these keys; they are looked up again when they are next needed. Also to be called, with no key, after
-    /// anything else changed that entries were made from.
+    /// Forgets these keys; they are looked up again at their next use. Also call it, without keys, after any other
+    /// change of what cached keys are made from.
     pub fn forget(&self, keys: impl IntoIterator<Item = ApiKeyId>) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         for id in keys {
@@ -262,12 +264,12 @@ impl KeyCache {
         }
     }
 
-    /// Notes that at `at` nothing else had changed than what was forgotten.
+    /// Records that at `at` nothing else had changed than what was forgotten.
     pub fn confirm(&self, at: i64) {
         self.confirmed_at.fetch_max(at, Ordering::Relaxed);
     }
 
-    /// Forgets every entry that was read before now: what changed since is not known.
+    /// Forgets every key that was read before now, because it is not known what changed.
     pub fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
@@ -277,7 +279,7 @@ impl KeyCache {
         }
     }
 
-    /// How many known keys are held.
+    /// The number of known keys.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
@@ -290,7 +292,7 @@ impl KeyCache {
     #[expect(clippy::indexing_slicing, reason = "a remainder of the number of shards is below it")]
     fn shard(&self, lookup: &Lookup) -> MutexGuard<'_, Shard> {
         let index = match lookup {
-            // A SHA-256 is spread evenly as it is.
+            // A SHA-256 is evenly spread.
             Lookup::Secret(SecretHash([first, ..])) => usize::from(*first),
             Lookup::Id(..) => usize::try_from(self.hasher.hash_one(lookup) & 0xffff).unwrap_or(0),
         };
@@ -305,7 +307,7 @@ impl KeyCache {
     }
 }
 
-/// A caller's part in a look-up. The last one to leave clears it away, also when all were cancelled.
+/// A caller's part in a look-up. The last one to leave removes it, even when all were cancelled.
 struct InFlight<'a> {
     cache: &'a KeyCache,
     lookup: Lookup,
@@ -326,19 +328,19 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let mut shard = self.cache.shard(&self.lookup);
-        // Two: the map's and this one's.
+        // Two references: the map's and this one.
         if self.is_current(&shard) && (self.cell.initialized() || Arc::strong_count(&self.cell) <= 2) {
             shard.flights.remove(&self.lookup);
         }
     }
 }
 
-/// The oldest of a few.
+/// The oldest of a few entries.
 fn oldest<V>(map: &HashMap<Lookup, V>, age: impl Fn(&V) -> i64) -> Option<Lookup> {
     map.iter().take(8).min_by_key(|(_, value)| age(value)).map(|(lookup, _)| *lookup)
 }
 
-/// A panic while the lock was held left whole entries: the map is as good as before.
+/// A panic while the lock is held leaves the entries whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! One check, from key to journal: who is it, may it be used, do all limits and the quota admit it, is it recorded.
+//! One check, from key to journal: find the key, admit it, decide all limits and the quota, record the outcome.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -18,18 +18,18 @@ use crate::{
     ops::metrics::Outcome,
 };
 
-/// A check as far as it goes without waiting.
+/// The part of a check that needs no waiting.
 pub type Attempt<'a> = Progress<Result<CheckOutcome, Error>, Waiting<'a>>;
 
-/// The rest of a check: a store has to be asked, or the disk waited for.
+/// The rest of a check: it asks a store, or waits for the disk.
 pub type Waiting<'a> = Pin<Box<dyn Future<Output = Result<CheckOutcome, Error>> + Send + 'a>>;
 
 impl<'a> Checks<'a> {
     /// Checks the key whose text is `secret`. A refusal is `Ok`.
     ///
     /// # Errors
-    /// `InvalidCredential`, `KeyExpired` and the like when the key may not be used at all; `Unavailable` when a store that is
-    /// needed is away; `Invalid` for a bad request.
+    /// `InvalidCredential`, `KeyExpired` and the like when the key may not be used at all; `Unavailable` when a
+    /// required store is down; `Invalid` for a bad request.
     pub fn validate(self, secret: &str, request: CheckRequest) -> Attempt<'a> {
         if let Err(invalid) = request.validate() {
             return Progress::Done(Err(invalid.into()));
@@ -57,7 +57,7 @@ impl<'a> Checks<'a> {
         self.decide(known_key, request, self.0.clock().now()).wait().await
     }
 
-    /// What a key's limits would answer to this many units; consumes nothing and asks nothing of the key's state.
+    /// What a key's limits would answer to this many units. Consumes nothing and ignores the key's state.
     pub async fn peek(self, known_key: Arc<KnownKey>, requests: u32) -> Result<CheckOutcome, Error> {
         let at = self.0.clock().now();
         let check = known_key.counted.check(requests);
@@ -134,19 +134,19 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Gives the limits and the quota back what a check took that cannot be answered, and then answers `error`. A task of its
-    /// own does it, because the caller may go away. A record that is written and not synced stays: should it survive, it is
-    /// billed, as an answer that was cut off is, and the quota's counter follows the bill.
+    /// Gives back to the limits and the quota what a check consumed that cannot be answered, and then answers `error`.
+    /// It runs in a task of its own, because the caller may go away. A record that was written and not synced stays: if
+    /// it survives, it is billed, like an answer that was cut off, and the quota's counter follows the bill.
     fn take_back(self, checked: CheckOutcome, requests: u32, error: Error) -> Attempt<'a> {
         let service = self.0.clone();
         let given_back = self.0.spawn(async move {
             let (check, now) = (checked.known_key.counted.check(requests), timestamp(service.clock().now()));
             if let Err(error) = service.limiter().undo(check.as_check(), &checked.decision, now).await {
-                tracing::warn!(%error, requests, "what a check took without an answer could not be given back");
+                tracing::warn!(%error, requests, "cannot give back what an unanswered check consumed");
             }
         });
         Progress::Waiting(Box::pin(async move {
-            // It ends in an error only if it panicked, which is logged.
+            // A join error means a panic, which is already logged.
             let _ = given_back.await;
             Err(error)
         }))

@@ -1,5 +1,5 @@
-//! What the keys of a plan have in common: its limits, ready for the limiter. Held once for all of them, so that a check of
-//! one key among very many finds most of what it needs in the processor's cache.
+//! The limits that a plan's keys share, in the limiter's form. They are stored once for all of these keys, so that a
+//! check finds most of what it needs in the processor's cache, however many keys there are.
 
 use std::{
     collections::HashMap,
@@ -17,36 +17,36 @@ use super::http_text::LimitsText;
 /// Name of the limit that stands for the period's quota.
 pub const QUOTA: &str = "quota";
 
-/// The limits of a key, as its plan and its own record say.
+/// A key's limits, from its plan and its own record.
 pub struct EffectiveLimits {
     /// The plan.
     pub plan: Plan,
-    /// The limits in force, first those counted per key, then those the owner's keys share; without the quota.
+    /// The limits in force, without the quota: first those counted per key, then those that the owner's keys share.
     pub specs: Vec<LimitSpec>,
-    /// For the limiter: those counted per key, then the quota if the plan has one.
+    /// The limiter's form of the limits counted per key, followed by the quota if the plan has one.
     pub(crate) own: Vec<Limit>,
-    /// Those that the owner's keys share.
+    /// The limiter's form of the limits that the owner's keys share.
     pub(crate) shared: Vec<Limit>,
     /// The parts of an HTTP answer that are the same for all keys with these limits.
     pub http_text: OnceLock<LimitsText>,
     outdated: Outdated,
 }
 
-/// Set once the plan that something was made from has changed. One for all that was made from the same version of it.
+/// Set when the plan has changed. One flag for everything that was made from the same version of the plan.
 type Outdated = Arc<AtomicBool>;
 
-/// The limits that more than one key may have, while any has.
+/// The limits of plans, while any key uses them.
 #[derive(Default)]
 pub(crate) struct LimitsPool(Mutex<Common>);
 
 #[derive(Default)]
 struct Common {
     limits: HashMap<CommonKey, Weak<EffectiveLimits>>,
-    /// By tenant and name, for plans that something is held of.
+    /// The flags of plans in use, by tenant and name.
     plans: HashMap<(TenantId, String), Weak<AtomicBool>>,
 }
 
-/// A plan, and whether the key has an owner to share limits with.
+/// A plan, and whether the key has an owner with whose keys it shares limits.
 type CommonKey = (PlanId, bool);
 
 impl EffectiveLimits {
@@ -72,24 +72,24 @@ impl EffectiveLimits {
         self.outdated.load(Ordering::Acquire)
     }
 
-    /// Bytes that a key with limits of its own takes for them, about.
+    /// Approximate bytes of the limits of a key that has its own.
     pub(crate) fn size(&self) -> usize {
         let limits = self.own.len() + self.shared.len();
         size_of::<Self>() + limits * (size_of::<Limit>() + size_of::<LimitSpec>() + 128)
     }
 
-    /// Every limit in the order of a decision's: per key, the quota, the owner's.
+    /// Every limit, in the order of a decision's statuses: per key, the quota, per owner.
     pub fn all(&self) -> impl Iterator<Item = &Limit> {
         self.own.iter().chain(&self.shared)
     }
 
-    /// Those of the specifications, in their order: all but the quota.
+    /// The limits of the specifications, in their order: all except the quota.
     pub fn rate_limits(&self) -> impl Iterator<Item = &Limit> {
         let quota = self.quota_index();
         self.all().enumerate().filter(move |(index, _)| Some(*index) != quota).map(|(_, limit)| limit)
     }
 
-    /// The limit whose status in a decision this is.
+    /// The limit to which a status in a decision belongs.
     pub fn limit_of(&self, status: &LimitStatus) -> Option<&Limit> {
         let part = if status.part() == 0 { &self.own } else { &self.shared };
         part.get(status.index())
@@ -102,7 +102,7 @@ impl EffectiveLimits {
 }
 
 impl LimitsPool {
-    /// A key's limits: those of its plan, unless the key has limits of its own.
+    /// A key's limits: its plan's, unless the key has its own.
     pub(crate) fn of(&self, key: &ApiKey, plan: Plan) -> Result<Arc<EffectiveLimits>, InvalidQuota> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.limits.is_empty() {
@@ -111,7 +111,7 @@ impl LimitsPool {
             return EffectiveLimits::new(plan, key, outdated).map(Arc::new);
         }
         let common = (plan.id, key.owner_id.is_some());
-        // A plan that was changed is another: keys that were read before keep the former limits until they are read again.
+        // A changed plan is a different one: keys read before the change keep the old limits until they are read again.
         let same = |limits: &Arc<EffectiveLimits>| limits.plan == plan && !limits.is_outdated();
         if let Some(limits) = held.limits.get(&common).and_then(Weak::upgrade).filter(same) {
             return Ok(limits);
@@ -123,7 +123,7 @@ impl LimitsPool {
         Ok(limits)
     }
 
-    /// Whatever was made from the plan of this name so far counts as outdated.
+    /// Marks everything that was made from the plan of this name as outdated.
     pub(crate) fn forget_plan(&self, tenant_id: TenantId, name: &str) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(outdated) = held.plans.remove(&(tenant_id, name.to_owned())).and_then(|plan| plan.upgrade()) {
@@ -145,13 +145,13 @@ impl Common {
     }
 }
 
-/// The counter of a billing period: a calendar month in UTC. Its size is not part of its identity.
+/// The counter of a billing period, which is a calendar month in UTC. Its size is not part of its identity.
 pub(crate) fn quota_limit(limit: u64) -> Result<Limit, InvalidQuota> {
     let month = Window::Calendar(Calendar::new(CalendarUnit::Month, Tz::UTC));
     Ok(Limit::new(QUOTA, Quota::fixed_window(limit, month)?))
 }
 
-/// A limit of a plan or key as the limiter knows it.
+/// The limiter's form of a plan's or key's limit.
 fn to_limit(spec: &LimitSpec) -> Result<Limit, InvalidQuota> {
     let length = std::time::Duration::from_secs(spec.window);
     let quota = match (spec.algorithm, &spec.calendar) {
@@ -178,7 +178,7 @@ fn calendar_window(spec: &CalendarSpec) -> Result<Window, InvalidQuota> {
         tollgate_domain::CalendarUnit::Month => CalendarUnit::Month,
         tollgate_domain::CalendarUnit::Year => CalendarUnit::Year,
     };
-    // A stored zone was checked when it came in; one that a later zone table lacks counts as UTC.
+    // A stored zone was validated when it was set. If a later zone table lacks it, UTC is used.
     let calendar = Calendar::new(unit, spec.zone().unwrap_or(Tz::UTC));
     Ok(Window::Calendar(match spec.anchor_day {
         Some(day) => calendar.anchored_on_day(day)?,

@@ -1,4 +1,4 @@
-//! The key behind a credential or an id, from memory where possible.
+//! Finds the key behind a credential or an id, in memory if possible.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,16 +12,16 @@ use crate::{
     check::cache::{Cached, Lookup},
 };
 
-/// Who has a look-up made.
+/// The kind of caller for whom a key is looked up.
 #[derive(Clone, Copy)]
 pub(super) enum Sender {
-    /// A caller we know, or we ourselves.
+    /// A known caller, or the service itself.
     Known,
-    /// Anybody, from this address, with a secret that may be made up.
+    /// An unknown client at this address, whose secret may be invented.
     Stranger(Option<IpAddr>),
 }
 
-/// What this node has of a key.
+/// What this node knows of a key.
 pub(super) enum Held {
     Known(Arc<KnownKey>),
     Unknown,
@@ -29,7 +29,7 @@ pub(super) enum Held {
 }
 
 impl Checks<'_> {
-    /// The key behind a secret's hash, from memory where possible; `from` is the client's address.
+    /// The key behind a secret's hash, from memory if possible; `from` is the client's address.
     pub(crate) async fn by_secret(self, hash: SecretHash, from: Option<IpAddr>) -> Result<Arc<KnownKey>, Error> {
         let found = self.cached(Lookup::Secret(hash), Sender::Stranger(from)).await?;
         found.ok_or_else(|| self.unknown_key())
@@ -40,12 +40,12 @@ impl Checks<'_> {
         Error::InvalidCredential
     }
 
-    /// A tenant's key by id, from memory where possible. `NotFound` when there is none.
+    /// A tenant's key by id, from memory if possible. `NotFound` when it does not exist.
     pub async fn known_key(self, tenant_id: TenantId, id: ApiKeyId) -> Result<Arc<KnownKey>, Error> {
         self.cached(Lookup::Id(tenant_id, id), Sender::Known).await?.ok_or(Error::NotFound("API key"))
     }
 
-    /// Of these keys those that are there, from memory where possible, the others together. In no order.
+    /// Those of these keys that exist: from memory if possible, the others in one query. In no particular order.
     pub(crate) async fn known_keys(self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<KnownKey>>, Error> {
         let (mut found_keys, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
         for (tenant_id, id) in keys {
@@ -77,7 +77,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What this node has in memory. What is old is read again in the background.
+    /// What this node has in memory. Reads an old entry again in the background.
     pub(super) fn held(self, lookup: Lookup, now: DateTime<Utc>) -> Held {
         let hits = &self.0.metrics().cache_hits;
         match self.0.cache().get(&lookup, now.timestamp_micros()) {
@@ -90,7 +90,7 @@ impl Checks<'_> {
                 let service = self.0.clone();
                 self.0.spawn(async move {
                     if let Err(error) = service.checks().load(lookup, Sender::Known).await {
-                        tracing::debug!(%error, "a held key could not be read again");
+                        tracing::debug!(%error, "cannot refresh a known key; serving the old one");
                     }
                 });
                 Held::Known(known_key)

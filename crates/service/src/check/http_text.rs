@@ -1,18 +1,18 @@
-//! Text of HTTP answers that is the same each time, kept for as long as what it was written from. That door writes it; another
-//! one has a slot of its own.
+//! Text of HTTP answers that is the same every time, kept as long as what it was made from. Only the HTTP layer writes
+//! it; another protocol would add its own.
 
 use http::HeaderValue;
 use tollgate_limiter::fields::FieldText;
 
-/// The same for all keys with the same limits.
+/// The text that is the same for all keys with the same limits.
 pub struct LimitsText {
-    /// The field `RateLimit-Policy`.
+    /// The value of the header `RateLimit-Policy`.
     pub policy: Option<HeaderValue>,
-    /// The other fields.
+    /// The text of the other headers.
     pub fields: FieldText,
-    /// The body's part for each rate limit, up to its first number.
+    /// The start of each rate limit's part of the body, up to its first number.
     pub limits: Vec<String>,
 }
 
-/// The same in each answer for one key: the body's part that names it.
+/// The text that is the same in every answer for one key: the body's part that names it.
 pub struct KeyText(pub Box<str>);

@@ -1,4 +1,4 @@
-//! What a node knows of a key: the record and its plan, with everything a check needs worked out beforehand.
+//! A key as a node knows it: the record and its plan, with everything that a check needs computed in advance.
 
 use std::sync::OnceLock;
 
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::check::effective_limits::LimitsPool;
 
-/// What a check and its answer need of a key's record. What only people read is left out: a node holds many keys.
+/// The part of a key's record that a check and its answer need. The rest is left out, because a node holds many keys.
 pub struct HeldKey {
-    /// Its id.
+    /// The key's id.
     pub id: ApiKeyId,
-    /// Whose key it is.
+    /// The tenant that owns the key.
     pub tenant_id: TenantId,
-    /// For people.
+    /// A name for people.
     pub name: String,
     /// The plan's slug.
     pub tier: String,
@@ -32,19 +32,20 @@ pub struct HeldKey {
 
 /// A key, ready to be checked.
 pub struct KnownKey {
-    /// The key.
+    /// The key's record.
     pub key: HeldKey,
-    /// What a check counts.
+    /// The counters that a check changes.
     pub counted: CountedSubject,
-    /// The part of an HTTP answer that is the same in each.
+    /// The part of an HTTP answer that is the same every time.
     pub http_text: OnceLock<KeyText>,
-    /// The secret this key was found by ends then (a rotated key's grace), in microseconds.
+    /// When the secret that led to this key ends (the grace of a rotated key), in microseconds.
     pub(crate) secret_ends: Option<i64>,
     has_own_limits: bool,
 }
 
 impl KnownKey {
-    /// Works out a key's limits, or takes those that other keys have too. `period` is the one `found.used` was counted in.
+    /// Computes a key's limits, or takes those of its plan. `period` is the billing period in
+    /// which `found.used` was counted.
     pub(crate) fn new(
         found: KeyAndPlan,
         pool: &LimitsPool,
@@ -63,17 +64,17 @@ impl KnownKey {
         })
     }
 
-    /// Whether what this was made from has changed, so that it is to be read again.
+    /// Whether its plan has changed, so that the key must be read again.
     pub(crate) fn is_outdated(&self) -> bool {
         self.counted.limits.is_outdated()
     }
 
-    /// Bytes that it takes, about: with the text of its answers, without what it shares with other keys.
+    /// Approximate bytes, including the text of its answers, without the parts shared with other keys.
     pub(crate) fn size(&self) -> usize {
         let texts = self.key.name.len() + self.key.tier.len() + self.key.owner_id.as_ref().map_or(0, String::len);
         let lists =
             self.key.allowed_ips.len() * size_of::<Network>() + self.key.allowed_countries.len() * size_of::<Country>();
-        // Names, tier and owner stand in the answer's text too.
+        // Names, tier and owner are also in the answer's text.
         let limits = if self.has_own_limits { self.counted.limits.size() } else { 0 };
         size_of::<Self>() + 2 * texts + 128 + lists + limits
     }

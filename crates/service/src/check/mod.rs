@@ -1,8 +1,9 @@
-//! One check: the hot path in one room.
+//! One check: the hot path in one folder.
 //!
-//! Reading order: [`CheckRequest`], [`decide`] (from key to journal), `find` (the key behind a credential) with [`cache`] and
-//! [`known_key`] (what is known of a key) and [`subject`] (whose counters move) and [`effective_limits`] (by which limits), `admission` (may it be used at all),
-//! [`outcome`] (what came of it), [`standing`] (where limits stand).
+//! Reading order: [`CheckRequest`], [`decide`] (from key to journal), `find` (the key behind a credential) with
+//! [`cache`] and [`known_key`] (what is known of a key), [`subject`] (whose counters change) and
+//! [`effective_limits`] (by which limits), `admission` (may the key be used at all), [`outcome`] (the result),
+//! [`standing`] (where limits stand).
 
 use crate::Service;
 
@@ -20,12 +21,12 @@ pub mod subject;
 
 pub use request::{CheckRequest, MAX_REQUESTS};
 
-/// Checks, and where limits stand.
+/// Checks keys, and reports or resets where their limits stand.
 #[derive(Clone, Copy)]
 pub struct Checks<'a>(pub(crate) &'a Service);
 
 impl Service {
-    /// Checks, and where limits stand.
+    /// Checks keys, and reports or resets where their limits stand.
     pub fn checks(&self) -> Checks<'_> {
         Checks(self)
     }

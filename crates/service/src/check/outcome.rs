@@ -1,4 +1,4 @@
-//! A decided check, read as answers need it: which limit is tightest, which refused, how long to wait.
+//! A decided check, in the terms of its answer: which limit is tightest, which refused, how long to wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,13 +7,13 @@ use tollgate_limiter::{Decision, LimitStatus, Retry};
 
 use crate::KnownKey;
 
-/// A decided check.
+/// A decided check with its key.
 pub struct CheckOutcome {
-    /// Whose.
+    /// The key that was checked.
     pub known_key: Arc<KnownKey>,
-    /// What was decided.
+    /// The limiter's decision, over all limits of the key.
     pub decision: Decision,
-    /// When, by the service's clock.
+    /// When it was decided, by the service's clock.
     pub at: DateTime<Utc>,
 }
 
@@ -23,19 +23,19 @@ impl CheckOutcome {
         self.decision.allowed
     }
 
-    /// The rate limits, without the quota, each with its specification's index.
+    /// The status of each rate limit with its specification, without the quota.
     pub fn rate_limits(&self) -> impl Iterator<Item = (&tollgate_domain::LimitSpec, &LimitStatus)> {
         let quota = self.known_key.counted.limits.quota_index();
         let statuses = self.decision.limits.iter().enumerate().filter(move |(index, _)| Some(*index) != quota);
         self.known_key.counted.limits.specs.iter().zip(statuses.map(|(_, status)| status))
     }
 
-    /// Where the quota stands, if the plan has one.
+    /// The quota's status, if the plan has one.
     pub fn quota(&self) -> Option<&LimitStatus> {
         self.decision.limits.get(self.known_key.counted.limits.quota_index()?)
     }
 
-    /// The limit that stands for the whole answer: the one that holds the caller up most.
+    /// The most constrained limit, whose figures lead the answer.
     pub fn most_constrained(&self) -> Option<&LimitStatus> {
         self.decision.most_constrained()
     }
@@ -46,24 +46,24 @@ impl CheckOutcome {
         statuses.filter(|(status, _)| !status.is_allowed()).map(|(_, limit)| limit.name())
     }
 
-    /// Whether the period's quota, and no rate limit, refused.
+    /// Whether only the period's quota refused, and no rate limit.
     pub fn quota_exceeded(&self) -> bool {
         !self.allowed() && self.rate_limits().all(|(_, status)| status.is_allowed())
     }
 
-    /// Names of the limits that the request exceeds by itself, so that no waiting helps.
+    /// Names of the limits that the request exceeds by itself, so that waiting does not help.
     pub fn exceeded(&self) -> impl Iterator<Item = &str> {
         let statuses = self.decision.limits.iter().zip(self.known_key.counted.limits.all());
         statuses.filter(|(status, _)| status.retry() == Some(Retry::Never)).map(|(_, limit)| limit.name())
     }
 
-    /// How long to wait, in whole seconds: 0 when there is no need to, at least 1 on a refusal, None when it never fits.
+    /// How long to wait, in whole seconds: 0 when allowed, at least 1 on a refusal, None when the request never fits.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         if self.allowed() { Some(0) } else { self.decision.retry_after_seconds() }
     }
 }
 
-/// Seconds, rounded up: a client that waits this long does not come too early.
+/// Whole seconds, rounded up so that a client that waits for them is not early.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -1,31 +1,31 @@
-//! What a caller wants to do.
+//! The request that a check decides.
 
 use std::net::IpAddr;
 
 use tollgate_domain::{Country, Invalid, text};
 
-/// Most units one check may ask for.
+/// Most units of one check.
 pub const MAX_REQUESTS: u32 = 1_000_000;
 
-/// What a caller wants to do.
+/// One request of a client, as a check sees it.
 #[derive(Clone, Debug, Default)]
 pub struct CheckRequest {
-    /// Units; 0 looks without consuming.
+    /// Units to consume; 0 only reads.
     pub requests: u32,
-    /// What is called, as the client names it; see [`text::ENDPOINT`].
+    /// The endpoint that is called, as the client names it; see [`text::ENDPOINT`].
     pub endpoint: Option<String>,
-    /// With which method.
+    /// The HTTP method of the call.
     pub method: Option<String>,
-    /// From which address.
+    /// The client's address.
     pub ip: Option<IpAddr>,
-    /// With which software.
+    /// The client's `User-Agent`.
     pub user_agent: Option<String>,
-    /// From which country; None: unknown.
+    /// The client's country; None when unknown.
     pub country: Option<Country>,
 }
 
 impl CheckRequest {
-    /// Names every wrong member.
+    /// Fails with every wrong member.
     pub fn validate(&self) -> Result<(), Invalid> {
         let mut invalid = Invalid::none();
         invalid.require(self.requests <= MAX_REQUESTS, "/requests", format_args!("from 0 to {MAX_REQUESTS}"));

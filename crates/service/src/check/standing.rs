@@ -1,4 +1,4 @@
-//! Where limits stand, and how they are reset by hand.
+//! Where limits stand, and resetting them by hand.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::{CheckOutcome, CheckRequest, Error, KnownKey};
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The plan's, as it is.
+    /// The plan's limit, unchanged.
     Plan,
-    /// The key's own, in place of the plan's of that name or next to it.
+    /// The key's own limit, which replaces the plan's of that name or adds to the plan's.
     Key,
 }
 
 /// What a check would answer, and why.
 pub struct Preview {
-    /// What the limits would answer; nothing was consumed.
+    /// What the limits would answer. Nothing was consumed.
     pub checked: CheckOutcome,
     /// Why the key may not be used at all, if so.
     pub rejection: Option<Error>,
-    /// Of each rate limit, in their order.
+    /// One reason per rate limit, in their order.
     pub reasons: Vec<Reason>,
 }
 
@@ -34,17 +34,17 @@ impl Preview {
     }
 }
 
-/// Why a limit applies, and how exactly.
+/// Why a limit applies, and how exact it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// Where it comes from.
+    /// Where the limit comes from.
     pub origin: Origin,
-    /// Most units admitted beyond its size in one window while nodes hold slices of it; 0 where none are taken.
+    /// Most units admitted beyond the limit's size in one window while nodes hold slices of it; 0 without slices.
     pub max_overshoot: u64,
 }
 
 impl Checks<'_> {
-    /// What a key's limits would answer to one unit, and its violations of the last 24 hours.
+    /// What a key's limits would answer to one unit, and the number of its violations in the last 24 hours.
     pub async fn info(self, known_key: Arc<KnownKey>) -> Result<(CheckOutcome, i64), Error> {
         let since = self.0.clock().now() - TimeDelta::days(1);
         let violations =
@@ -52,7 +52,7 @@ impl Checks<'_> {
         Ok((self.peek(known_key, 1).await?, violations))
     }
 
-    /// What a check would answer and why; consumes nothing and writes nothing down.
+    /// What a check would answer, and why. Consumes and records nothing.
     pub async fn preview(self, tenant_id: TenantId, id: ApiKeyId, request: &CheckRequest) -> Result<Preview, Error> {
         request.validate()?;
         let known_key = self.known_key(tenant_id, id).await?;
@@ -69,7 +69,7 @@ impl Checks<'_> {
         Ok(Preview { checked, rejection, reasons })
     }
 
-    /// Sets a key's counters back to zero on every node. The period's quota is what was billed and stays.
+    /// Resets a key's counters to zero on every node. The period's quota equals what was billed and stays.
     pub async fn reset(self, tenant_id: TenantId, id: ApiKeyId) -> Result<CheckOutcome, Error> {
         let known_key = self.known_key(tenant_id, id).await?;
         self.0.limiter().reset(known_key.counted.subject).await?;

@@ -1,4 +1,4 @@
-//! Whose counters a check moves, and by which limits: all that the limiter is asked, whoever is behind it.
+//! The subject of a check: its counters and limits, independent of the kind of caller.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use tollgate_limiter::{Check, Floor, HashKey, Part, Raise, Subject, Timestamp};
 
 use super::effective_limits::EffectiveLimits;
 
-/// A subject with its limits. It needs no API key: what a proxy describes can be counted the same way.
+/// A subject with its limits. It needs no API key, so a subject that a proxy describes can be counted in the same way.
 pub struct CountedSubject {
-    /// By which limits.
+    /// The limits, in the limiter's form.
     pub limits: Arc<EffectiveLimits>,
     pub(crate) subject: Subject,
-    /// Whose counters the limits are that an owner's keys share.
+    /// The subject of the limits that an owner's keys share.
     owner: Subject,
-    /// Of the quota, if there is one.
+    /// The known minimum of the quota's use, if there is a quota.
     floor: Option<Floor>,
 }
 
 impl CountedSubject {
-    /// A key, of whose quota `used` is used in the period that begins at `period_start`.
+    /// A key that has used `used` of its quota in the period that begins at `period_start`.
     pub(super) fn of_key(
         key: &ApiKey,
         limits: Arc<EffectiveLimits>,
@@ -31,19 +31,19 @@ impl CountedSubject {
         let floor = limits.quota_index().map(|limit_index| Floor { limit_index, period_start, used });
         let owner = owner_subject(hash_key, key);
         let alone = Subject::new(hash_key, &[b"key", key.tenant_id.0.as_bytes(), key.id.0.as_bytes()]);
-        // One atomic step needs one partition.
+        // One atomic step needs all subjects in one partition.
         let subject = if limits.shared.is_empty() { alone } else { alone.in_partition_of(&owner) };
         Self { limits, subject, owner, floor }
     }
 
-    /// That at least `used` of the quota is used in the period that begins at `period_start`; None without a quota.
+    /// Raises the quota's counter to at least `used` in the period that begins at `period_start`; None without a quota.
     pub(crate) fn raise(&self, period_start: Timestamp, used: i64) -> Option<Raise<'_>> {
         let used = u64::try_from(used).unwrap_or(0);
         let limit_index = self.limits.quota_index()?;
         Some(Raise { subject: self.subject, limits: &self.limits.own, limit_index, period_start, used })
     }
 
-    /// What the limiter is asked: all limits, of the key and of its owner, in one step.
+    /// The limiter's check of all limits, of the key and of its owner, in one step.
     pub(crate) fn check(&self, cost: u32) -> SubjectCheck<'_> {
         SubjectCheck {
             counted: self,
@@ -53,7 +53,7 @@ impl CountedSubject {
     }
 }
 
-/// A check of a subject's limits; holds what a [`Check`] borrows.
+/// A check of a subject's limits. It owns what a [`Check`] borrows.
 pub(crate) struct SubjectCheck<'a> {
     counted: &'a CountedSubject,
     owner: [Part<'a>; 1],

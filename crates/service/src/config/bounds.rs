@@ -1,10 +1,10 @@
-//! Which values are allowed, beyond what their types say.
+//! The allowed values of settings, beyond what their types say.
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use super::{Config, ConfigError, Journal, Url};
 
-/// Names each setting once: what a message calls it is what is read.
+/// Names each setting once, so that a message names the setting that was read.
 macro_rules! ranges {
     ($config:ident: $($section:ident . $key:ident: $range:expr,)+) => {
         $(range(concat!(stringify!($section), ".", stringify!($key)), &$config.$section.$key, &$range)?;)+
@@ -72,7 +72,8 @@ impl Config {
         Ok(())
     }
 
-    /// `queue.url = "memory:"` reaches only a worker in the same process.
+    /// Settings that only an API needs to be consistent: `queue.url = "memory:"` reaches only
+    /// a worker in the same process.
     pub fn validate_for_api(&self) -> Result<(), ConfigError> {
         if self.queue.url.scheme() == "memory" && !self.worker.in_process {
             let allowed = "a worker of its own process needs redis://…; or set worker.in_process = true";
@@ -81,7 +82,7 @@ impl Config {
         Ok(())
     }
 
-    /// A worker of its own process shares the queue and the database with the API.
+    /// A separate worker process must share the queue and the database with the API.
     pub fn validate_for_worker(&self) -> Result<(), ConfigError> {
         if self.queue.url.scheme() == "memory" {
             let allowed = "tollgate-worker needs the redis://… queue that tollgate-api pushes to";
@@ -92,7 +93,7 @@ impl Config {
 }
 
 impl Journal {
-    /// Pause between two looks of the shipper.
+    /// The shipper's pause between two steps.
     pub fn ship_interval(&self) -> Duration {
         Duration::from_millis(self.ship_interval_ms)
     }

@@ -1,6 +1,6 @@
 //! Settings: `configs/default.toml` (built in), then the file in `TOLLGATE_CONFIG`, then `TOLLGATE__SECTION__KEY`.
 //!
-//! Every key is documented in that file. Unknown keys and values out of range stop the start with a message that names the
+//! That file documents every key. An unknown key or a value out of range stops the start with a message that names the
 //! key, the value (unless it is secret) and what is allowed.
 
 use std::{ffi::OsString, path::PathBuf};
@@ -13,28 +13,28 @@ mod types;
 
 pub use types::{HashKey, HeaderStyle, Listen, LogFormat, Network, OptionalListen, Origin, SyncMode, Url};
 
-/// Names the file of settings.
+/// The variable that names the file of settings.
 const FILE: &str = "TOLLGATE_CONFIG";
-/// Chooses the first admin token. It is no setting: it matters once.
+/// The variable with the first admin token. It is no setting, because only the first start uses it.
 const BOOTSTRAP_TOKEN: &str = "TOLLGATE_BOOTSTRAP_TOKEN";
 
-/// Why the settings cannot be used. No text repeats a secret.
+/// Why the settings cannot be used. No message repeats a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file is missing, cannot be read, or is not what it should be.
+    /// A file is missing, cannot be read, or has the wrong form.
     #[error("settings: {file}: {reason}")]
     File {
-        /// Its path, and who named it.
+        /// Its path, and the setting that named it.
         file: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
-    /// A key that there is not.
+    /// A key that does not exist.
     #[error("settings: {key} is unknown: {known}")]
     Unknown {
-        /// As it was given.
+        /// The key, as given.
         key: String,
-        /// What there is instead.
+        /// The keys that exist.
         known: String,
     },
     /// A value of the wrong type or out of range.
@@ -42,20 +42,20 @@ pub enum ConfigError {
     NotAllowed {
         /// `section.key`.
         key: String,
-        /// As it was given.
+        /// The value, as given.
         value: String,
-        /// What may stand there.
+        /// The allowed values.
         allowed: String,
     },
-    /// A secret, and a file that holds it.
+    /// A secret is given both directly and as a file.
     #[error("settings: {key} and {file} are both given: leave one out")]
     Twice {
-        /// Where the secret itself stands.
+        /// The setting with the secret itself.
         key: String,
-        /// What names its file.
+        /// The setting that names its file.
         file: String,
     },
-    /// A value that its type refuses; its message names what is wrong.
+    /// A value that its type refuses.
     #[error("settings: {key}: {reason}")]
     Invalid {
         /// `section.key`.
@@ -81,7 +81,7 @@ macro_rules! section {
 }
 
 section! {
-    /// All settings.
+    /// All settings, validated.
     Config {
         api: Api, database: Database, limiter: Limiter, queue: Queue, journal: Journal, cache: Cache, worker: Worker,
         retention: Retention, privacy: Privacy, log: Log,
@@ -96,63 +96,63 @@ section! {
     }
 }
 section! {
-    /// Where durable state lives.
+    /// The database with all durable state.
     Database { url: Url, replica_url: Url, pooler: bool, max_connections: u32, acquire_timeout_ms: u64 }
 }
 section! {
-    /// Where counters live.
+    /// The store of counters.
     Limiter { url: Url, hash_key: HashKey, call_budget_ms: u64, max_subjects: usize, snapshot: PathBuf, snapshot_seconds: u64 }
 }
 section! {
-    /// What carries jobs.
+    /// The queue that carries jobs.
     Queue { url: Url }
 }
 section! {
-    /// What was decided and not yet stored.
+    /// The journal of decisions that are not in the database yet.
     Journal {
         dir: PathBuf, sync: SyncMode, sync_interval_ms: u64, segment_mib: u64, retention_hours: u64, retention_mib: u64, ship_interval_ms: u64,
         max_unshipped_seconds: u64,
     }
 }
 section! {
-    /// Known and unknown keys held in memory.
+    /// The cache of known and unknown keys.
     Cache {
         max_keys: usize, max_mib: usize, refresh_seconds: u64, stale_seconds: u64, max_unknown: usize, unknown_seconds: u64, poll_ms: u64,
     }
 }
 section! {
-    /// Who runs the jobs.
+    /// The worker that runs the jobs.
     Worker {
         in_process: bool, listen: OptionalListen, critical_concurrency: usize, default_concurrency: usize, low_concurrency: usize,
     }
 }
 section! {
-    /// How long history is kept.
+    /// How long history is kept, in days.
     Retention { usage_minutes_days: u32, violations_days: u32, usage_events_days: u32, secrets_days: u32 }
 }
 section! {
-    /// What is kept of people.
+    /// What is stored about people.
     Privacy { full_ip: bool }
 }
 section! {
-    /// What is written to standard error.
+    /// The log, on standard error.
     Log { format: LogFormat, level: String, sample_checks: u64 }
 }
 
 impl Config {
-    /// Reads the defaults, the file that `TOLLGATE_CONFIG` names and the environment.
+    /// Reads the defaults, the file in `TOLLGATE_CONFIG` and the environment.
     pub fn load() -> Result<Self, ConfigError> {
         let file = std::env::var_os(FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
         Self::read(file, std::env::vars_os())
     }
 
-    /// The defaults, changed by `overrides` (`("api.listen", "127.0.0.1:0")`): for tests and tools.
+    /// The defaults with `overrides` (`("api.listen", "127.0.0.1:0")`): for tests and tools.
     pub fn with(overrides: &[(&str, &str)]) -> Result<Self, ConfigError> {
         let name = |key: &str| OsString::from(format!("TOLLGATE__{}", key.replace('.', "__").to_uppercase()));
         Self::read(None, overrides.iter().map(|(key, value)| (name(key), OsString::from(value))))
     }
 
-    /// How log lines look, as far as that can be told when the settings as a whole cannot be used.
+    /// The format of log lines, as far as it can be determined when the other settings are invalid.
     pub fn log_format() -> LogFormat {
         let file = std::env::var_os(FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
         sources::log_format(file, std::env::var_os("TOLLGATE__LOG__FORMAT"))
@@ -171,8 +171,8 @@ impl Config {
     }
 }
 
-/// The first admin token, if it was chosen: `TOLLGATE_BOOTSTRAP_TOKEN`, or the file that `TOLLGATE_BOOTSTRAP_TOKEN_FILE`
-/// names.
+/// The first admin token, if the operator chose one: `TOLLGATE_BOOTSTRAP_TOKEN`, or the file in
+/// `TOLLGATE_BOOTSTRAP_TOKEN_FILE`.
 ///
 /// # Errors
 /// When both are given, or the file cannot be read.
@@ -191,12 +191,12 @@ mod tests {
 
     use super::*;
 
-    /// The message of a wrong setting.
+    /// The error message for a wrong setting.
     fn refused(key: &str, value: &str) -> String {
         Config::with(&[(key, value)]).unwrap_err().to_string()
     }
 
-    /// A file of settings that is deleted with the folder.
+    /// A file of settings that is deleted with its folder.
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("settings.toml");

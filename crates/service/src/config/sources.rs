@@ -1,7 +1,8 @@
-//! The layers of settings, each over the one before: the defaults, a file, the environment; and secrets in files of their own.
+//! The layers of settings, each over the previous one: the defaults, a file, the environment; and
+//! secrets in files of their own.
 //!
-//! A setting's default says its type. A file's value must have it; text from the environment is read as it, and as nothing
-//! else: 32 digits of a key are no number.
+//! A setting's default determines its type. A value in a file must have that type. Text from the environment is parsed
+//! only as that type: a key of 32 digits is not a number.
 
 use std::{
     ffi::OsString,
@@ -16,11 +17,12 @@ use super::{ConfigError, LogFormat};
 
 const DEFAULTS: &str = include_str!("../../../../configs/default.toml");
 const PREFIX: &str = "TOLLGATE__";
-/// Settings whose values no message repeats. Each may also be given as the name of a file that holds it: `url_file`.
+/// Settings whose values no message shows. Each may also be given as the name of a file that
+/// holds it, such as `url_file`.
 const SECRETS: [(&str, &str); 5] =
     [("database", "url"), ("database", "replica_url"), ("limiter", "url"), ("limiter", "hash_key"), ("queue", "url")];
 
-/// All settings, each with a value of its type, secrets read from their files.
+/// All settings, each with a value of its type, with secrets read from their files.
 pub(super) fn merged(
     file: Option<PathBuf>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -46,7 +48,7 @@ pub(super) fn log_format(file: Option<PathBuf>, variable: Option<OsString>) -> L
     given.and_then(|value| LogFormat::deserialize(value).ok()).unwrap_or(LogFormat::Pretty)
 }
 
-/// A secret that is given itself or as a file, without the newline that files and mounted secrets end in.
+/// A secret that is given directly or as a file. Removes the newline at the end of files and mounted secrets.
 pub(super) fn secret(key: &str, text: Option<OsString>, file: Option<PathBuf>) -> Result<Option<String>, ConfigError> {
     let text = match (text, file) {
         (Some(text), Some(_)) if !text.is_empty() => {
@@ -67,7 +69,7 @@ pub(super) fn file_of(key: &str) -> String {
 
 struct Layers {
     defaults: Table,
-    /// What was given, whatever its default.
+    /// The given values of any type.
     given: Table,
 }
 
@@ -90,7 +92,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Passes over what is no setting.
+    /// Ignores variables that are no settings.
     fn add_variable(&mut self, name: &str, text: OsString) -> Result<(), ConfigError> {
         let upper = name.to_ascii_uppercase();
         let Some(path) = upper.strip_prefix(PREFIX) else { return Ok(()) };
@@ -132,7 +134,7 @@ impl Layers {
         Ok(())
     }
 
-    /// The names of files have served their purpose.
+    /// Leaves out the names of files, whose secrets have been read.
     fn merged(self) -> Table {
         let mut merged = self.defaults;
         for (section, values) in self.given {
@@ -149,7 +151,7 @@ impl Layers {
     }
 }
 
-/// None when it has another type than the default.
+/// None when the value has another type than the default.
 fn as_type_of(default: &Value, value: Value) -> Option<Value> {
     match (default, value) {
         (Value::Array(_), Value::Array(items)) => {
@@ -160,7 +162,7 @@ fn as_type_of(default: &Value, value: Value) -> Option<Value> {
     }
 }
 
-/// None when the text is none of the default's type.
+/// None when the text cannot be parsed as the default's type.
 fn read_as(default: &Value, text: &str) -> Option<Value> {
     match default {
         Value::Integer(_) => text.parse().ok().map(Value::Integer),
@@ -190,7 +192,7 @@ fn wrong_type(section: &str, key: &str, value: &str, default: &Value) -> ConfigE
     ConfigError::not_allowed(format!("{section}.{key}"), value, allowed)
 }
 
-/// The message tells the line, and does not show it: it may hold a password.
+/// The message has the line number and not the line, which may contain a password.
 fn parsed(text: &str, file: &str) -> Result<Table, ConfigError> {
     text.parse::<Table>().map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Types of single settings: each refuses what could not work, and says what may stand there.
+//! Types of single settings. Each refuses what cannot work, and its message says what is allowed.
 
 use std::{fmt, io, net::SocketAddr};
 
@@ -19,12 +19,12 @@ pub enum HeaderStyle {
 }
 
 impl HeaderStyle {
-    /// `RateLimit`, `RateLimit-Policy`.
+    /// Whether `RateLimit` and `RateLimit-Policy` are sent.
     pub fn standard(self) -> bool {
         matches!(self, Self::Standard | Self::Both)
     }
 
-    /// `X-RateLimit-*`.
+    /// Whether `X-RateLimit-*` are sent.
     pub fn legacy(self) -> bool {
         matches!(self, Self::Legacy | Self::Both)
     }
@@ -34,7 +34,7 @@ impl HeaderStyle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncMode {
-    /// When the kernel likes.
+    /// When the kernel chooses to.
     None,
     /// Every `sync_interval_ms`.
     Interval,
@@ -42,7 +42,7 @@ pub enum SyncMode {
     Group,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -52,23 +52,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// An address that may hold a password: its `Debug` shows the scheme only.
+/// An address that may hold a password. Its `Debug` shows only the scheme.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Url(String);
 
 impl Url {
-    /// The address, password and all.
+    /// The whole address, including the password.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// None when empty.
+    /// None when the text is empty.
     pub fn non_empty(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(self.0.as_str())
     }
 
-    /// What precedes the first colon.
+    /// The text before the first colon.
     pub fn scheme(&self) -> &str {
         self.0.split(':').next().unwrap_or_default()
     }
@@ -105,15 +105,15 @@ impl<'de> Deserialize<'de> for HashKey {
     }
 }
 
-/// Where to listen: an address or a name, and a port.
+/// An address or a name to listen on, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen(String);
 
 impl Listen {
-    /// What the name stands for, IPv4 first: whoever writes `localhost` expects 127.0.0.1.
+    /// The addresses of the name, IPv4 first, because users of `localhost` expect 127.0.0.1.
     ///
     /// # Errors
-    /// When the name is not known.
+    /// When the name cannot be resolved.
     pub async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses: Vec<_> = tokio::net::lookup_host(&self.0).await?.collect();
         addresses.sort_by_key(SocketAddr::is_ipv6);
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-/// The same, or none when the text is empty.
+/// A [`Listen`], or none when the text is empty.
 #[derive(Clone, Debug)]
 pub struct OptionalListen(pub Option<Listen>);
 
@@ -161,12 +161,12 @@ impl<'de> Deserialize<'de> for OptionalListen {
 pub struct Origin(String);
 
 impl Origin {
-    /// As it stands in `Origin`.
+    /// The value of the header `Origin`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `*`.
+    /// Whether it is `*`.
     pub fn is_any(&self) -> bool {
         self.0 == "*"
     }
@@ -184,7 +184,7 @@ impl<'de> Deserialize<'de> for Origin {
     }
 }
 
-/// Why no browser would ever send it.
+/// Why no browser would ever send it; None for a valid origin.
 fn wrong_origin(text: &str) -> Option<&'static str> {
     if text == "*" {
         return None;
@@ -192,7 +192,7 @@ fn wrong_origin(text: &str) -> Option<&'static str> {
     let Some((scheme, rest)) = text.split_once("://") else { return Some("it has no scheme") };
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
-    // The port of an address in brackets is behind them.
+    // The port of an address in brackets follows the bracket.
     let host = match rest.split_once(']') {
         Some((address, _)) if rest.starts_with('[') => address,
         _ => rest.split(':').next().unwrap_or_default(),

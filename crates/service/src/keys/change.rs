@@ -1,4 +1,4 @@
-//! Keys made and changed.
+//! Creates and changes keys.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use crate::{
     keys::{KeyDetail, require_version},
 };
 
-/// A key to be made. Members as in `POST /api/v1/api-keys`.
+/// A key to create. The members are those of `POST /api/v1/api-keys`.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the members are those of ApiKey")]
 pub struct NewApiKey {
@@ -30,7 +30,7 @@ pub struct NewApiKey {
     pub limits: Vec<LimitSpec>,
 }
 
-/// A change: what is `None` stays as it is.
+/// A change of a key; `None` keeps the present value.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the members are those of ApiKey")]
 pub struct ApiKeyChange {
@@ -48,7 +48,7 @@ pub struct ApiKeyChange {
 }
 
 impl Keys<'_> {
-    /// Makes a key. Its secret is returned this once.
+    /// Creates a key. Only this call returns its secret.
     pub async fn create(self, tenant_id: TenantId, new: NewApiKey) -> Result<(KeyDetail, KeySecret), Error> {
         let now = self.0.clock().now();
         let secret = KeySecret::generate(new.environment)?;
@@ -103,7 +103,7 @@ impl Keys<'_> {
                 key.set_status(status, None).map_err(conflict)?;
             }
             apply(key, change, invalid);
-            // One that is past ends the key now.
+            // A time in the past ends the key now.
             let is_near = change.expires_at.flatten().is_none_or(|at| expiry::is_within_a_century(at, now));
             invalid.require(is_near, "/expires_at", "must lie within 100 years of now");
             Ok(())
@@ -111,7 +111,7 @@ impl Keys<'_> {
         changed.await
     }
 
-    /// Changes a key as it stands, with the plan it is on afterwards: the one that `tier` names, if it is given.
+    /// Changes a key on the plan that it will have: the one that `tier` names, if given.
     pub(crate) async fn change(
         self,
         tenant_id: TenantId,
@@ -138,7 +138,7 @@ impl Keys<'_> {
         Ok(KeyDetail { key, plan })
     }
 
-    /// The error, which names the plans that there are where it says that there is none of a name.
+    /// Adds the names of the existing plans to an error about an unknown plan.
     async fn with_plan_names(self, tenant_id: TenantId, error: Error) -> Error {
         let Error::Invalid(mut invalid) = error else { return error };
         if let Some(of_tier) = invalid.errors.iter_mut().find(|wrong| wrong.detail == NO_SUCH_PLAN) {

@@ -1,4 +1,4 @@
-//! API keys: made, read, changed, ended.
+//! API keys: create, read, change, end.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, LimitSpec, Plan};
@@ -16,7 +16,7 @@ pub use size::NewSize;
 
 pub(crate) const KEY: &str = "API key";
 
-/// API keys.
+/// Use cases of API keys.
 #[derive(Clone, Copy)]
 pub struct Keys<'a>(&'a Service);
 
@@ -27,16 +27,16 @@ impl Service {
     }
 }
 
-/// A key with the plan it is on.
+/// A key with its plan.
 #[derive(Clone, Debug)]
 pub struct KeyDetail {
-    /// The record.
+    /// The key's record.
     pub key: ApiKey,
-    /// Its plan.
+    /// The plan that the key is on.
     pub plan: Plan,
 }
 
-/// A key whose usage is asked for: also one that was deleted.
+/// A key whose usage is read. It may be deleted.
 #[derive(Clone, Debug)]
 pub struct UsedKey {
     /// The record and its plan.
@@ -52,7 +52,7 @@ impl KeyDetail {
     }
 }
 
-/// `If-Match`: the version must be the expected one, if one is.
+/// Checks `If-Match`: the version must equal the expected one, if there is one.
 pub(crate) fn require_version(expected: Option<i64>, current: i64) -> Result<(), Error> {
     match expected {
         Some(expected) if expected != current => Err(Error::VersionMismatch { current }),

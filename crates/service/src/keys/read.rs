@@ -1,4 +1,4 @@
-//! Keys read: one, a page, and what one of them did.
+//! Reads keys: one, a page, and the activity of one.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ use crate::{
     keys::{KeyDetail, UsedKey},
 };
 
-/// What a key did.
+/// The activity of a key.
 #[derive(Clone, Debug)]
 pub struct KeyStats {
     /// When it was deleted, if it was.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// Totals since it was made.
+    /// Totals since the key was created.
     pub totals: UsageStats,
     /// Sums of the last 24 hours.
     pub last_24_hours: Counts,
     /// The last 24 hours, each with its start; hours without requests are zero.
     pub hours: Vec<(DateTime<Utc>, Counts)>,
-    /// Endpoints of the last 30 days by units, most first, ten at most.
+    /// Endpoints of the last 30 days by units, the busiest first, at most ten.
     pub top_endpoints: Vec<(String, i64)>,
     /// Refusals by limits in the last 24 hours.
     pub violations: i64,
@@ -40,14 +40,14 @@ impl Keys<'_> {
         found.map(|found| KeyDetail { key: found.key, plan: found.plan }).ok_or(Error::NotFound(KEY))
     }
 
-    /// One key, also a deleted one: what it used stays readable by its id.
+    /// One key, even a deleted one, because its usage stays readable.
     pub async fn get_even_deleted(self, tenant_id: TenantId, id: ApiKeyId) -> Result<UsedKey, Error> {
         let found = self.0.repository().keys().with_plan_even_deleted(tenant_id, id).await?;
         let (key, plan, deleted_at) = found.ok_or(Error::NotFound(KEY))?;
         Ok(UsedKey { detail: KeyDetail { key, plan }, deleted_at })
     }
 
-    /// Keys that match `filter`.
+    /// A page of the keys that match `filter`.
     pub async fn list(self, tenant_id: TenantId, filter: &KeyFilter, page: Page) -> Result<Paged<KeyDetail>, Error> {
         let texts =
             [("tier", &filter.tier), ("owner_id", &filter.owner_id), ("tag", &filter.tag), ("search", &filter.search)];
@@ -90,7 +90,7 @@ impl Keys<'_> {
         Ok(self.0.repository().usage().stats(tenant_id, id, self.0.clock().now()).await?)
     }
 
-    /// What a key did: totals, the last day by hour, its busiest endpoints, its violations.
+    /// The activity of a key: totals, the last day by hour, its busiest endpoints, its violations.
     pub async fn stats(self, tenant_id: TenantId, id: ApiKeyId) -> Result<KeyStats, Error> {
         let UsedKey { deleted_at, .. } = self.get_even_deleted(tenant_id, id).await?;
         let now = self.0.clock().now();

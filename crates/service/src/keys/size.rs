@@ -5,19 +5,19 @@ use tollgate_domain::{ApiKeyId, Invalid, LimitSpec, TenantId};
 use super::Keys;
 use crate::{Error, keys::KeyDetail};
 
-/// What a limit is changed to; what is absent stays.
+/// A limit's new size. `None` keeps the present value.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSize {
     /// Units per window.
     pub limit: u64,
-    /// Seconds.
+    /// The window in seconds.
     pub window: Option<u64>,
-    /// Of a token bucket.
+    /// The size of a token bucket.
     pub burst: Option<u64>,
 }
 
 impl NewSize {
-    /// `spec` in this size. Members are named as the API has them.
+    /// `spec` with this size. Errors name the members of the API.
     fn of(self, spec: LimitSpec) -> Result<LimitSpec, Invalid> {
         let mut invalid = Invalid::none();
         let has_own_burst = spec.burst.is_some() && self.burst.is_none();
@@ -40,8 +40,8 @@ impl NewSize {
 }
 
 impl Keys<'_> {
-    /// Changes the size of the key's first limit; with `expected`, only if that is the key's version. Counters are kept
-    /// unless the window changes.
+    /// Changes the size of the key's first limit; with `expected`, only if that is the key's version. Keeps the
+    /// counters unless the window changes.
     pub async fn set_limit(
         self,
         tenant_id: TenantId,

@@ -1,4 +1,4 @@
-//! A key suspended, resumed, rotated or ended.
+//! Suspends, resumes, rotates and ends a key.
 
 use chrono::TimeDelta;
 use tollgate_domain::{
@@ -11,7 +11,7 @@ use crate::{
     keys::{KeyDetail, require_version},
 };
 
-/// Longest grace of a rotated secret and longest suspension with an end.
+/// Longest time for which a rotated secret keeps working, and longest suspension with an end.
 const MAX_GRACE: TimeDelta = TimeDelta::days(30);
 const MAX_SUSPENSION: TimeDelta = TimeDelta::days(3_660);
 
@@ -49,8 +49,8 @@ impl Keys<'_> {
         changed.await
     }
 
-    /// A new secret for the same key; the old one works for `grace_seconds` more. With `expected`, only if that is the key's
-    /// version.
+    /// Makes a new secret for the same key; the old one works for `grace_seconds` more. With `expected`, only
+    /// if that is the key's version.
     pub async fn rotate(
         self,
         tenant_id: TenantId,
@@ -74,7 +74,7 @@ impl Keys<'_> {
         Ok((KeyDetail { key, plan }, secret))
     }
 
-    /// Revokes a key at once and hides it; with `expected`, only if that is its version. Its usage stays.
+    /// Revokes a key at once and hides it; with `expected`, only if that is its version. Keeps its usage.
     pub async fn delete(self, tenant_id: TenantId, id: ApiKeyId, expected: Option<i64>) -> Result<(), Error> {
         let check = |key: &ApiKey| require_version(expected, key.version);
         let deleted = self.0.repository().keys().delete(tenant_id, id, self.0.clock().now(), check).await?;

@@ -1,5 +1,5 @@
-//! What one batch of the journal adds up to, as a job. Every record passes here once for each stream, so what is looked up
-//! per record is one key and one endpoint, without allocating.
+//! The totals of one batch of the journal, as a job. Each stream adds every record here once, so a record looks up one
+//! key and one endpoint and allocates nothing.
 
 use std::{
     collections::{BTreeMap, HashMap as KeyedHashMap},
@@ -24,7 +24,7 @@ use crate::metering::{
     refusals::OTHER,
 };
 
-/// Endpoints that a key names in one batch; its further ones are summed as one, as the table does with those of a day.
+/// Endpoints of a key in one batch. Further ones are summed as one, as in the table of a day's endpoints.
 const MAX_ENDPOINTS_PER_KEY: usize = 100;
 
 /// Sums of the records seen so far.
@@ -35,7 +35,7 @@ pub(crate) struct Sums {
     violations: BTreeMap<(TenantId, ApiKeyId, String, String, DateTime<Utc>), ViolationRow>,
 }
 
-/// Of one key. A batch covers a moment: one minute and one day, or two.
+/// The sums of one key. A batch covers a short time: one minute and one day, or two.
 #[derive(Default)]
 struct OfKey {
     minutes: SmallVec<[Minute; 1]>,
@@ -43,7 +43,7 @@ struct OfKey {
 }
 
 struct Minute {
-    /// Since the Unix epoch.
+    /// Minutes since the Unix epoch.
     number: i64,
     counts: Counts,
     last_at: DateTime<Utc>,
@@ -57,7 +57,7 @@ struct OfEndpoint {
     units: i64,
 }
 
-/// Each name once. Callers choose them: hashed so that they cannot choose which collide.
+/// Each name once. Callers choose the names, so the hash is keyed and they cannot choose which collide.
 #[derive(Default)]
 struct Endpoints {
     names: Vec<Arc<str>>,
@@ -65,7 +65,7 @@ struct Endpoints {
 }
 
 impl Sums {
-    /// Keys or rows that the job would have.
+    /// The number of keys or rows that the job would have.
     pub(crate) fn len(&self) -> usize {
         self.usage.len() + self.violations.len()
     }
@@ -92,7 +92,7 @@ impl Sums {
             }
             (JournalStream::Violations, Some(refused @ Event::Refused { .. })) => self.violation(&refused),
             (JournalStream::Violations, Some(Event::Admitted { .. })) => {}
-            (_, None) => tracing::error!("a journal record is of no known kind and is left out"),
+            (_, None) => tracing::error!("skipped a journal record of an unknown kind"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The journal's records: what was admitted, and sums of what was refused. A compact binary form with a version byte.
+//! The journal's records: admitted requests, and sums of refused ones. A compact binary form with a version byte.
 
 use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKeyId, TenantId, text::ENDPOINT};
@@ -8,35 +8,35 @@ use uuid::Uuid;
 pub(crate) const MAX_RECORD: usize = 256 + ENDPOINT.most * char::MAX_LEN_UTF8;
 
 const ADMITTED: u8 = 1;
-/// Refused requests of one unit each. Read for the sake of journals that an earlier version left; not written.
+/// Refused requests of one unit each. Only read, from journals that an earlier version left.
 const REFUSED_OF_ONE_UNIT: u8 = 2;
 const REFUSED: u8 = 3;
 
 /// Why requests were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
-    /// By a limit.
+    /// A limit refused.
     RateLimited,
-    /// By the period's quota.
+    /// The period's quota refused.
     QuotaExceeded,
-    /// For the key's state or the caller's address.
+    /// The key's state or the caller's address did not allow the request.
     Rejected,
 }
 
 /// One record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
-    /// One request that was admitted and is to be billed.
+    /// One admitted request, to be billed.
     Admitted { tenant_id: TenantId, api_key_id: ApiKeyId, at: DateTime<Utc>, units: u32, endpoint: &'a str },
-    /// Requests of one minute that were refused alike.
+    /// Requests of one minute that were refused for the same reason.
     Refused {
         tenant_id: TenantId,
         api_key_id: ApiKeyId,
         first_at: DateTime<Utc>,
         last_at: DateTime<Utc>,
-        /// Requests.
+        /// The number of requests.
         count: u32,
-        /// What they asked for, all together.
+        /// The units of all these requests together.
         units: u64,
         refusal: Refusal,
         limit_name: &'a str,
@@ -46,7 +46,7 @@ pub(crate) enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// Writes the record into `buffer` and returns the part written. None when a text is too long to be stored.
+    /// Writes the record into `buffer` and returns the written part. None when a text is too long to be stored.
     pub(crate) fn encode<'b>(&self, buffer: &'b mut [u8; MAX_RECORD]) -> Option<&'b [u8]> {
         let mut out = Writer { buffer, len: 0 };
         match self {
@@ -92,12 +92,12 @@ impl Event<'_> {
     }
 }
 
-/// Whether a record is of a request that was admitted: most are.
+/// Whether a record is of an admitted request, as most are.
 pub(crate) fn is_admitted(record: &[u8]) -> bool {
     record.first() == Some(&ADMITTED)
 }
 
-/// Reads a record. None when it is not one of ours, which a checksummed journal never gives.
+/// Parses a record. None when it is not one of ours, which a checksummed journal never returns.
 pub(crate) fn decode(record: &[u8]) -> Option<Event<'_>> {
     let mut input = Reader(record);
     let [kind] = input.array()?;

@@ -1,4 +1,4 @@
-//! Usage that was metered elsewhere.
+//! Usage that other systems metered.
 
 use chrono::TimeDelta;
 use tollgate_domain::{Invalid, TenantId, UsageEvent, text};
@@ -10,8 +10,8 @@ use crate::{Error, check::MAX_REQUESTS};
 pub const MAX_EVENTS: usize = 1_000;
 
 impl Metering<'_> {
-    /// Takes usage that was metered elsewhere. Each answer is true when the event was counted now, false when its id was
-    /// known.
+    /// Records usage that other systems metered. Each answer is true when the event was counted now, and false when
+    /// its id had been counted before.
     pub async fn record_events(self, tenant_id: TenantId, events: &[UsageEvent]) -> Result<Vec<bool>, Error> {
         self.validate_events(events)?;
         for event in events {

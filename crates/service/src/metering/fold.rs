@@ -1,4 +1,4 @@
-//! What the jobs do. Each may run twice or out of order and is then without effect.
+//! The work of the jobs. Each may run twice or out of order, and then has no effect.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ use tollgate_repository::Applied;
 use super::Metering;
 use crate::{Error, KnownKey};
 
-/// Keys used within this time have their quota's counter raised.
+/// Keys that were used within this time get their quota's counter raised.
 const RECENTLY: TimeDelta = TimeDelta::minutes(1);
-/// Minutes of keys that one run looks at. Of more keys the fold raises what it adds to.
+/// Most key minutes that one run reads. For more keys, the fold raises the counters of those it adds to.
 const MAX_SYNCED: i64 = 5_000;
 
 impl Metering<'_> {
-    /// Brings a batch of usage to the database, once.
+    /// Adds a batch of usage to the database, once.
     pub async fn apply(self, batch: &UsageBatch) -> Result<Applied, Error> {
         Ok(self.0.repository().usage().apply(batch).await?)
     }
@@ -29,13 +29,13 @@ impl Metering<'_> {
         Ok(self.0.repository().violations().record(batch).await?)
     }
 
-    /// Parts of the keys whose usage waits to be added to the tables.
+    /// The parts of the keys that have usage to add to the tables.
     pub async fn waiting_parts(self) -> Result<Vec<FoldPart>, Error> {
         Ok(self.0.repository().usage().waiting_parts().await?)
     }
 
-    /// Adds what waits of a part of the keys to the tables, and raises their quotas' counters to what they come to.
-    /// Returns how many keys that were.
+    /// Adds the pending usage of a part of the keys to the tables, and raises their quotas' counters to the new
+    /// totals. Returns the number of keys.
     pub async fn fold(self, part: FoldPart) -> Result<usize, Error> {
         let totals = self.0.repository().usage().fold(part).await?;
         self.0.metrics().usage_folded.inc_by(u64::try_from(totals.len()).unwrap_or(u64::MAX));
@@ -49,8 +49,8 @@ impl Metering<'_> {
         Ok(totals.len())
     }
 
-    /// Raises the quota counters of recently used keys to the database's totals: a counter that went back (a fail-over, a
-    /// flush) is no miss that anybody would notice. Returns how many keys that were.
+    /// Raises the quota counters of recently used keys to the database's totals, because nothing else would notice a
+    /// counter that went back (a fail-over, a flush). Returns the number of keys.
     pub async fn sync_quotas(self) -> Result<usize, Error> {
         let now = self.0.clock().now();
         let period = BillingPeriod::containing(now);

@@ -1,4 +1,4 @@
-//! What keys used: now, over time, against their plan, and usage that was metered elsewhere.
+//! What keys used: now, over time and against their plan.
 
 use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
 use tollgate_domain::{ApiKeyId, BillingPeriod, Currency, Granularity, Money, TenantId, usage::Counts};
@@ -9,7 +9,7 @@ use crate::{
     keys::{KeyDetail, UsedKey},
 };
 
-/// Most buckets one history may have: two years of hours would be 17,520.
+/// Most buckets of a history: two years of hours would be 17,520.
 const MAX_BUCKETS: usize = 2_000;
 
 /// One bucket of a history.
@@ -18,43 +18,43 @@ pub type Bucket = (DateTime<Utc>, Counts);
 /// The current billing period of a key.
 #[derive(Clone, Debug)]
 pub struct CurrentUsage {
-    /// Whose.
+    /// The key that was used.
     pub api_key_id: ApiKeyId,
-    /// When it began and ends.
+    /// The start and the end of the period.
     pub period: BillingPeriod,
-    /// What was counted.
+    /// Units by outcome in the period.
     pub counts: Counts,
-    /// Units the period includes, if the plan says.
+    /// Units that the plan includes; `None` without a quota.
     pub limit: Option<u64>,
-    /// Units beyond that are billed.
+    /// Units beyond `limit`, which are billed.
     pub overage: u64,
     /// Base fee and overage so far.
     pub cost: Money,
-    /// Of `cost`.
+    /// The currency of `cost`.
     pub currency: Currency,
     /// When the key was deleted, if it was.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// Up to when all is counted, but for at most two seconds.
+    /// Everything before this time is counted, except the last two seconds at most.
     pub as_of: DateTime<Utc>,
 }
 
 /// A history without gaps.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// First moment.
+    /// The first moment.
     pub start: DateTime<Utc>,
-    /// First moment that no longer belongs to it.
+    /// The first moment after it.
     pub end: DateTime<Utc>,
     /// When the key was deleted, if it was.
     pub deleted_at: Option<DateTime<Utc>>,
     /// Ascending; buckets without requests are zero.
     pub buckets: Vec<Bucket>,
-    /// Their sum.
+    /// The sum of all buckets.
     pub summary: Counts,
 }
 
 impl Metering<'_> {
-    /// What a key used in the current billing period, no staler than two seconds.
+    /// What a key used in the current billing period, at most two seconds old.
     pub async fn current(self, tenant_id: TenantId, id: ApiKeyId) -> Result<CurrentUsage, Error> {
         let UsedKey { detail: KeyDetail { plan, .. }, deleted_at } =
             self.0.keys().get_even_deleted(tenant_id, id).await?;
@@ -75,8 +75,8 @@ impl Metering<'_> {
         })
     }
 
-    /// What a key used by hour, day or month. Default: the last 24 hours, 30 days or 12 months. `start` is rounded down and
-    /// `end` up to whole buckets.
+    /// What a key used by hour, day or month. Default: the last 24 hours, 30 days or 12 months. `start` is rounded down
+    /// and `end` up to whole buckets.
     pub async fn history(
         self,
         tenant_id: TenantId,
@@ -106,7 +106,7 @@ impl Metering<'_> {
     }
 }
 
-/// Zeros where `found` has no bucket. `found` is ascending.
+/// Adds a bucket of zeros wherever `found` has none. `found` is ascending.
 pub(crate) fn fill(found: &[Bucket], granularity: Granularity, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Bucket> {
     let mut found = found.iter().peekable();
     let mut buckets = Vec::new();
@@ -127,7 +127,7 @@ fn next(at: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
     }
 }
 
-/// Start of a default history that ends with the bucket `last`.
+/// The start of a default history that ends with the bucket `last`.
 fn back(last: DateTime<Utc>, granularity: Granularity) -> DateTime<Utc> {
     match granularity {
         Granularity::Hourly => last - TimeDelta::hours(23),

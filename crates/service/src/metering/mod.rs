@@ -1,8 +1,8 @@
 //! From a decision to the tables, and what is read from there.
 //!
-//! Reading order: `event` (the journal's records), `record` and `refusals` (what is written), `shipper` and `batch_totals` (from
-//! the journal to a job), [`fold`] (what the jobs do), then what is read: [`history`], [`violations`]; [`events`] were metered
-//! elsewhere.
+//! Reading order: `event` (the journal's records), `record` and `refusals` (write them), `shipper` and `batch_totals`
+//! (from the journal to a job), [`fold`] (the work of the jobs); then the reads: [`history`], [`violations`].
+//! [`events`] records usage that other systems metered.
 
 use crate::Service;
 
@@ -16,12 +16,12 @@ pub(crate) mod refusals;
 pub(crate) mod shipper;
 pub mod violations;
 
-/// What keys used.
+/// Records and reads what keys used.
 #[derive(Clone, Copy)]
 pub struct Metering<'a>(&'a Service);
 
 impl Service {
-    /// What keys used.
+    /// Records and reads what keys used.
     pub fn metering(&self) -> Metering<'_> {
         Metering(self)
     }

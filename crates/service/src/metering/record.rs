@@ -1,4 +1,4 @@
-//! What became of a check is written down.
+//! Records the outcome of a check.
 
 use chrono::{DateTime, Utc};
 use tollgate_journal::Position;
@@ -18,7 +18,7 @@ impl Metering<'_> {
         Ok(synced.inspect_err(|_| self.0.metrics().journal_errors.inc())?)
     }
 
-    /// The record is in the kernel's hands when this returns: the answer may leave. None when there is nothing to bill.
+    /// When this returns, the kernel has the record and the answer may leave. None when there is nothing to bill.
     pub(crate) fn record_usage(
         self,
         known_key: &KnownKey,

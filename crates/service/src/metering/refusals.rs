@@ -1,5 +1,6 @@
-//! Refused requests, summed in memory for a moment before they go to the journal: an attack must not write a record, let
-//! alone a row, per refusal. A refusal is never billed, so a killed process may lose those since the shipper last took them.
+//! Refused requests, summed in memory for a moment before they go to the journal, because an attack must
+//! not write a record or a row per refusal. A refusal is never billed, so a killed process may lose those
+//! since the shipper last took them.
 
 use std::{
     hash::RandomState,
@@ -13,15 +14,15 @@ use tollgate_domain::{ApiKeyId, TenantId, network::truncated, period::minutes_si
 
 use crate::metering::event::{Event, Refusal};
 
-/// Sums of one key between two drains, about a second apart; its further endpoints are summed as one. Callers choose the
-/// names, so without a bound each would write records and rows as it likes.
+/// Sums of one key between two drains, about a second apart; further endpoints are summed as one. Callers choose the
+/// names, so without a bound each could write any number of records and rows.
 const MAX_SUMS_PER_KEY: u16 = 100;
-/// Sums of all keys, some 200 bytes each. Beyond them every key's endpoints are summed as one.
+/// Sums of all keys, some 200 bytes each. Above this, the endpoints of every key are summed as one.
 const MAX_SUMS: usize = 200_000;
-/// Stands for the endpoints beyond the bounds.
+/// The name for endpoints beyond the bounds.
 pub(crate) const OTHER: &str = "(other)";
 
-/// What refusals of one sum have in common.
+/// What the refusals of one sum have in common.
 #[derive(PartialEq, Eq, Hash)]
 struct RefusalKey {
     tenant_id: TenantId,
@@ -32,7 +33,7 @@ struct RefusalKey {
     endpoint: Box<str>,
 }
 
-/// The same, to search for without allocating.
+/// A borrowed [`RefusalKey`], to search without allocating.
 #[derive(Hash)]
 struct RefusalKeyRef<'a> {
     tenant_id: TenantId,
@@ -87,16 +88,16 @@ pub(crate) struct Refused<'a> {
     pub(crate) ip: Option<IpAddr>,
 }
 
-/// The sums of one node since they were last taken.
+/// The sums of one node since they were last drained.
 pub(crate) struct Refusals {
     sums: Mutex<Sums>,
-    /// Whether addresses are kept whole, or only the network they are in.
+    /// Whether whole addresses are kept, or only their networks.
     full_ip: bool,
 }
 
 #[derive(Default)]
 struct Sums {
-    /// Callers choose the endpoints: hashed so that they cannot choose which collide.
+    /// Callers choose the endpoints, so the hash is keyed and they cannot choose which collide.
     by_key: HashMap<RefusalKey, Sum, RandomState>,
     of_api_key: HashMap<(TenantId, ApiKeyId), u16>,
 }
@@ -111,7 +112,7 @@ impl Refusals {
         self.lock().add(refused, ip);
     }
 
-    /// Takes the sums and hands each to `write`; those it could not write are put back.
+    /// Passes each sum to `write`, and puts back those that it could not write.
     pub(crate) fn drain<E>(&self, mut write: impl FnMut(&Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut sums = std::mem::take(&mut *self.lock());
         let mut result = Ok(());

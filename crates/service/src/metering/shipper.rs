@@ -1,5 +1,5 @@
 //! From the journal to a job: sums per key and minute, one unconfirmed batch at a time, sent again until the database's
-//! cursor has moved. The cursor says what is due; the job is only a courier.
+//! cursor has moved. The cursor decides what must be sent; the job only carries it.
 
 use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
@@ -20,50 +20,50 @@ use crate::{
 const MAX_KEYS: usize = 50_000;
 /// Bytes of journal that one batch may cover, so that a job stays short.
 const MAX_BYTES: u64 = 16 << 20;
-/// Read at a time: some hundred microseconds. With the pause after it, 64 MB a second.
+/// Bytes read at a time, which takes some hundred microseconds. With the pause after it, 64 MB a second.
 const STEP_BYTES: u64 = 64 << 10;
 const STEP_PAUSE: Duration = Duration::from_millis(1);
-/// Journal without rows for a stream that is passed over before its cursor moves all the same, so that segments can go.
+/// Bytes of journal without rows for a stream after which its cursor moves anyway, so that segments can be deleted.
 const SILENT_BYTES: u64 = 4 << 20;
-/// A batch that was not confirmed by then is sent again; the wait doubles up to the second figure, so that a worker that is
-/// away for long does not find a queue full of copies.
+/// A batch that is not confirmed within this time is sent again. The wait doubles up to the second figure, so that a
+/// worker that was down for long does not find a queue full of copies.
 const RESEND_AFTER: Duration = Duration::from_secs(2);
 const RESEND_AT_LAST: Duration = Duration::from_secs(60);
-/// Pause between two looks at the cursor of a batch under way.
+/// Pause between two reads of the cursor while a batch is in progress.
 const CONFIRM_EVERY: Duration = Duration::from_millis(25);
 
-/// Ships one boot's journal: this process's own while it lives, or a dead one's to its end.
+/// Ships one boot's journal: this process's own while it runs, or a dead process's to its end.
 pub(crate) struct Shipper {
     service: Service,
     stream: Stream,
     boot: BootId,
-    /// Up to where each of the two readers has looked beyond its cursor and found nothing to send.
+    /// Per stream, the position up to which nothing beyond the cursor needs sending.
     silent: HashMap<JournalStream, u64>,
     resend_after: Duration,
-    /// Whether the journal is the one that this process writes.
+    /// Whether this process writes the journal.
     is_own: bool,
 }
 
-/// How far one step came.
+/// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// There was nothing to send.
     Idle,
-    /// What there was is on its way or stored.
+    /// Everything that was there is sent or stored.
     Sent,
-    /// The batch was full: there is more at once.
+    /// The batch was full, so there may be more at once.
     Full,
 }
 
 const STREAMS: [JournalStream; 2] = [JournalStream::Usage, JournalStream::Violations];
 
 impl Shipper {
-    /// Of the journal that this process writes.
+    /// A shipper for this process's own journal.
     pub(crate) fn own(service: Service, journal: &Journal) -> Self {
         Self { is_own: true, ..Self::new(service, journal.stream()) }
     }
 
-    /// Of a journal that a dead process left.
+    /// A shipper for the journal of a dead process.
     pub(crate) fn new(service: Service, stream: Stream) -> Self {
         let boot = BootId(Uuid::from_bytes(*stream.boot().as_bytes()));
         Self { service, stream, boot, silent: HashMap::new(), resend_after: RESEND_AFTER, is_own: false }
@@ -86,10 +86,10 @@ impl Shipper {
             };
             let covered = (!full).then_some(began);
             step = if full || step == Step::Full { Step::Full } else { Step::Sent };
-            // No id of its own: a copy that died must not keep the next one out, and a copy too many changes nothing.
+            // No id of its own: a dead copy must not block the next one, and an extra copy changes nothing.
             let queue = self.service.queue().clone();
             let encode = move || queue.encode(&sums.into_job(stream, span), Push::default());
-            // Milliseconds for a full batch: checks would wait.
+            // A full batch takes milliseconds, for which checks would wait.
             let encoded =
                 tokio::task::spawn_blocking(encode).await.map_err(|error| Error::Internal(error.to_string()))?;
             self.service.queue().push_encoded(encoded?).await?;
@@ -110,11 +110,11 @@ impl Shipper {
 
     /// Deletes a dead process's journal once all of it is stored.
     pub(crate) async fn finish(self) -> Result<(), Error> {
-        tracing::info!(boot = %self.boot, "a former process's journal is shipped");
+        tracing::info!(boot = %self.boot, "shipped the journal of a former process");
         Ok(self.stream.remove()?)
     }
 
-    /// Sums from `cursor` on, for a job, and whether it is full. None when there is nothing worth one.
+    /// Sums from `cursor` on, for a job, and whether the batch is full. None when there is nothing worth a job.
     async fn gather(&mut self, stream: JournalStream, cursor: u64) -> Result<Option<(JournalSpan, Sums, bool)>, Error> {
         let mut sums = Sums::default();
         let mut at = self.silent.get(&stream).copied().unwrap_or(cursor).max(cursor);
@@ -128,7 +128,8 @@ impl Shipper {
             if sums.len() >= MAX_KEYS || at - start >= MAX_BYTES {
                 break true;
             }
-            // The thread sleeps, so that whoever waits for the core has it at once and not when a time slice is over.
+            // The thread sleeps, so that a check that waits for the core gets it at once and
+            // not at the end of a time slice.
             tokio::time::sleep(STEP_PAUSE).await;
         };
         if sums.len() == 0 && at - cursor < SILENT_BYTES {
@@ -140,7 +141,7 @@ impl Shipper {
         Ok(Some((span, sums, full)))
     }
 
-    /// Waits until the cursor has left `from`, moved by this batch or by an earlier copy; false when that takes too long.
+    /// Waits until this batch or an earlier copy has moved the cursor from `from`; false when that takes too long.
     async fn moved(&self, stream: JournalStream, from: u64) -> Result<bool, Error> {
         let deadline = tokio::time::Instant::now() + self.resend_after;
         loop {
@@ -154,7 +155,7 @@ impl Shipper {
         }
     }
 
-    /// Notes that all that was decided before this uptime is in the database.
+    /// Records that the database has everything that was decided before this uptime.
     fn stored_until(&self, stream: JournalStream, uptime: Duration) {
         if self.is_own {
             let micros = u64::try_from(uptime.as_micros()).unwrap_or(u64::MAX);
@@ -162,7 +163,7 @@ impl Shipper {
         }
     }
 
-    /// Segments that both readers are done with go once they are too old or too many.
+    /// Deletes segments that both streams are done with, once they are too old or too many.
     fn let_go(&mut self, confirmed: u64) -> Result<(), Error> {
         let settings = &self.service.config().journal;
         let kept = Duration::from_secs(settings.retention_hours.saturating_mul(3_600));
@@ -175,7 +176,7 @@ impl Shipper {
     }
 }
 
-/// Writes the summed refusals of this node to its journal.
+/// Writes this node's summed refusals to its journal.
 pub(crate) fn write_refusals(service: &Service) {
     let Ok(journal) = service.journal() else { return };
     let written = service.refusals().drain(|event| {
@@ -186,11 +187,11 @@ pub(crate) fn write_refusals(service: &Service) {
         }
     });
     if let Err(error) = written {
-        tracing::warn!(%error, "refusals wait for the journal");
+        tracing::warn!(%error, "cannot write refusals to the journal; they wait");
     }
 }
 
-/// Sends everything in this process's journal and waits until it is stored, at most `at_most`.
+/// Sends all of this process's journal and waits until it is stored, at most `at_most`.
 pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
     write_refusals(service);
     let Ok(journal) = service.journal() else { return };
@@ -201,13 +202,13 @@ pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
                 Ok(Step::Idle) => return,
                 Ok(Step::Sent | Step::Full) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "shipping the journal");
+                    tracing::warn!(%error, "cannot ship the journal; trying again");
                     tokio::time::sleep(CONFIRM_EVERY).await;
                 }
             }
         }
     });
     if shipped.await.is_err() {
-        tracing::warn!("the journal is not shipped yet; the next start on this disk does it");
+        tracing::warn!("the journal is not shipped yet; the next start on this disk ships it");
     }
 }

@@ -10,7 +10,7 @@ use crate::Error;
 pub struct ViolationPage {
     /// The rows.
     pub rows: Vec<ViolationRow>,
-    /// Where the next page begins; None at the end.
+    /// Where the next page begins; None on the last page.
     pub next: Option<ViolationCursor>,
 }
 

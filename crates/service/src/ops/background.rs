@@ -1,4 +1,4 @@
-//! What runs alongside requests of an API node: the shipper, the look for changed keys, the memory limiter's snapshots.
+//! Background tasks of an API node: the shipper, the poll for changed keys, the memory limiter's snapshots.
 
 use std::{pin::Pin, time::Duration};
 
@@ -24,7 +24,7 @@ pub(crate) fn start(service: &Service) {
     let abandoned = every(LOOK_FOR_ABANDONED);
     let poll = every(Duration::from_millis(config.cache.poll_ms));
     let snapshots = every(Duration::from_secs(config.limiter.snapshot_seconds));
-    // Every check depends on it, so it gives way to none.
+    // Not in the background: every check depends on it.
     service.spawn(until_stopped(service, watch_changes(service.clone(), poll)));
     let background = service.in_background();
     let spawn = |task: BoxFuture| {
@@ -40,7 +40,7 @@ pub(crate) fn start(service: &Service) {
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// `task` from when the tables are up to date until the service closes.
+/// Runs `task` from the time the tables are up to date until the service closes.
 fn until_stopped<F>(service: &Service, task: F) -> impl Future<Output = ()> + Send + use<F>
 where
     F: Future<Output = ()> + Send,
@@ -61,19 +61,19 @@ async fn ship_own(service: Service, mut ticks: tokio::time::Interval) {
     loop {
         ticks.tick().await;
         shipper::write_refusals(&service);
-        // What comes in meanwhile waits for the next tick: under load there always is something.
+        // Only full batches repeat at once. Under load there is always something more, which waits for the next tick.
         while ship(&mut shipper).await == Some(Step::Full) {}
     }
 }
 
-/// Journals of processes that died here: shipped to their end, then deleted.
+/// Ships the journals of processes that died here to their end, then deletes them.
 async fn ship_abandoned(service: Service, mut ticks: tokio::time::Interval) {
     loop {
         ticks.tick().await;
         let streams = match tollgate_journal::abandoned(&service.config().journal.dir) {
             Ok(streams) => streams,
             Err(error) => {
-                tracing::error!(%error, "looking for former processes' journals");
+                tracing::error!(%error, "cannot look for journals of former processes; trying again");
                 continue;
             }
         };
@@ -88,29 +88,29 @@ async fn ship_abandoned(service: Service, mut ticks: tokio::time::Interval) {
             if rest == Some(Step::Idle)
                 && let Err(error) = shipper.finish().await
             {
-                tracing::error!(%error, "a shipped journal could not be deleted");
+                tracing::error!(%error, "cannot delete a shipped journal; trying again");
             }
         }
     }
 }
 
-/// None when it failed and is to be tried again at the next tick.
+/// None when it failed; the next tick tries again.
 async fn ship(shipper: &mut Shipper) -> Option<Step> {
     match shipper.step().await {
         Ok(step) => Some(step),
         Err(error @ Error::Unavailable { .. }) => {
-            tracing::debug!(%error, "the journal waits to be shipped");
+            tracing::debug!(%error, "cannot ship the journal while a store is down; trying again");
             None
         }
         Err(error) => {
-            tracing::error!(%error, "the journal could not be shipped");
+            tracing::error!(%error, "cannot ship the journal; trying again");
             None
         }
     }
 }
 
-/// Drops changed keys and plans from the cache. The revision is one counter that every change takes in its own transaction,
-/// so a poll misses nothing whatever the nodes' clocks say.
+/// Drops changed keys and plans from the cache. The revision is one counter that every change increments in its own
+/// transaction, so a poll misses no change, whatever the nodes' clocks say.
 async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
     let mut seen = None;
     loop {
@@ -138,7 +138,7 @@ async fn watch_changes(service: Service, mut ticks: tokio::time::Interval) {
                 service.cache().confirm(now);
                 service.token_cache().confirm(now);
             }
-            Err(error) => tracing::debug!(%error, "looking for changed keys"),
+            Err(error) => tracing::debug!(%error, "cannot look for changed keys; trying again"),
         }
         let held = i64::try_from(service.cache().len()).unwrap_or(i64::MAX);
         service.metrics().cache_entries.set(held);

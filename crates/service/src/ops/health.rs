@@ -1,12 +1,17 @@
-//! Whether what the service needs is there, and the gauges that are read when somebody looks.
+//! Whether the service's dependencies answer, and the gauges that are read at each scrape.
 
 use std::time::Duration;
+
+use prometheus::TextEncoder;
 
 use super::Ops;
 use crate::Error;
 
-/// A dependency that does not answer by then is down.
+/// A dependency that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The content type of [`Ops::metrics_text`].
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// One dependency.
 #[derive(Clone, Debug)]
@@ -15,9 +20,9 @@ pub struct Dependency {
     pub name: &'static str,
     /// `sqlite`, `postgres`, `memory`, `redis`, …
     pub kind: String,
-    /// Whether the service cannot do its work without it. Without the others it answers, degraded or later.
+    /// Whether the service cannot work without it. Without the others it answers degraded or later.
     pub required: bool,
-    /// How long it took to answer, or what it said instead.
+    /// The time it took to answer, or its error.
     pub state: Result<Duration, String>,
 }
 
@@ -45,9 +50,18 @@ impl Ops<'_> {
         found
     }
 
+    /// All metrics as Prometheus reads them: [`METRICS_TYPE`].
+    ///
+    /// # Errors
+    /// Two metrics share a name, which is a fault of this program.
+    pub async fn metrics_text(self) -> Result<String, prometheus::Error> {
+        self.refresh_gauges().await;
+        TextEncoder::new().encode_to_string(&self.0.metrics().registry().gather())
+    }
+
     /// Reads the gauges that are not counted as things happen: pool, queue, limiter, keys. What cannot be read keeps its
     /// last value.
-    pub async fn refresh_gauges(self) {
+    async fn refresh_gauges(self) {
         let metrics = self.0.metrics();
         let pool = self.0.repository().pool();
         for (state, count) in [("idle", pool.idle), ("busy", pool.size.saturating_sub(pool.idle)), ("max", pool.max)] {
@@ -88,7 +102,7 @@ impl Ops<'_> {
             }
         };
         if tokio::time::timeout(PATIENCE, reads).await.is_err() {
-            tracing::debug!("some gauges could not be read in time");
+            tracing::debug!("cannot read some gauges in time; they keep their last values");
         }
     }
 }

@@ -54,7 +54,7 @@ metrics! {
     queue: IntGaugeVec["priority", "state"] = "tollgate_queue_jobs",
     /// Age of the oldest waiting job, by priority, in seconds.
     queue_age: GaugeVec["priority"] = "tollgate_queue_oldest_waiting_seconds",
-    /// Jobs run, by name and outcome (done, retry, abort).
+    /// Attempts at jobs, by name and outcome (done, retry, abort; cut: it panicked, took too long or its process ended).
     jobs: IntCounterVec["job", "outcome"] = "tollgate_jobs_total",
     /// Bytes of this node's journal that the database does not hold yet, by stream.
     journal_lag: IntGaugeVec["stream"] = "tollgate_journal_lag_bytes",
@@ -94,7 +94,7 @@ pub(crate) struct Hot {
 /// Labels of the ways a check is answered; the order is [`source_index`]'s.
 const SOURCES: [&str; 5] = ["exact", "local", "open", "refused_locally", "leased"];
 
-/// How a decided check ended.
+/// The outcome of a decided check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Admitted.
@@ -156,7 +156,7 @@ fn source_index(source: tollgate_limiter::Source) -> usize {
 }
 
 impl Metrics {
-    /// Where the API adds its own, and what `/metrics` prints.
+    /// The registry to which the API adds its own metrics, and which `/metrics` prints.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }

@@ -1,4 +1,4 @@
-//! What keeps a node running: background tasks, snapshots, health, metrics, retention, dead jobs, demonstration data.
+//! Operation of a node: background tasks, snapshots, health, metrics, retention, dead jobs, demonstration data.
 
 use crate::Service;
 
@@ -11,7 +11,7 @@ mod retention;
 pub mod seed;
 pub(crate) mod snapshot;
 
-/// The installation itself.
+/// Use cases of the installation.
 #[derive(Clone, Copy)]
 pub struct Ops<'a>(&'a Service);
 

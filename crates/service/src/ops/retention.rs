@@ -1,4 +1,4 @@
-//! What is past its retention, and ticks of schedules.
+//! Deletes rows that are past their retention, and records ticks of schedules.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::period::day_of;
@@ -11,7 +11,7 @@ use crate::Error;
 const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::hours(24);
 
 impl Ops<'_> {
-    /// Deletes what is past its retention. Returns how many rows went.
+    /// Deletes rows that are past their retention, and returns how many.
     pub async fn clean_up(self) -> Result<u64, Error> {
         let now = self.0.clock().now();
         let kept = &self.0.config().retention;
@@ -27,7 +27,7 @@ impl Ops<'_> {
         Ok(self.0.repository().clean_up(&cutoffs).await?)
     }
 
-    /// The last tick of a schedule that was claimed; `None` when it has never run.
+    /// The last claimed tick of a schedule; `None` when it has never run.
     pub async fn last_tick(self, schedule: &str) -> Result<Option<DateTime<Utc>>, Error> {
         Ok(self.0.repository().schedules().last_tick(schedule).await?)
     }

@@ -1,4 +1,4 @@
-//! A demonstration: keys of every tier and state with a month of plausible usage and violations, to look at.
+//! Demonstration data: keys of every tier and state with a month of plausible usage and violations.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,29 +16,29 @@ use crate::{
     keys::{ApiKeyChange, NewApiKey},
 };
 
-/// Marks what this made, so that it is made once.
+/// Marks the demonstration's keys, so that they are made only once.
 const TAG: &str = "demo";
 const DAYS: i64 = 30;
-/// Requests of one busy hour by tier, for the busiest key of it.
+/// Requests of the busiest key's busiest hour, by tier.
 const TIERS: [(&str, i64); 4] = [("free", 60), ("standard", 400), ("pro", 4_000), ("enterprise", 30_000)];
 const ENDPOINTS: [&str; 5] = ["/v1/search", "/v1/orders", "/v1/customers", "/v1/reports", "/v1/webhooks"];
 const OWNERS: [&str; 5] = ["acme", "globex", "initech", "umbrella", "hooli"];
 
-/// What a run made.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seeded {
-    /// This many keys, with this many minutes of usage.
+    /// Data was made.
     Made {
         /// Keys.
         keys: usize,
         /// Rows of usage.
         minutes: usize,
     },
-    /// An earlier run did it.
+    /// An earlier run made the data.
     Already,
 }
 
-/// Fills `tenant_id` with demonstration data, unless it has some.
+/// Fills `tenant_id` with demonstration data, unless it already has some.
 pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error> {
     let filter = KeyFilter { tag: Some(TAG.into()), ..KeyFilter::default() };
     if service.keys().list(tenant_id, &filter, Page { page: 1, limit: 1 }).await?.total > 0 {
@@ -97,7 +97,7 @@ async fn make_key(
     })
 }
 
-/// One batch per day through the same door as real usage.
+/// Stores one batch per day in the same way as real usage.
 async fn make_history(
     service: &Service,
     tenant_id: TenantId,
@@ -117,7 +117,7 @@ async fn make_history(
                     break;
                 }
                 let allowed = plausible(*id, *busiest, minute);
-                // The busiest quarters of the day run into the limit.
+                // Only the busiest quarters of an hour reach the limit.
                 let rate_limited = if allowed > busiest / 5 { allowed / 12 } else { 0 };
                 let counts = Counts { allowed, rate_limited, ..Counts::default() };
                 minutes.push(MinuteUsage { minute, counts, last_at: minute });
@@ -148,7 +148,7 @@ fn violation(tenant_id: TenantId, id: ApiKeyId, minute: DateTime<Utc>, endpoint:
         limit_name: "per-hour".into(),
         endpoint: endpoint.into(),
         minute,
-        // A documentation address (RFC 5737).
+        // An address for documentation (RFC 5737).
         ip_address: format!("192.0.2.{}", noise(id, minute) % 254 + 1),
         count,
         first_at: minute,
@@ -156,7 +156,7 @@ fn violation(tenant_id: TenantId, id: ApiKeyId, minute: DateTime<Utc>, endpoint:
     }
 }
 
-/// Requests of a quarter of an hour: a day's curve with its peak in the afternoon, quiet weekends, some noise.
+/// Requests of a quarter of an hour: a daily curve with its peak in the afternoon, quiet weekends, some noise.
 fn plausible(id: ApiKeyId, busiest: i64, at: DateTime<Utc>) -> i64 {
     let hours_from_peak = (i64::from(at.hour()) - 15).abs();
     let curve = 100 - hours_from_peak * hours_from_peak / 3;
@@ -165,7 +165,7 @@ fn plausible(id: ApiKeyId, busiest: i64, at: DateTime<Utc>) -> i64 {
     busiest / 4 * curve.max(15) * weekend * noise / 1_000_000
 }
 
-/// The same for the same key and minute, so that two runs on two machines show the same picture.
+/// The same for the same key and minute, so that two runs on two machines make the same data.
 fn noise(id: ApiKeyId, at: DateTime<Utc>) -> u64 {
     let low = u64::try_from(id.0.as_u128() & u128::from(u32::MAX)).unwrap_or(0);
     let mixed = (low ^ at.timestamp().unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);

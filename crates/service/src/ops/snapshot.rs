@@ -1,4 +1,4 @@
-//! The memory limiter's counters, kept over a restart.
+//! The memory limiter's counters, saved across restarts.
 
 use std::{
     io::{BufReader, BufWriter, Write},
@@ -10,7 +10,7 @@ use tollgate_limiter::{Limiter, Timestamp};
 use crate::{Config, Service};
 
 pub(super) async fn keep_counters_every(service: Service, mut ticks: tokio::time::Interval) {
-    // The first tick comes at once, when there is nothing new to keep.
+    // The first tick comes at once, when there is nothing new to save.
     ticks.tick().await;
     loop {
         ticks.tick().await;
@@ -18,7 +18,8 @@ pub(super) async fn keep_counters_every(service: Service, mut ticks: tokio::time
     }
 }
 
-/// Writes the memory limiter's counters next to the old snapshot and puts it in its place, so that a kill leaves one whole.
+/// Writes the memory limiter's counters to a new file and renames it over the old snapshot, so
+/// that a kill leaves one whole.
 pub(crate) async fn keep_counters(service: &Service) {
     let path = service.config().limiter.snapshot.clone();
     if !matches!(service.limiter(), Limiter::Memory(_)) || path.as_os_str().is_empty() {
@@ -27,7 +28,7 @@ pub(crate) async fn keep_counters(service: &Service) {
     let limiter = service.limiter().clone();
     match tokio::task::spawn_blocking(move || write_snapshot(&limiter, &path)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the counters' snapshot could not be written"),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot write the counters' snapshot; trying again later"),
         Err(error) => tracing::error!(%error, "the counters' snapshot was interrupted"),
     }
 }
@@ -43,7 +44,7 @@ fn write_snapshot(limiter: &Limiter, path: &Path) -> Result<(), tollgate_limiter
     Ok(std::fs::rename(&beside, path)?)
 }
 
-/// Takes the last snapshot's counters over; a missing one is no loss, a damaged one is said.
+/// Restores the counters of the last snapshot. A missing one is normal; a damaged one is logged.
 pub(crate) fn restore_counters(limiter: &Limiter, config: &Config, now: Timestamp) {
     let path: &Path = &config.limiter.snapshot;
     if !matches!(limiter, Limiter::Memory(_)) || path.as_os_str().is_empty() || !path.exists() {
@@ -53,7 +54,7 @@ pub(crate) fn restore_counters(limiter: &Limiter, config: &Config, now: Timestam
         .map_err(tollgate_limiter::Error::from)
         .and_then(|file| limiter.restore(&mut BufReader::new(file), now));
     match restored {
-        Ok(subjects) => tracing::info!(subjects, "counters restored"),
-        Err(error) => tracing::warn!(%error, "counters start empty"),
+        Ok(subjects) => tracing::info!(subjects, "restored the counters"),
+        Err(error) => tracing::warn!(%error, "cannot restore the counters; they start empty"),
     }
 }

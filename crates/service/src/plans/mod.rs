@@ -1,4 +1,4 @@
-//! Plans: what a tier of keys may do and what it costs.
+//! Plans: the limits, quota and prices of a tier of keys.
 
 use tollgate_domain::{LimitSpec, Page, Paged, Plan, PlanId, Prices, QuotaSpec, TenantId};
 
@@ -17,7 +17,7 @@ pub struct PlanTerms {
     pub features: Vec<String>,
 }
 
-/// Plans.
+/// Use cases of plans.
 #[derive(Clone, Copy)]
 pub struct Plans<'a>(&'a Service);
 
@@ -64,7 +64,7 @@ impl Plans<'_> {
         Ok(self.0.repository().plans().list(tenant_id, page).await?)
     }
 
-    /// Replaces a plan's terms; with `expected`, only if that is its version. In force for its keys within a second.
+    /// Replaces a plan's terms; with `expected`, only if that is its version. Applies to its keys within a second.
     pub async fn update(
         self,
         tenant_id: TenantId,

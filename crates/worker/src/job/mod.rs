@@ -1,4 +1,4 @@
-//! What runs each job. A new one takes its file here, its `mod` line and its line in [`run`].
+//! The code of each job. To add one, write its file here, its `mod` line and its line in [`run`].
 
 mod quota_sync;
 mod retention;

@@ -6,7 +6,7 @@ use tollgate_service::Service;
 
 pub(crate) async fn run(service: &Service, _payload: &Payload) -> Outcome {
     if let Err(error) = service.metering().sync_quotas().await {
-        tracing::debug!(%error, "quota counters are not synchronised this time");
+        tracing::debug!(%error, "cannot raise the quota counters; the next tick tries again");
     }
     Outcome::Done
 }

@@ -1,4 +1,4 @@
-//! Adds a batch of usage to the database, once: a copy, or a batch that came too late, is done without effect.
+//! Adds a batch of usage to the database once. A copy, or a batch that comes too late, ends as done without effect.
 
 use tollgate_domain::usage::UsageBatch;
 use tollgate_jobs::Outcome;

@@ -1,6 +1,6 @@
-//! The body of an answered check, written around what is the same in every answer for a key. It says what
-//! [`Decided`](super::Decided) and [`Refused`](super::Refused) say, in a fraction of the time that serializing them takes;
-//! a story holds the two equal.
+//! The body of an answered check, written around the text that is the same in every answer for a key. It
+//! equals [`Decided`](super::Decided) and [`Refused`](super::Refused), in a fraction of the time that
+//! serializing them takes; a test compares them.
 
 use std::cell::RefCell;
 
@@ -23,7 +23,7 @@ use super::{
     why,
 };
 
-/// What of every answer for a key is the same.
+/// The text that is the same in every answer for a key.
 #[derive(Clone, Copy)]
 pub(super) struct Texts<'a> {
     pub(super) limits: &'a LimitsText,
@@ -31,14 +31,14 @@ pub(super) struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Written once for each key and its limits.
+    /// The key's and its limits' text, which is made at the first call.
     pub(super) fn of(known_key: &'a KnownKey) -> Self {
         let key = known_key.http_text.get_or_init(|| write_key_text(&known_key.key));
         Self { limits: limits_text(&known_key.counted.limits), key }
     }
 }
 
-/// Written once for these limits.
+/// The limits' text, which is made at the first call.
 pub(crate) fn limits_text(limits: &EffectiveLimits) -> &LimitsText {
     limits.http_text.get_or_init(|| write_limits_text(limits))
 }
@@ -62,26 +62,26 @@ fn write_limits_text(limits: &EffectiveLimits) -> LimitsText {
 }
 
 fn write_key_text(key: &HeldKey) -> KeyText {
-    // Whoever is answered has a key that may be used.
+    // Only a key that may be used gets this answer.
     KeyText(format!(r#","key":{},"limits":["#, json(&KeySummary::of_active(key))).into())
 }
 
 fn json(value: &impl Serialize) -> String {
-    // Names and numbers only: this cannot fail.
+    // Names and numbers only, so this cannot fail.
     serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Appends the body; `instance` is the request's id.
-pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &CheckOutcome, instance: &str) {
-    if checked.allowed() {
+pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, outcome: &CheckOutcome, instance: &str) {
+    if outcome.allowed() {
         text(out, r#"{"allowed":true"#);
     } else {
-        problem(out, checked, instance);
+        problem(out, outcome, instance);
         text(out, r#","allowed":false"#);
     }
-    top(out, checked);
+    top(out, outcome);
     text(out, &texts.key.0);
-    for (at, ((_, status), fixed)) in checked.rate_limits().zip(&texts.limits.limits).enumerate() {
+    for (at, ((_, status), fixed)) in outcome.rate_limits().zip(&texts.limits.limits).enumerate() {
         text(out, if at == 0 { "" } else { "," });
         text(out, fixed);
         number(out, status.remaining());
@@ -89,13 +89,13 @@ pub(super) fn write(out: &mut BytesMut, texts: Texts<'_>, checked: &CheckOutcome
         number(out, status.reset_after_seconds());
         text(out, "}");
     }
-    quota(out, checked.quota());
-    text(out, if checked.decision.degraded { r#","degraded":true}"# } else { "}" });
+    quota(out, outcome.quota());
+    text(out, if outcome.decision.degraded { r#","degraded":true}"# } else { "}" });
 }
 
 /// The members of RFC 9457 and the limits that refused.
-fn problem(out: &mut BytesMut, checked: &CheckOutcome, instance: &str) {
-    let (code, detail) = why(checked);
+fn problem(out: &mut BytesMut, outcome: &CheckOutcome, instance: &str) {
+    let (code, detail) = why(outcome);
     for part in [r#"{"type":""#, TYPE, r#"","title":""#, TITLE, r#"","status":429,"detail":"#] {
         text(out, part);
     }
@@ -105,7 +105,7 @@ fn problem(out: &mut BytesMut, checked: &CheckOutcome, instance: &str) {
     for part in [r#","code":""#, code, r#"","violated-policies":["#] {
         text(out, part);
     }
-    for (at, name) in checked.violated().enumerate() {
+    for (at, name) in outcome.violated().enumerate() {
         text(out, if at == 0 { "" } else { "," });
         text(out, &json(&name));
     }
@@ -113,8 +113,8 @@ fn problem(out: &mut BytesMut, checked: &CheckOutcome, instance: &str) {
 }
 
 /// The most constrained limit's members, and when to come back.
-fn top(out: &mut BytesMut, checked: &CheckOutcome) {
-    let top = checked.most_constrained();
+fn top(out: &mut BytesMut, outcome: &CheckOutcome) {
+    let top = outcome.most_constrained();
     text(out, r#","limit":"#);
     number(out, top.map_or(0, LimitStatus::limit));
     text(out, r#","remaining":"#);
@@ -122,12 +122,12 @@ fn top(out: &mut BytesMut, checked: &CheckOutcome) {
     text(out, r#","reset_time":""#);
     match top {
         Some(status) => seconds(out, Recent::Reset, status.reset_unix_seconds()),
-        None => text(out, &super::rfc3339(checked.at)),
+        None => text(out, &super::rfc3339(outcome.at)),
     }
     text(out, r#"","reset_in_seconds":"#);
     number(out, top.map_or(0, LimitStatus::reset_after_seconds));
     text(out, r#","retry_after":"#);
-    match checked.retry_after_seconds() {
+    match outcome.retry_after_seconds() {
         Some(seconds) => number(out, seconds),
         None => text(out, "null"),
     }
@@ -146,14 +146,15 @@ fn quota(out: &mut BytesMut, status: Option<&LimitStatus>) {
     text(out, r#""}"#);
 }
 
-/// Which member a time stands in: each repeats, for the windows of most keys end together.
+/// The member that a time is for. Times of each kind repeat, because the windows of most keys end together.
 #[derive(Clone, Copy)]
 enum Recent {
     Reset,
     PeriodEnd,
 }
 
-/// Appends a time of whole Unix seconds as RFC 3339. The last one of each kind is kept: a date takes longer than a decision.
+/// Appends a time of whole Unix seconds as RFC 3339. Keeps the last text of each kind, because formatting a date
+/// takes longer than a decision.
 fn seconds(out: &mut BytesMut, kind: Recent, unix: u64) {
     thread_local! {
         static LAST: RefCell<[(u64, String); 2]> = const { RefCell::new([(u64::MAX, String::new()), (u64::MAX, String::new())]) };

@@ -1,4 +1,4 @@
-//! One buffer holds all text of an answer: headers and body are parts of it.
+//! One buffer for the whole text of an answer. Headers and body are parts of it.
 
 use axum::body::Bytes;
 use bytes::BytesMut;
@@ -12,9 +12,9 @@ pub(super) fn number(out: &mut BytesMut, number: impl itoa::Integer) {
     text(out, itoa::Buffer::new().format(number));
 }
 
-/// Takes what was written into `out` since the last call, as a header's value.
+/// Splits off what was written to `out` since the last call, as a header's value.
 pub(super) fn header(out: &mut BytesMut) -> HeaderValue {
     let bytes: Bytes = out.split().freeze();
-    // Digits and names that are header text.
+    // Digits and names are valid in a header.
     HeaderValue::from_maybe_shared(bytes).unwrap_or(HeaderValue::from_static(""))
 }

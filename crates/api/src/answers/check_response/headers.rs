@@ -1,5 +1,5 @@
-//! Where a key stands, as response headers: `RateLimit-Policy` and `RateLimit` of
-//! draft-ietf-httpapi-ratelimit-headers-10, and the older `X-RateLimit-*`. Their text is the limiter's.
+//! A key's limits as response headers: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10,
+//! and the older `X-RateLimit-*`. The limiter formats their text.
 
 use bytes::BytesMut;
 use hyper::{
@@ -18,10 +18,10 @@ const LEGACY: [HeaderName; 3] = {
 };
 const DEGRADED: HeaderName = HeaderName::from_static("tollgate-degraded");
 
-/// Adds what `checked` says, written into `buffer`. `Tollgate-Degraded` does not depend on the style.
+/// Adds the headers of an outcome, written to `buffer`. `Tollgate-Degraded` is added in every style.
 pub(crate) fn insert(
     headers: &mut HeaderMap,
-    checked: &CheckOutcome,
+    outcome: &CheckOutcome,
     texts: &LimitsText,
     style: HeaderStyle,
     buffer: &mut BytesMut,
@@ -30,18 +30,18 @@ pub(crate) fn insert(
         if let Some(policy) = &texts.policy {
             headers.insert(POLICY, policy.clone());
         }
-        texts.fields.write_state(buffer, checked.rate_limits().map(|(_, status)| status));
+        texts.fields.write_state(buffer, outcome.rate_limits().map(|(_, status)| status));
         headers.insert(STATE, header(buffer));
     }
     if style.legacy()
-        && let Some(status) = checked.most_constrained()
+        && let Some(status) = outcome.most_constrained()
     {
         for (name, value) in LEGACY.into_iter().zip(fields::legacy(status)) {
             number(buffer, value);
             headers.insert(name, header(buffer));
         }
     }
-    if checked.decision.degraded {
+    if outcome.decision.degraded {
         headers.insert(DEGRADED, HeaderValue::from_static("1"));
     }
 }

@@ -1,4 +1,4 @@
-//! A decision as HTTP: status, headers and body of an answered check, written in one place.
+//! A decision as an HTTP response: status, headers and body of an answered check, written in one place.
 
 mod body;
 mod buffer;
@@ -32,7 +32,7 @@ const TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-exceed
 const TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
 /// Enough for the headers and the body of a key with three limits and a quota, so that the buffer does not grow.
 const TEXT_BYTES: usize = 1_024;
-/// As many headers as a decision may have, so that the map does not grow.
+/// The most headers of a decision, so that the map does not grow.
 const MAX_HEADERS: usize = 12;
 
 /// The answer to a check.
@@ -125,27 +125,27 @@ pub(crate) struct QuotaState {
 }
 
 impl<'a> Decided<'a> {
-    fn new(checked: &'a CheckOutcome) -> Self {
-        let top = checked.most_constrained();
+    fn new(outcome: &'a CheckOutcome) -> Self {
+        let top = outcome.most_constrained();
         Self {
-            allowed: checked.allowed(),
+            allowed: outcome.allowed(),
             limit: top.map_or(0, LimitStatus::limit),
             remaining: top.map_or(0, LimitStatus::remaining),
-            reset_time: top.map_or(checked.at, reset_time),
+            reset_time: top.map_or(outcome.at, reset_time),
             reset_in_seconds: top.map_or(0, LimitStatus::reset_after_seconds),
-            retry_after: checked.retry_after_seconds(),
-            key: KeySummary::new(checked),
-            limits: limit_states(checked),
-            quota: quota_state(checked),
-            degraded: checked.decision.degraded,
+            retry_after: outcome.retry_after_seconds(),
+            key: KeySummary::new(outcome),
+            limits: limit_states(outcome),
+            quota: quota_state(outcome),
+            degraded: outcome.decision.degraded,
         }
     }
 }
 
 impl<'a> Refused<'a> {
     /// `instance` is the request's id.
-    fn new(checked: &'a CheckOutcome, instance: &'a str) -> Self {
-        let (code, detail) = why(checked);
+    fn new(outcome: &'a CheckOutcome, instance: &'a str) -> Self {
+        let (code, detail) = why(outcome);
         Self {
             r#type: TYPE,
             title: TITLE,
@@ -153,30 +153,30 @@ impl<'a> Refused<'a> {
             detail,
             instance,
             code,
-            violated_policies: checked.violated().collect(),
-            decided: Decided::new(checked),
+            violated_policies: outcome.violated().collect(),
+            decided: Decided::new(outcome),
         }
     }
 }
 
 /// Code and detail of a refusal.
-fn why(checked: &CheckOutcome) -> (&'static str, Cow<'static, str>) {
-    let (code, detail) = if checked.quota_exceeded() {
+fn why(outcome: &CheckOutcome) -> (&'static str, Cow<'static, str>) {
+    let (code, detail) = if outcome.quota_exceeded() {
         ("QUOTA_EXCEEDED", "the billing period's quota is used up")
     } else {
         ("RATE_LIMIT_EXCEEDED", "a rate limit is reached; see violated-policies and retry_after")
     };
-    if !checked.decision.never_fits() {
+    if !outcome.decision.never_fits() {
         return (code, detail.into());
     }
-    let limits = checked.exceeded().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let limits = outcome.exceeded().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     (code, format!("the request never fits: it exceeds {limits} itself, so waiting does not help").into())
 }
 
 impl<'a> KeySummary<'a> {
-    pub(crate) fn new(checked: &'a CheckOutcome) -> Self {
-        let key = &checked.known_key.key;
-        Self { status: key.status_at(checked.at), ..Self::of_active(key) }
+    pub(crate) fn new(outcome: &'a CheckOutcome) -> Self {
+        let key = &outcome.known_key.key;
+        Self { status: key.status_at(outcome.at), ..Self::of_active(key) }
     }
 
     fn of_active(key: &'a HeldKey) -> Self {
@@ -190,7 +190,7 @@ impl<'a> KeySummary<'a> {
     }
 }
 
-pub(crate) fn limit_states<'a>(checked: &'a CheckOutcome) -> Vec<LimitState<'a>> {
+pub(crate) fn limit_states<'a>(outcome: &'a CheckOutcome) -> Vec<LimitState<'a>> {
     let state = |(spec, status): (&'a LimitSpec, &LimitStatus)| LimitState {
         name: &spec.name,
         algorithm: spec.algorithm,
@@ -199,11 +199,11 @@ pub(crate) fn limit_states<'a>(checked: &'a CheckOutcome) -> Vec<LimitState<'a>>
         remaining: status.remaining(),
         reset_in_seconds: status.reset_after_seconds(),
     };
-    checked.rate_limits().map(state).collect()
+    outcome.rate_limits().map(state).collect()
 }
 
-pub(crate) fn quota_state(checked: &CheckOutcome) -> Option<QuotaState> {
-    let status = checked.quota()?;
+pub(crate) fn quota_state(outcome: &CheckOutcome) -> Option<QuotaState> {
+    let status = outcome.quota()?;
     Some(QuotaState {
         limit: status.limit(),
         used: status.used(),
@@ -221,30 +221,30 @@ fn at_unix(seconds: u64) -> DateTime<Utc> {
     i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or_default()
 }
 
-/// As serde writes it.
+/// The text that serde writes for a time.
 fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// The body of an answered check, among others of a batch.
-pub(crate) fn in_batch(checked: &CheckOutcome, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
-    if checked.allowed() {
-        to_raw_value(&Decided::new(checked))
+/// The body of an answered check as one element of a batch.
+pub(crate) fn in_batch(outcome: &CheckOutcome, instance: &str) -> Result<Box<RawValue>, serde_json::Error> {
+    if outcome.allowed() {
+        to_raw_value(&Decided::new(outcome))
     } else {
-        to_raw_value(&Refused::new(checked, instance))
+        to_raw_value(&Refused::new(outcome, instance))
     }
 }
 
-/// 200 or 429 with everything that belongs to it; `instance` is the request's id. All text is written into one buffer, of
-/// which headers and body are parts.
+/// The response to a decided check, 200 or 429; `instance` is the request's id. One buffer holds
+/// the text of headers and body.
 pub(crate) fn respond(
-    checked: &CheckOutcome,
+    outcome: &CheckOutcome,
     style: HeaderStyle,
     instance: &str,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    let texts = Texts::of(&checked.known_key);
+    let texts = Texts::of(&outcome.known_key);
     let mut buffer = BytesMut::with_capacity(TEXT_BYTES);
-    let (status, content_type) = if checked.allowed() {
+    let (status, content_type) = if outcome.allowed() {
         (StatusCode::OK, HeaderValue::from_static("application/json"))
     } else {
         (StatusCode::TOO_MANY_REQUESTS, CONTENT_TYPE_PROBLEM)
@@ -254,13 +254,13 @@ pub(crate) fn respond(
     let headers = response.headers_mut();
     headers.reserve(MAX_HEADERS);
     headers.insert(CONTENT_TYPE, content_type);
-    headers::insert(headers, checked, texts.limits, style, &mut buffer);
-    if !checked.allowed()
-        && let Some(seconds) = checked.retry_after_seconds()
+    headers::insert(headers, outcome, texts.limits, style, &mut buffer);
+    if !outcome.allowed()
+        && let Some(seconds) = outcome.retry_after_seconds()
     {
         headers.insert(RETRY_AFTER, seconds.into());
     }
-    body::write(&mut buffer, texts, checked, instance);
+    body::write(&mut buffer, texts, outcome, instance);
     *response.body_mut() = Full::new(buffer.freeze());
     Ok(response)
 }

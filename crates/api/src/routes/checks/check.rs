@@ -1,4 +1,4 @@
-//! Checks by id, for a back end: one, many, or only looking.
+//! Checks by id, for a back end: one, many, or a preview.
 
 use std::net::IpAddr;
 
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// Most checks of one batch.
+/// Most checks of one batch (API contract).
 const MAX_CHECKS: usize = 1_000;
 
 /// A check of one key.
@@ -128,8 +128,8 @@ pub(crate) async fn check(
     Extension(RequestId(id)): Extension<RequestId>,
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
-    let checked = app.service.checks().check(tenant_id, body.api_key_id, body.into()).await?;
-    Ok(respond(&checked, app.headers, id.to_str().unwrap_or_default())?.map(Body::new))
+    let outcome = app.service.checks().check(tenant_id, body.api_key_id, body.into()).await?;
+    Ok(respond(&outcome, app.headers, id.to_str().unwrap_or_default())?.map(Body::new))
 }
 
 /// Check many keys, each on its own.
@@ -163,14 +163,14 @@ pub(crate) async fn check_batch(
     Ok(response)
 }
 
-/// What is wrong with one check of a batch.
+/// The errors of one check of a batch.
 fn wrong_in(index: usize, check: &CheckRequest) -> Vec<FieldError> {
     let errors = check.validate().err().unwrap_or_default().errors;
     let placed = |error: FieldError| FieldError { pointer: format!("/checks/{index}{}", error.pointer), ..error };
     errors.into_iter().map(placed).collect()
 }
 
-/// Whether it was admitted, and its answer.
+/// Whether the check was admitted, and its answer.
 async fn one_of_batch(
     app: &App,
     tenant_id: TenantId,
@@ -179,7 +179,7 @@ async fn one_of_batch(
     instance: &str,
 ) -> (bool, Result<Box<RawValue>, serde_json::Error>) {
     match app.service.checks().check(tenant_id, id, check).await {
-        Ok(checked) => (checked.allowed(), in_batch(&checked, instance)),
+        Ok(outcome) => (outcome.allowed(), in_batch(&outcome, instance)),
         Err(error) => (false, Problem::from(error).in_batch(instance)),
     }
 }
@@ -193,10 +193,10 @@ pub(crate) async fn preview(
     Json(body): Json<Check>,
 ) -> Result<Response, Problem> {
     let preview = app.service.checks().preview(tenant_id, body.api_key_id, &CheckRequest::from(body)).await?;
-    let (allowed, checked) = (preview.allowed(), &preview.checked);
-    let statuses = checked.rate_limits().map(|(_, status)| status.used());
+    let (allowed, outcome) = (preview.allowed(), &preview.checked);
+    let statuses = outcome.rate_limits().map(|(_, status)| status.used());
     let explained =
-        crate::answers::check_response::limit_states(checked).into_iter().zip(statuses).zip(preview.reasons);
+        crate::answers::check_response::limit_states(outcome).into_iter().zip(statuses).zip(preview.reasons);
     let limits = explained.map(|((state, used), reason)| PreviewLimit {
         state,
         used,
@@ -212,12 +212,12 @@ pub(crate) async fn preview(
     });
     Ok(Data::json(PreviewView {
         allowed,
-        retry_after: checked.retry_after_seconds(),
+        retry_after: outcome.retry_after_seconds(),
         rejection,
-        key: KeySummary::new(checked),
+        key: KeySummary::new(outcome),
         limits: limits.collect(),
-        quota: quota_state(checked),
-        degraded: checked.decision.degraded,
+        quota: quota_state(outcome),
+        degraded: outcome.decision.degraded,
     })
     .into_response())
 }
@@ -226,7 +226,7 @@ fn origin() -> ObjectBuilder {
     views::one_of(&["plan", "key"])
 }
 
-/// Each as the answer to one check, or a problem.
+/// Each element is the answer to one check, or a problem.
 fn answers() -> ArrayBuilder {
     let refused = ObjectBuilder::new().property("allowed", ObjectBuilder::new().schema_type(Type::Boolean));
     let problem = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(refused.required("allowed"));

@@ -1,4 +1,4 @@
-//! Checks: by a client with its own key, by a back end, of many at once, and as a preview.
+//! Checks: by a client with its own key, by a back end, of many keys at once, and as a preview.
 
 pub(super) mod check;
 pub(super) mod validate;

@@ -1,7 +1,7 @@
-//! The hot path: may this key make this call now? The key under test is the credential.
+//! The hot path: may this key make this call now? The key is the request's own credential.
 //!
-//! No layer wraps this route: id, metric, headers and log line are added by hand, so that it costs little more than a bare
-//! handler.
+//! No layer wraps this route: id, metric, headers and log line are added by hand, so that it costs
+//! little more than a bare handler.
 
 use std::{convert::identity, time::Instant};
 
@@ -64,14 +64,14 @@ pub(crate) async fn validate(State(app): State<App>, request: Request) -> Respon
     answer(&app, request, peer).await.map(Body::new)
 }
 
-/// Another method on the same path.
+/// Answers another method on the same path.
 pub(crate) async fn wrong_method(State(app): State<App>, request: Request) -> Response {
     let id = app.ids.of(request.headers());
     finish_validate(&app, id, Instant::now(), Err(Problem::method_not_allowed())).map(Body::new)
 }
 
-/// Answers a check. The server calls it without the router between, and most of it is no future: what an `async fn` keeps
-/// is moved with it.
+/// Answers a check. The server calls it without going through the router, and most of it is not a future, because
+/// everything that an `async fn` keeps is moved with it.
 pub(crate) async fn answer<B>(app: &App, request: hyper::Request<B>, peer: Option<Peer>) -> Answer
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send,
@@ -100,7 +100,7 @@ fn begin<'a>(
     id: &HeaderValue,
 ) -> Result<Progress<hyper::Response<Full<Bytes>>, Waiting<'a>>, Problem> {
     Ok(match attempt(app, uri, headers, body, peer)? {
-        Progress::Done(checked) => Progress::Done(respond(&checked?, app.headers, text(id))?),
+        Progress::Done(outcome) => Progress::Done(respond(&outcome?, app.headers, text(id))?),
         Progress::Waiting(rest) => Progress::Waiting(rest),
     })
 }

@@ -1,4 +1,4 @@
-//! A key is made.
+//! Creates a key.
 
 use axum::{
     extract::State,
@@ -84,7 +84,7 @@ pub(crate) async fn create(
 impl TryFrom<CreateApiKey> for NewApiKey {
     type Error = Problem;
 
-    /// Both required members are named when both are missing.
+    /// Names both required members when both are missing.
     fn try_from(body: CreateApiKey) -> Result<Self, Problem> {
         let CreateApiKey { name: Some(name), tier: Some(tier), .. } = body else {
             let absent = [("/name", body.name.is_none()), ("/tier", body.tier.is_none())];

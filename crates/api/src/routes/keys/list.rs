@@ -1,4 +1,4 @@
-//! A page of keys.
+//! Lists keys.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{extract::State, response::Response};

@@ -1,4 +1,4 @@
-//! Keys: created, listed, looked up, changed, rotated, suspended, deleted.
+//! Keys: create, list, look up, change, rotate, suspend, delete.
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
@@ -28,7 +28,7 @@ pub(crate) struct ApiKeyWithSecret {
     key: String,
 }
 
-/// A key's record with its version as `ETag`.
+/// A key's record, with its version as `ETag`.
 pub(crate) fn shown(app: &App, detail: KeyDetail) -> Response {
     let record = ApiKeyView::new(detail, app.service.clock().now());
     (etag(record.version), Data::json(record)).into_response()

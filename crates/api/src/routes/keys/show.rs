@@ -1,4 +1,4 @@
-//! One key, by its id or its secret.
+//! Shows one key, by its id or its secret.
 
 use axum::{
     extract::State,

@@ -1,4 +1,4 @@
-//! A key is rotated, suspended, resumed or deleted.
+//! Rotates, suspends, resumes and deletes a key.
 
 use axum::{extract::State, response::Response};
 use hyper::StatusCode;

@@ -1,4 +1,4 @@
-//! What a key did.
+//! The activity of a key.
 
 use axum::{Json as Answer, extract::State};
 use chrono::{DateTime, Utc};
@@ -65,7 +65,7 @@ impl From<KeyStats> for ApiKeyStats {
     fn from(stats: KeyStats) -> Self {
         let day = stats.last_24_hours;
         let asked = day.requests();
-        // Counts of a day are far below 2^53.
+        // Counts of a day are far below 2^53, so the conversion is exact.
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
         let success_rate = (asked > 0).then(|| day.allowed as f64 / asked as f64);
         Self {

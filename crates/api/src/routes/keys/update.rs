@@ -1,4 +1,4 @@
-//! A key is changed.
+//! Changes a key.
 
 use axum::{extract::State, response::Response};
 use serde::Deserialize;

@@ -5,9 +5,9 @@ local function by_rules(key, shape, floored, from, least)
   decide_plain(key, shape, floored, from, least)
 end
 
--- Shapes with all that does not depend on the subject: per limit a row of id, start of the period and of the one before, end
--- of the cell, price, size, and of a sliding window the weight of the period before. `last` is when a value ends that has
--- these cells and no others.
+-- Shapes with everything that does not depend on the subject. Per limit a row of id, start of the period and of the
+-- previous one, end of the cell, price, size and, for a sliding window, the weight of the previous period. `last` is
+-- the end of a value that has these cells and no others.
 local shapes, blob, at = {}, ARGV[2], 1
 while at <= #blob do
   local shape, limits = {cost = number(blob, at), last = 0}, byte(blob, at + 4)
@@ -33,8 +33,9 @@ while at <= #blob do
   shapes[#shapes + 1] = shape
 end
 
--- Plain checks of several limits, or with a floor, whose value has exactly their cells, in their order, or is missing. The
--- floor, from a start on at least so much of the limit of this number, is low for nearly every check.
+-- Plain checks of several limits, or with a floor, whose value is missing or has exactly their cells in
+-- their order. The floor says that the limit of this number has used at least so much since a start; for
+-- nearly every check it is low.
 local function decide_several(key, shape, value, floored, from, least)
   local limits, state = shape.limits, value and {unpack_from(shape.format, value)} or {shape.header}
   if state[1] ~= shape.header then return by_rules(key, shape, floored, from, least) end
@@ -75,7 +76,7 @@ local function decide_several(key, shape, value, floored, from, least)
   push(value or EMPTY)
 end
 
--- The same for two limits, such as a rate and a quota, whose value is there: in locals only, half the time.
+-- The same for two limits, such as a rate and a quota, whose value exists: it uses locals only and takes half the time.
 local function decide_pair(key, shape, value, floored, from, least)
   local header, i1, a1, b1, c1, u1, i2, a2, b2, c2, u2 = unpack_from('<Hdddddddddd', value)
   local one, two = shape[3], shape[4]
@@ -115,8 +116,8 @@ local function decide_shaped(key, shape, value, floored, from, least)
   return decide_several(key, shape, value, floored, from, least)
 end
 
--- Plain checks. Most of all checks are of one limit, over a value that such a check left or none: for those everything is a
--- local here, looked up once for as many as have the same shape in a row.
+-- Plain checks. Most checks have one limit, and a value that such a check left, or none. For these everything is a
+-- local here, looked up once for consecutive checks of the same shape.
 local plain, number_of, shape = {byte(ARGV[3], 1, #ARGV[3])}
 local single, id, start, before, last, price, size, weight, divisor, life
 for at = 1, #plain, 4 do

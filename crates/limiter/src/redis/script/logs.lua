@@ -1,14 +1,14 @@
--- The rules of logs, made only when there is one. A log has its limit's id, `last`, when its last unit leaves, its units and how
--- many moments they were consumed at. The moments, of eight bytes each, lie where they were read, from `first` to `finish` of
--- `body`; what came since is in `tail`. So a long log is put together once only, when it is written: Redis hashes every byte
--- of every string that a script makes.
+-- The rules of logs, created only when there is a log. A log has its limit's id; `last`, when its last unit leaves; its
+-- units; and the number of its moments. The moments, of eight bytes each, stay where they were read, from `first` to
+-- `finish` of `body`; newer ones are in `tail`. So a long log is joined only once, when it is written, because Redis
+-- hashes every byte of every string that a script makes.
 local made_log_rules
 local function log_rules()
   if made_log_rules then return made_log_rules end
   local R = {}
   made_log_rules = R
 
-  -- When units were consumed, and how many: in a number of 64 bits, these in its lowest ten.
+  -- A moment and its units as one number of 64 bits, the units in the lowest ten.
   local function pack_moment(at, units) return pack('<II', at % 4194304 * 1024 + units, floor(at / 4194304)) end
 
   local function unpack_moment(text, at)
@@ -17,7 +17,7 @@ local function log_rules()
     return high * 4194304 + (low - units) / 1024, units
   end
 
-  -- Whether all that stands in a value from a place on is logs.
+  -- Whether a value contains only logs from a place on.
   function R.are_logs(value, at)
     local count = byte(value, at)
     at = at + 1
@@ -50,7 +50,7 @@ local function log_rules()
     return unpack_moment(log.body, log.finish - 7)
   end
 
-  -- Forgets the oldest moments; so many units are left.
+  -- Drops the oldest moments; `units` are left.
   local function drop(log, dropped, units)
     log.units, log.first, log.moments = units, log.first + 8 * dropped, log.moments - dropped
     if log.first > log.finish + 1 then
@@ -58,8 +58,8 @@ local function log_rules()
     end
   end
 
-  -- How a log stands: the moment it counts with, the units that have not left its window, how many moments have, and whether
-  -- it was moved because the clock stepped back.
+  -- Rolls a log: returns the moment that the rule uses, the units still in the window, the number of moments that have
+  -- left, and whether the log was moved because the clock stepped back.
   function R.roll(log, window)
     local latest = newest(log)
     local left_until, units, dropped = max(latest, now) - window, log.units, 0
@@ -85,7 +85,7 @@ local function log_rules()
     return now, units, 0, true
   end
 
-  -- A log among others, begun if there is none: other dead ones go, and the one that ends first when there are too many.
+  -- Finds or begins a log in a list. Dead logs go, and the one that ends first when there are too many.
   function R.to_write(list, id)
     local kept, first, found = {}, nil, nil
     for _, log in ipairs(list) do
@@ -102,7 +102,7 @@ local function log_rules()
     return found, kept
   end
 
-  -- Adds units to a rolled log, at the newest moment there is or after it. Returns the units there are then.
+  -- Adds units to a rolled log, at its newest moment or after it. Returns the units that it has then.
   function R.consume(log, at, units_left, dropped, price, window)
     drop(log, dropped, units_left)
     local added = min(price, MAX_UNITS)
@@ -126,8 +126,8 @@ local function log_rules()
     return log.units
   end
 
-  -- Takes units of a rolled log away: those of a moment or, if the clock stepped back then, of the next; then earlier ones, and
-  -- later. Returns the units that are left.
+  -- Takes away units of a rolled log: those of a moment or, if the clock stepped back then, of the next one; then
+  -- earlier ones, then later ones. Returns the units that are left.
   function R.give(log, units_left, dropped, amount, moment, window)
     drop(log, dropped, units_left)
     flatten(log)
@@ -159,7 +159,7 @@ local function log_rules()
     return pack('<ddIH', log.id, log.last, log.units, log.moments)
   end
 
-  -- A value from what stands before its logs, and these.
+  -- A value made of the part before its logs, and these logs.
   function R.pack(head, list)
     local packed = {'\3', head, char(#list)}
     for _, log in ipairs(list) do
@@ -169,7 +169,7 @@ local function log_rules()
     return concat(packed)
   end
 
-  -- The same with the newest moment of each log only.
+  -- The same with only the newest moment of each log.
   function R.brief(head, list)
     local packed = {'\3', head, char(#list)}
     for _, log in ipairs(list) do

@@ -1,36 +1,37 @@
--- Decides up to 128 checks. The twin of src/algorithm: it only rolls cells, decides and consumes; Rust explains the result.
+-- Decides up to 128 checks by the same rules as src/algorithm. It only rolls cells, decides and consumes; Rust explains
+-- the result.
 -- KEYS     the subjects' values, each once
 -- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
 -- ARGV[2]  shapes of plain checks, of one subject and windows only: cost, limits; per limit: policy
 -- ARGV[3]  plain checks, 4 bytes each: key, shape
--- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; but for operation 0 the hold's name and life;
+-- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; the hold's name and life, except for operation 0;
 --          per subject: key, limits, floors; per limit: policy; per floor: limit, start, used;
 --          per return: amount, the moment it was consumed.
 --          Operations: 0 consume, 1 consume and hold concurrency, 2 hold all, 3 end a hold and consume, 4 prolong a hold
 -- ARGV[5]  the caller's clock in µs, or empty: the server's decides
 -- ARGV[6]  plain checks with a floor, 21 bytes each: key, shape, the floor's limit, start and used
--- Reply    the clock (8 bytes), then per check, plain ones first, those with a floor next, its verdict and its subjects'
---          values. 0 refused (for 3
---          and 4: no such hold), 1 allowed, 2 a calendar period is over (no values follow), 3 allowed with a slice (its
---          size follows, 8 bytes)
--- A value  version, number of cells, then per cell five doubles: id, a, b, c, until; in version 2 then the number of holds
---          (2 bytes) and per hold four doubles: cell, name, amount, until; in version 3 behind those the number of logs (1
---          byte) and per log two doubles, id and until, its units (4 bytes), the number of its moments (2 bytes) and, oldest
---          first, per moment 8 bytes: when it was, and in the lowest ten bits its units. A reply has of the logs of a check that
---          was allowed, and left units, the newest moment only. All numbers but those are integers below 2^53.
+-- Reply    the clock (8 bytes); then for each check (plain ones first, then those with a floor, then all others) its
+--          verdict and its subjects' values. Verdicts: 0 refused (operations 3 and 4: no such hold), 1 allowed,
+--          2 a calendar period is over (no values follow), 3 allowed with a slice (its size follows, 8 bytes)
+-- A value  version, number of cells, then per cell five doubles: id, a, b, c, until. From version 2 on: the number of
+--          holds (2 bytes), per hold four doubles: cell, name, amount, until. In version 3: the number of logs (1 byte)
+--          and per log two doubles, id and until, its units (4 bytes), the number of its moments (2 bytes) and, oldest
+--          first, 8 bytes per moment, with its units in the lowest ten bits. A reply contains only the newest moment of
+--          each log if the check was allowed and left units. All other numbers are integers below 2^53.
 local byte, char, ceil, floor, min, max = string.byte, string.char, math.ceil, math.floor, math.min, math.max
 local unpack_from, pack, sub, concat, huge = struct.unpack, struct.pack, string.sub, table.concat, math.huge
 local SLIDING, EVERY, CALENDAR, BUCKET, CONCURRENCY, LOG = 1, 2, 3, 4, 5, 6
 local CONSUME, ACQUIRE, RESERVE, SETTLE, RENEW = 0, 1, 2, 3, 4
 local ENFORCED, GUARD = 0, 2
 local MAX_CELLS, MAX_HOLDS, MAX_UNITS, EMPTY = 64, 1000, 1000, char(1, 0)
--- A slice is at most this part of what is left, so that slices shrink as a limit comes near, however many nodes take them.
+-- A slice is at most this part of what is left, so slices shrink near a limit, however many nodes take them.
 local SLICE = 8
--- Fewer units are not worth a slice: so near to a limit every check is decided here, and none is refused for units that
+-- Fewer units are not worth a slice. So near a limit, every check is decided here, and none is refused for units that
 -- a node holds and does not use.
 local SMALLEST_SLICE = 16
 
--- The server's clock rules over expiry; a caller's clock may stand still beside it, so its values are kept an hour longer.
+-- The server's clock decides expiry. A caller's clock may stand still meanwhile, so its
+-- values are kept for an hour longer.
 local now, spare
 if ARGV[5] == '' then
   local time = redis.call('TIME')
@@ -39,8 +40,9 @@ else
   now, spare = tonumber(ARGV[5]), 3600000
 end
 
--- What a policy makes of this moment, once per call: kind, role, id, size, weight; of a window the period around now, its
--- length and the share of the previous one that still counts; of a bucket the parts of a token and those that flow in per us.
+-- The policies at this moment, computed once per call: kind, role, id, size, weight. For a window: the period
+-- around now, its length and the share of the previous one that still counts. For a bucket: the parts of a token,
+-- and the parts that flow in per µs.
 local kinds, roles, ids, sizes, factors = {}, {}, {}, {}, {}
 local starts, ends, lengths, divisors, weights, tokens, flows = {}, {}, {}, {}, {}, {}, {}
 for at = 1, #ARGV[1], 50 do
@@ -64,13 +66,14 @@ for at = 1, #ARGV[1], 50 do
   end
 end
 
--- values: key -> packed value; lives: key -> what is to be written lives so many ms; states and holds: key -> its cells and
--- its holds, flat, and logs: key -> its logs, while a check that is not plain looks at them.
+-- values: key -> packed value; lives: key -> life in ms of the value to write. While a check that is not plain uses
+-- them: states: key -> cells, holds: key -> reservations (both flat), logs: key -> logs.
 local values, lives, states, holds, logs = redis.call('MGET', unpack(KEYS)), {}, {}, {}, {}
 
--- For a value of the same length and life: written over where it lies, in 0.4 µs instead of 1.
+-- For a value of the same length and life: it is overwritten in place, in 0.4 µs instead of 1.
 local KEEP = 'keep'
--- How long a value lives whose last cell or hold ends then, as text: numbers that stand in a command are slow to print.
+-- The life in ms of a value whose last cell or reservation ends at `last`, as text, because
+-- Redis is slow to print numbers.
 local texts = {}
 local function life_until(last)
   local text = texts[last]

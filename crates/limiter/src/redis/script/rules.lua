@@ -1,9 +1,9 @@
--- The rules for all: any number of subjects, every algorithm, floors, holds, slices and returns. Their functions are made only
--- when they are needed: to make them takes as long as a dozen plain checks.
+-- The rules for all checks: any number of subjects, every algorithm, floors, reservations, slices and returns. The
+-- functions are created only when needed, because creating them takes as long as a dozen plain checks.
 local function rules()
   local formats = {{}, {}}
-  -- Of subjects with logs, key -> what stands before those in their value, without the version; and which of these values
-  -- are to be put together yet.
+  -- For subjects with logs: key -> the part of the value before the logs, without the version; and which of
+  -- these values must still be joined.
   local heads, unwritten = {}, {}
   local function format(doubles, records)
     local found = formats[doubles]
@@ -15,7 +15,7 @@ local function rules()
     return found[records]
   end
 
-  -- Whether a value is of a known shape; anything else, such as what another program left, is written over.
+  -- Whether a value has a known form. Anything else, such as a value of another program, is overwritten.
   local function shape(value)
     if not value or #value < 2 then return end
     local version, cells = byte(value, 1, 2)
@@ -58,7 +58,7 @@ local function rules()
     end
   end
 
-  -- Makes room for a new cell: dead cells go, and the one that ends first when there are too many.
+  -- Makes room for a new cell: drops dead cells, and the one that ends first when there are too many.
   local function append(state)
     local kept, first = 0, nil
     for at = 1, #state, 5 do
@@ -74,7 +74,8 @@ local function rules()
     return first
   end
 
-  -- Takes over a subject's cells, holds and logs into its value. Logs are long: theirs is put together once, at the end.
+  -- Packs a subject's cells, reservations and logs into its value. Logs are long, so a value with
+  -- logs is joined once, at the end.
   local function save(key)
     local state, held = states[key], holds[key]
     local cells, last = #state / 5, 0
@@ -101,13 +102,13 @@ local function rules()
     lives[key] = life_until(last)
   end
 
-  -- Puts together the value of a subject with logs.
+  -- Joins the value of a subject with logs.
   local function finish(key)
     if unwritten[key] then values[key], unwritten[key] = log_rules().pack(heads[key], logs[key]), nil end
     return values[key]
   end
 
-  -- Drops what is held on a cell under a name, and what has ended; adds it anew when there is an end.
+  -- Drops the named reservation on a cell, and those that have ended; adds it again when `last` is given.
   local function hold(key, cell, name, amount, last)
     local kept, old = {}, holds[key] or {}
     for at = 1, #old, 4 do
@@ -123,7 +124,7 @@ local function rules()
     holds[key] = kept
   end
 
-  -- The place of what is held on a cell under a name.
+  -- The place of the named reservation on a cell.
   local function held_at(key, cell, name)
     local held = holds[key]
     for at = 1, held and #held or 0, 4 do
@@ -137,7 +138,7 @@ local function rules()
     end
   end
 
-  -- One entry per limit of the check under way.
+  -- One element per limit of the current check.
   local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of, held_of = {}, {}, {}, {}, {}, {}, {}, {}, {}
 
   local function roll_window(n, state, policy, at)
@@ -185,7 +186,7 @@ local function rules()
     a_of[n], b_of[n], c_of[n], changed_of[n] = a, missing, token, moved
   end
 
-  -- Of a log `a` is the moment it counts with, `b` its units, and `c` how many moments have left.
+  -- For a log, `a` is the moment that the rule uses, `b` its units, and `c` how many moments have left.
   local function roll_log(n, key, policy)
     local log = find_log(key, ids[policy])
     a_of[n], b_of[n], c_of[n], changed_of[n] = now, 0, 0, false
@@ -196,7 +197,7 @@ local function rules()
     local key, policy = key_of[n], policy_of[n]
     local log
     log, logs[key] = log_rules().to_write(logs[key] or {}, ids[policy])
-    -- One that was begun again has forgotten what was dead.
+    -- A log that was begun again has dropped its dead moments.
     local dropped = min(c_of[n], log.moments)
     b_of[n], c_of[n] = log_rules().consume(log, a_of[n], b_of[n], dropped, price, lengths[policy]), 0
   end
@@ -211,7 +212,7 @@ local function rules()
     if #logs[key] == 0 then logs[key] = nil end
   end
 
-  -- What is held on a cell by all but the hold called name.
+  -- Units reserved on a cell by all reservations except the one called name.
   local function held_by_others(key, cell, name)
     local held, sum = holds[key], 0
     for at = 1, #held, 4 do
@@ -235,7 +236,7 @@ local function rules()
     end
   end
 
-  -- Whether a subject may hold what a check would have it hold.
+  -- Whether a subject has room for the reservations of a check.
   local function has_room(key, name, wanted)
     local held, others = holds[key], 0
     for at = 1, held and #held or 0, 4 do
@@ -270,7 +271,7 @@ local function rules()
     end
   end
 
-  -- Takes back what was consumed at a moment, as far as its window still counts.
+  -- Takes back what was consumed at a moment, if its window still counts.
   local function give(n, cost, moment)
     local policy, a, b, c = policy_of[n], a_of[n], b_of[n], c_of[n]
     local kind, amount = kinds[policy], cost * factors[policy]
@@ -288,7 +289,7 @@ local function rules()
     if b_of[n] ~= b or c_of[n] ~= c then changed_of[n] = true end
   end
 
-  -- What a check of this cost finds: whether all limits let it through, and how large a slice they can spare.
+  -- Whether all limits allow a check of this cost, and how large a slice they can spare.
   local function decide(limits, cost, slice)
     local allowed = true
     for n = 1, limits do
@@ -305,7 +306,8 @@ local function rules()
     return allowed, slice < SMALLEST_SLICE and 0 or slice
   end
 
-  -- Holds a price, ends or prolongs a hold. True when the price is not to be consumed, and whether there was such a hold.
+  -- Makes, ends or extends a reservation. Returns true when the price is not consumed, and
+  -- whether the reservation existed.
   local function take(n, operation, name, life, price)
     local key, policy = key_of[n], policy_of[n]
     local cell, only_holds = ids[policy], kinds[policy] == CONCURRENCY
@@ -327,7 +329,8 @@ local function rules()
     return only_holds, false
   end
 
-  -- Consumes a cost and a slice from every limit, or holds it, and packs what changed. True when a hold was found.
+  -- Consumes a cost and a slice from every limit, or reserves it, and packs the changes.
+  -- True when a reservation existed.
   local function write(limits, cost, slice, operation, name, life)
     local touched, found = {}, false
     for n = 1, limits do
@@ -356,7 +359,7 @@ local function rules()
     return found
   end
 
-  -- Whether a log has no unit left: then its moments matter, of which one with units left is told the newest only.
+  -- Whether a log has no unit left. Only then its older moments matter to the caller.
   local function has_used_up_log(limits)
     for n = 1, limits do
       local policy = policy_of[n]
@@ -364,7 +367,7 @@ local function rules()
     end
   end
 
-  -- Raises the count of a fixed window to what is known to have been used in it at least.
+  -- Raises the count of a fixed window to the known minimum.
   local function raise(n, start, least)
     local kind = kinds[policy_of[n]]
     if (kind == EVERY or kind == CALENDAR) and a_of[n] == start and least > b_of[n] then
@@ -386,7 +389,7 @@ local function rules()
     local allowed = decide(shape.limits, shape.cost, 0)
     write(shape.limits, allowed and shape.cost or 0, 0, CONSUME)
     push(allowed and '\1' or '\0')
-    -- Its limits are windows all: it need not be told of logs.
+    -- All its limits are windows, so the reply leaves out the logs.
     push(logs[key] and '\2' .. heads[key] or values[key])
     finish(key)
     states[key], holds[key], logs[key] = nil, nil, nil

@@ -1,4 +1,4 @@
-//! The cache alone.
+//! The cache without a database.
 
 use tollgate_domain::{Plan, PlanId, period::BillingPeriod};
 use tollgate_limiter::HashKey;
@@ -126,7 +126,7 @@ async fn as_many_keys_as_may_be_held_are_held_however_they_are_spread() {
     }
     let held = (0..BOUNDS.max_keys as u64).all(|n| matches!(cache.get(&all_in_one_shard(n), 0), Cached::Fresh(_)));
     assert!(held);
-    // One in an empty shard is held too, and another one is not.
+    // A new key in an empty shard is kept too, and another key makes room for it.
     cache.load(lookup(255), 0, async { Ok(Some(entry(1 << 70))) }).await.unwrap();
     assert!(matches!(cache.get(&lookup(255), 0), Cached::Fresh(_)));
     assert_eq!(cache.len(), BOUNDS.max_keys);
