@@ -4,8 +4,9 @@ use serde_json::json;
 use tollgate_domain::{Scope, TenantId};
 use tollgate_tests::{
     answer::{Answer, Client, send},
-    app::{App, Things, on_every_stack},
+    app::{App, on_every_stack},
     openapi::{Document, Operation},
+    things::Things,
 };
 
 /// The managed operations, each with a path that exists.
@@ -63,7 +64,10 @@ async fn the_scope_suffices() {
         let (document, operations, _) = managed(app).await;
         for (operation, path) in operations.iter().filter(|(operation, _)| operation.method != "DELETE") {
             let scope: Scope = operation.scope.as_deref().unwrap().parse().unwrap();
-            let token = app.token(TenantId::DEFAULT, &[scope]).await;
+            // The example changes the plan's limits and its prices.
+            let is_plan = operation.method == "PUT" && operation.path == "/api/v1/plans/{id}";
+            let scopes = if is_plan { vec![scope, Scope::BillingWrite] } else { vec![scope] };
+            let token = app.token(TenantId::DEFAULT, &scopes).await;
             let answer = call(&token, &document, operation, path).await;
             assert!(!matches!(answer.status, 401 | 403), "{} {}: {}", operation.method, operation.path, answer.text);
         }

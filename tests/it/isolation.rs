@@ -11,8 +11,9 @@ use tollgate_domain::{
 use tollgate_jobs::{Concurrency, Job, Outcome, Push, job::retention, run};
 use tollgate_tests::{
     answer::{Answer, Client, send},
-    app::{App, Things, on_every_stack},
+    app::{App, on_every_stack},
     openapi::{Document, Operation},
+    things::Things,
     wait::{HANGS_AFTER, eventually},
 };
 
@@ -107,12 +108,13 @@ async fn dead(client: &Client) -> (String, Answer) {
 /// Texts that stand in nobody's answers but the first tenant's.
 fn marks(things: &Things) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let Things { key, plan, token } = things;
+    let Things { key, plan, token, record, grant, finding } = things;
     let secrets = [key.secret.clone(), text(&token["token"])];
-    let ids =
+    let own =
         [&key.record["id"], &key.record["key_prefix"], &plan["id"], &plan["name"], &token["id"], &token["prefix"]];
+    let ids = own.into_iter().chain([&record["id"], &grant["id"], &finding["id"]]);
     let jobs = ["first-usage", "first-violations", "installation"].map(str::to_owned);
-    secrets.into_iter().chain(ids.into_iter().map(text)).chain(jobs).collect()
+    secrets.into_iter().chain(ids.map(text)).chain(jobs).collect()
 }
 
 /// Calls the operation with everything in it that names the first tenant's things.
@@ -156,7 +158,7 @@ async fn on_no_route_does_a_tenant_meet_anything_of_another() {
                     let of = |id: &str| operation.path.replace("{id}", id);
                     vec![of("first-usage"), of("first-violations"), of("installation")]
                 }
-                path => vec![things.path(path)],
+                path => vec![things.uri(path)],
             };
             for path in paths {
                 let answer = call(&stranger, app, &document, &operation, &path, &things).await;
@@ -182,6 +184,15 @@ async fn on_no_route_does_a_tenant_meet_anything_of_another() {
             let now = app.admin.get(&format!("/api/v1/{path}/{}", record["id"].as_str().unwrap())).await.expect(200);
             assert_eq!(now.data()["version"], record["version"], "{}", now.text);
         }
+        let record = &things.record;
+        let now =
+            app.admin.get(&format!("/api/v1/billing/records/{}", record["id"].as_str().unwrap())).await.expect(200);
+        assert_eq!(
+            (&now.data()["status"], &now.data()["payment"]),
+            (&record["status"], &record["payment"]),
+            "{}",
+            now.text
+        );
         for (id, _) in &jobs {
             let owner = if id.starts_with("other") { &stranger } else { &app.admin };
             owner.post(&format!("/api/v1/jobs/{id}/retry"), &json!({})).await.expect(200);

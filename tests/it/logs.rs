@@ -62,7 +62,7 @@ async fn every_line_is_an_object_from_the_first_to_the_last() {
         raw.answer().await.expect("an answer").expect(400);
         assert!(api.stop().success());
         let all = messages(&api.text());
-        for words in ["Tollgate serves http://", "Make a key:", "  curl -sS http://", "request", "stopping: not ready"]
+        for words in ["Tollgate serves http://", "Make a key:", "  curl -sS http://", "request", "stopping; not ready"]
         {
             assert!(all.iter().any(|line| line.starts_with(words)), "{words}: {all:?}");
         }

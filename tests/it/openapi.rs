@@ -38,7 +38,7 @@ pub(crate) fn made_real(value: &mut Value, key: &Key, app: &App) {
 /// Sends an operation's example against a key and a plan of its own.
 async fn send_example(app: &App, document: &Document, operation: &Operation) -> Answer {
     let things = app.things().await;
-    let (path, key) = (things.path(&operation.path), &things.key);
+    let (path, key) = (things.uri(&operation.path), &things.key);
     let own = operation.path == "/api/v1/rate-limit/info" || operation.path.starts_with("/api/public/");
     let client = if own { app.holder(key) } else { app.admin.clone() };
     let mut request = client.request(operation.method.parse().unwrap(), &path);

@@ -122,33 +122,6 @@ async fn a_client_reads_its_own_usage_and_no_other() {
 }
 
 #[tokio::test]
-async fn usage_metered_elsewhere_is_counted_once_however_often_it_is_sent() {
-    on_every_stack(async |app| {
-        let key = app.key("standard").await;
-        let event =
-            |id: &str, units: u64, at: &str| json!({"id": id, "api_key_id": key.id, "units": units, "timestamp": at});
-        let events = [
-            event("a", 5, "2031-05-15T10:00:00Z"),
-            event("b", 7, "2031-05-14T10:00:00Z"),
-            event("a", 5, "2031-05-15T10:00:00Z"),
-        ];
-        let post = async |events: &[serde_json::Value]| {
-            app.admin.post("/api/v1/usage/events", &json!({"events": events})).await
-        };
-        let first = post(&events).await.expect(200);
-        let second = post(&events).await.expect(200);
-        assert_ne!(first.data(), second.data(), "a repeat says so: {}", second.text);
-        app.used_becomes(&key, 12).await;
-        let mut wrong = event("c", 1, "2001-01-01T00:00:00Z");
-        wrong["api_key_id"] = json!(key.id);
-        post(&[wrong]).await.expect_problem(422, "INVALID_REQUEST");
-        post(&[]).await.expect_problem(422, "INVALID_REQUEST");
-        assert_eq!(app.current(&key).await["requests_made"], 12);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn requests_are_units_in_every_sum_refused_ones_too() {
     on_every_stack(async |app| {
         let key = app.key_limited("fixed_window", 100, 3_600).await;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use sqlx::Connection;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -101,6 +102,19 @@ impl Stack {
         }
     }
 
+    /// Runs a statement on its database.
+    pub async fn sql(&self, text: &str) -> Result<(), String> {
+        let (url, text) = (self.database_url(), sqlx::AssertSqlSafe(text.to_owned()));
+        let done = if url.starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(url).await.expect("SQLite opens");
+            sqlx::raw_sql(text).execute(&mut connection).await.map(drop)
+        } else {
+            let mut connection = sqlx::PgConnection::connect(url).await.expect("PostgreSQL answers");
+            sqlx::raw_sql(text).execute(&mut connection).await.map(drop)
+        };
+        done.map_err(|error| error.to_string())
+    }
+
     /// Where its database is.
     pub fn database_url(&self) -> &str {
         &self.settings[0].1
@@ -135,28 +149,6 @@ pub struct Key {
     pub secret: String,
     /// The record as it was created.
     pub record: Value,
-}
-
-/// One of each thing that a path of the API can name.
-pub struct Things {
-    /// On the plan `pro`.
-    pub key: Key,
-    /// That nobody is on.
-    pub plan: Value,
-    /// That may do everything.
-    pub token: Value,
-}
-
-impl Things {
-    /// An operation's path with the id of a thing of the kind that it takes.
-    pub fn path(&self, path: &str) -> String {
-        let id = match path {
-            _ if path.starts_with("/api/v1/plans") => &self.plan["id"],
-            _ if path.starts_with("/api/v1/tokens") => &self.token["id"],
-            _ => &self.key.record["id"],
-        };
-        path.replace("{id}", id.as_str().expect("an id"))
-    }
 }
 
 /// A running service.
@@ -260,14 +252,6 @@ impl App {
         (self.admin.with_credential(record["token"].as_str().expect("a secret")), record)
     }
 
-    /// One of each thing that a path can name.
-    pub async fn things(&self) -> Things {
-        let name = format!("p{}", self.clock.new_id().simple());
-        let plan = self.plan(&name, json!([{"name": "per-hour", "limit": 5, "window": 60}]), json!(null)).await;
-        let (_, token) = self.token_with(json!({})).await;
-        Things { key: self.key("pro").await, plan, token }
-    }
-
     /// A new key on a plan.
     pub async fn key(&self, tier: &str) -> Key {
         self.key_with(json!({"tier": tier})).await
@@ -350,6 +334,24 @@ impl App {
             (made == units && refusals.is_none_or(|refusals| refusals == refused)).then_some(current)
         })
         .await
+    }
+
+    /// Does something behind the service's back. What the database refuses is its message.
+    pub async fn sql(&self, text: &str) -> Result<(), String> {
+        self.stack.sql(text).await
+    }
+
+    /// Removes what keeps these tables' rows from being changed.
+    pub async fn without_triggers(&self, tables: &[&str]) {
+        for table in tables {
+            let drop = match self.stack.database_url().starts_with("sqlite") {
+                true => vec![format!("drop trigger {table}_are_final"), format!("drop trigger {table}_stay")],
+                false => vec![format!("alter table {table} disable trigger all")],
+            };
+            for text in drop {
+                self.sql(&text).await.expect("a trigger");
+            }
+        }
     }
 
     /// Moves the clock.

@@ -1,6 +1,6 @@
 //! The harness of Tollgate's stories: real servers, real processes, a hostile network, and one running service on a stack.
 //!
-//! Reading order: [`app`] (a service on every stack, and what stories do with it) → [`answer`] → [`database`] → [`process`]
+//! Reading order: [`app`] (a service on every stack, and what stories do with it) → [`things`] → [`answer`] → [`database`] → [`process`]
 //! (the real binaries) → [`proxy`] (the network between) → [`raw`] (bytes of a story's own on a socket);
 //! [`postgres`], [`pgbouncer`], [`redis`] and [`wait`] are those of all crates' tests, in `tests/servers`;
 //! [`traffic`] and [`load`] keep a service busy, [`openapi`] reads what it says of itself, [`machine`] and [`baseline`] are
@@ -17,6 +17,7 @@ pub mod openapi;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod things;
 pub mod traffic;
 
 pub use tollgate_test_servers::{pgbouncer, postgres, redis, wait};

@@ -10,10 +10,11 @@ const OWN_KEY: &str = "own key";
 const MAX_DEPTH: usize = 12;
 
 /// Headers that every answer may carry, and of which no operation speaks.
-const COMMON_HEADERS: [&str; 9] = [
+const COMMON_HEADERS: [&str; 10] = [
     "cache-control",
     "connection",
     "content-length",
+    "transfer-encoding",
     "content-security-policy",
     "content-type",
     "date",

@@ -46,6 +46,8 @@ const IDEMPOTENCY_KEY_PATTERN: &str = "^[!-~]([ -~]*[!-~])?$";
         (name = "plans", description = "What a tier of keys may do and what it costs."),
         (name = "rate-limit", description = "Where limits stand; changing and resetting them."),
         (name = "usage", description = "What keys used."),
+        (name = "billing", description = "What keys owe: records, their payment, previews and exports."),
+        (name = "credits", description = "Amounts granted in advance, which pay records."),
         (name = "tokens", description = "Who may manage all of this, and how much of it."),
         (name = "jobs", description = "Background jobs that failed."),
         (name = "health", description = "For load balancers and monitoring."),

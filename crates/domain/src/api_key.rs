@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ApiKeyId, Country, Invalid, LimitSpec, Network, Plan, TenantId, limit::MAX_LIMITS, text};
+use crate::{
+    ApiKeyId, Country, Invalid, LimitSpec, Money, Network, Plan, TenantId, limit::MAX_LIMITS, price::MAX_AMOUNT, text,
+};
 
 /// The message for a plan name that no plan has.
 pub const NO_SUCH_PLAN: &str = "no such plan";
@@ -146,6 +148,8 @@ pub struct ApiKey {
     pub expires_at: Option<DateTime<Utc>>,
     /// Limits that replace the plan's of the same name, or add to them.
     pub limits: Vec<LimitSpec>,
+    /// The most that the key may cost in a period, in the plan's currency. None: what the plan says.
+    pub spend_cap: Option<Money>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -205,6 +209,8 @@ impl ApiKey {
         let is_plain = text::is_plain_object(&self.metadata);
         invalid.require(is_plain, "/metadata", "no control characters in names or values");
         LimitSpec::validate_all(&self.limits, "/limits", &mut invalid);
+        let fits = self.spend_cap.is_none_or(|cap| (Money::ZERO..=MAX_AMOUNT).contains(&cap));
+        invalid.require(fits, "/spend_cap", format_args!("from 0.00 to {MAX_AMOUNT}"));
         invalid.require(plan.is_some(), "/tier", NO_SUCH_PLAN);
         let limits = plan.map_or(0, |plan| self.effective_limits(&plan.limits).len());
         invalid.require(limits <= MAX_LIMITS, "/limits", format_args!("at most {MAX_LIMITS} together with the plan's"));

@@ -54,7 +54,19 @@ id!(
     PlanId
 );
 id!(
-    /// The id of an admin token's record.
+    /// A version of a plan's prices. Made from the plan and the terms: equal terms of a plan have one id.
+    PriceId
+);
+id!(
+    /// A record of what a key owes for a period.
+    RecordId
+);
+id!(
+    /// A grant of credit.
+    GrantId
+);
+id!(
+    /// An admin token's record.
     TokenId
 );
 id!(

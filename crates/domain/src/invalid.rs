@@ -46,6 +46,13 @@ impl Invalid {
         }
     }
 
+    /// The same about a body of which this is the member at `pointer`.
+    #[must_use]
+    pub fn within(mut self, pointer: &str) -> Self {
+        self.errors.iter_mut().for_each(|error| error.pointer.insert_str(0, pointer));
+        self
+    }
+
     /// `Ok` when nothing was wrong.
     pub fn finish(self) -> Result<(), Self> {
         if self.errors.is_empty() { Ok(()) } else { Err(self) }

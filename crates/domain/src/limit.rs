@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::Invalid;
+use crate::{Invalid, plan::OVERAGE};
 
 /// Largest `limit`: both stores count exactly up to it.
 pub const MAX_LIMIT: u64 = 1_000_000_000;
@@ -15,6 +15,8 @@ pub const MAX_WINDOW_SECONDS: u64 = 366 * 86_400;
 const MAX_FILL_SECONDS: u128 = 3_660 * 86_400;
 /// Most limits of one plan or key: each check decides all of them.
 pub const MAX_LIMITS: usize = 16;
+/// Names under which a check's answer and its violations report what is no limit of a plan or key.
+const RESERVED: [&str; 3] = ["quota", OVERAGE, "spend-cap"];
 
 /// How requests are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +163,12 @@ impl LimitSpec {
         self.calendar.as_ref().map_or(self.window, CalendarSpec::nominal_seconds)
     }
 
+    /// A fixed window that follows the calendar months of UTC.
+    pub fn monthly(name: &str, limit: u64) -> Self {
+        let calendar = CalendarSpec { unit: CalendarUnit::Month, timezone: utc(), anchor_day: None };
+        Self { algorithm: Algorithm::FixedWindow, calendar: Some(calendar), ..Self::sliding(name, limit, 0) }
+    }
+
     /// A sliding window, the default algorithm.
     pub fn sliding(name: &str, limit: u64, window: u64) -> Self {
         Self {
@@ -190,10 +198,15 @@ impl LimitSpec {
     fn validate(&self, at: &str, invalid: &mut Invalid) {
         let plain = self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         invalid.require(
-            plain && (1..=64).contains(&self.name.len()) && self.name != "quota",
+            plain && (1..=64).contains(&self.name.len()) && !RESERVED.contains(&self.name.as_str()),
             &format!("{at}/name"),
-            "1 to 64 letters, digits, '-', '_' or '.', and not \"quota\"",
+            "1 to 64 letters, digits, '-', '_' or '.', and not \"quota\", \"overage\" or \"spend-cap\"",
         );
+        self.validate_numbers(at, invalid);
+    }
+
+    /// Everything but the name.
+    pub(crate) fn validate_numbers(&self, at: &str, invalid: &mut Invalid) {
         let (largest, of) = match self.algorithm {
             Algorithm::SlidingLog => (MAX_LOG_LIMIT, " with the algorithm \"sliding_log\""),
             _ => (MAX_LIMIT, ""),

@@ -17,6 +17,15 @@ pub struct BillingPeriod {
 }
 
 impl BillingPeriod {
+    /// The month that a text such as `2026-11` names.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (year, month) = text.split_once('-').filter(|(year, month)| (year.len(), month.len()) == (4, 2))?;
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let first = NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, 1)?;
+        (is_number(year) && is_number(month))
+            .then(|| Self::containing(first.and_time(chrono::NaiveTime::MIN).and_utc()))
+    }
+
     /// The calendar month that contains `at`.
     pub fn containing(at: DateTime<Utc>) -> Self {
         let first = NaiveDate::from_ymd_opt(at.year(), at.month(), 1).unwrap_or_default();
@@ -51,7 +60,12 @@ pub fn minute_of(at: DateTime<Utc>) -> DateTime<Utc> {
     start_of_minute(minutes_since_epoch(at))
 }
 
-/// The start of the hour that contains `at`.
+/// Start of the minute after the one that holds `at`: from then on a changed price is in force.
+pub fn next_minute(at: DateTime<Utc>) -> DateTime<Utc> {
+    start_of_minute(minutes_since_epoch(at).saturating_add(1))
+}
+
+/// Start of the hour that holds `at`.
 pub fn hour_of(at: DateTime<Utc>) -> DateTime<Utc> {
     start(at.timestamp().div_euclid(SECONDS_PER_HOUR), SECONDS_PER_HOUR)
 }

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, Invalid, LimitSpec, Money, PlanId, TenantId, text};
+use crate::{
+    BillingPeriod, Currency, Invalid, LimitSpec, Money, PlanId, PriceTerms, Prices, Rate, TenantId, period, text,
+};
 
 /// What happens when the period's quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +13,20 @@ use crate::{Currency, Invalid, LimitSpec, Money, PlanId, TenantId, text};
 pub enum Overage {
     /// Further requests are refused until the period ends.
     Block,
-    /// Further requests pass and are billed at [`Prices::overage_unit`].
+    /// Further requests pass and are billed.
     Bill,
+    /// Further requests pass slowly, as [`QuotaSpec::throttle`] says, and are not billed.
+    Throttle,
+}
+
+/// How many requests pass once the quota is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    /// Units per window.
+    pub limit: u64,
+    /// In seconds.
+    pub window: u64,
 }
 
 /// The quota of a billing period.
@@ -23,18 +37,30 @@ pub struct QuotaSpec {
     pub limit: u64,
     /// What happens when the quota is used up.
     pub overage: Overage,
+    /// With [`Overage::Throttle`], and only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
 }
 
-/// The prices of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prices {
-    /// The currency of all amounts.
-    pub currency: Currency,
-    /// Per key and billing period.
-    pub base: Money,
-    /// Per unit beyond the quota.
-    pub overage_unit: Money,
+/// When new prices of a plan come into force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effective {
+    /// With the next billing period, so that no past unit is priced anew.
+    #[default]
+    NextPeriod,
+    /// With the next whole minute (UTC). Units keep the price of their minute.
+    Now,
+}
+
+impl Effective {
+    /// From when on.
+    pub fn since(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::NextPeriod => BillingPeriod::containing(now).end,
+            Self::Now => period::next_minute(now),
+        }
+    }
 }
 
 /// A tier of keys.
@@ -64,10 +90,49 @@ pub struct Plan {
     pub version: i64,
 }
 
-/// Largest monthly quota, within what the limiter's fixed windows count exactly.
+/// Name of the limit that applies beyond a quota with [`Overage::Throttle`].
+pub const OVERAGE: &str = "overage";
+/// Largest monthly quota.
 pub const MAX_QUOTA: u64 = 1_000_000_000_000;
-/// Largest price: twelve digits and six places.
-pub const MAX_PRICE: Money = Money(999_999_999_999_999_999);
+
+/// Names every wrong member of prices and quota that belong to no plan.
+///
+/// # Errors
+/// When there is one.
+pub fn validate_prices(prices: &Prices, quota: Option<&QuotaSpec>) -> Result<(), Invalid> {
+    let mut invalid = Invalid::none();
+    validate_terms(prices, quota, &mut invalid);
+    invalid.finish()
+}
+
+fn validate_terms(prices: &Prices, quota: Option<&QuotaSpec>, invalid: &mut Invalid) {
+    if let Some(quota) = quota {
+        invalid.require((1..=MAX_QUOTA).contains(&quota.limit), "/quota/limit", format!("from 1 to {MAX_QUOTA}"));
+        quota.validate_throttle(invalid);
+    }
+    prices.validate(invalid);
+}
+
+impl QuotaSpec {
+    /// How many units pass beyond the quota; None when that is not what happens there.
+    pub fn throttled(&self) -> Option<Throttle> {
+        self.throttle.filter(|_| self.overage == Overage::Throttle)
+    }
+
+    /// The limit that applies beyond the quota, by the name `overage`.
+    pub fn throttle_limit(&self) -> Option<LimitSpec> {
+        let throttle = self.throttled()?;
+        Some(LimitSpec::sliding(OVERAGE, throttle.limit, throttle.window))
+    }
+
+    fn validate_throttle(&self, invalid: &mut Invalid) {
+        match (self.overage, self.throttle_limit()) {
+            (Overage::Throttle, Some(limit)) => limit.validate_numbers("/quota/throttle", invalid),
+            (Overage::Throttle, None) => invalid.push("/quota/throttle", "required with overage \"throttle\""),
+            _ => invalid.require(self.throttle.is_none(), "/quota/throttle", "only with overage \"throttle\""),
+        }
+    }
+}
 
 impl Plan {
     /// Fails with every wrong member.
@@ -82,13 +147,7 @@ impl Plan {
         invalid.require(text::DESCRIPTION.fit_any(self.description.as_deref()), "/description", text::DESCRIPTION);
         invalid.require(!self.limits.is_empty(), "/limits", "at least one limit");
         LimitSpec::validate_all(&self.limits, "/limits", &mut invalid);
-        if let Some(quota) = &self.quota {
-            invalid.require((1..=MAX_QUOTA).contains(&quota.limit), "/quota/limit", format!("from 1 to {MAX_QUOTA}"));
-        }
-        for (pointer, price) in [("/prices/base", self.prices.base), ("/prices/overage_unit", self.prices.overage_unit)]
-        {
-            invalid.require((Money(0)..=MAX_PRICE).contains(&price), pointer, format_args!("from 0.00 to {MAX_PRICE}"));
-        }
+        validate_terms(&self.prices, self.quota.as_ref(), &mut invalid);
         invalid.require(self.features.len() <= 50, "/features", "at most 50");
         for (index, feature) in self.features.iter().enumerate() {
             invalid.require(text::FEATURE.fit(feature), &format!("/features/{index}"), text::FEATURE);
@@ -96,32 +155,25 @@ impl Plan {
         invalid.finish()
     }
 
-    /// The cost of `used` units in one period: the base fee and the units beyond the quota.
-    pub fn cost_of(&self, used: u64) -> Money {
-        self.prices.base.plus(self.prices.overage_unit.times(self.overage_of(used)))
-    }
-
-    /// Units of `used` beyond the quota, which are billed.
-    pub fn overage_of(&self, used: u64) -> u64 {
-        match &self.quota {
-            Some(QuotaSpec { limit, overage: Overage::Bill }) => used.saturating_sub(*limit),
-            _ => 0,
-        }
+    /// What of it decides a bill.
+    pub fn price_terms(&self) -> PriceTerms {
+        PriceTerms::of(&self.prices, self.quota.as_ref())
     }
 
     /// The four plans of a fresh installation.
     pub fn defaults(tenant_id: TenantId, now: DateTime<Utc>, mut new_id: impl FnMut() -> PlanId) -> Vec<Self> {
-        type Row<'a> = (&'a str, u64, u64, Overage, i64, i64, &'a [&'a str]);
+        // Name, requests per hour and month, what is beyond, base in cents, unit in millionths of a dollar.
+        type Row<'a> = (&'a str, u64, u64, Overage, i64, i128, &'a [&'a str]);
         let table: [Row<'_>; 4] = [
             ("free", 100, 10_000, Overage::Block, 0, 0, &["community support"]),
-            ("standard", 1_000, 100_000, Overage::Bill, 29_000_000, 500, &["email support"]),
-            ("pro", 10_000, 1_000_000, Overage::Bill, 199_000_000, 250, &["priority support", "usage export"]),
+            ("standard", 1_000, 100_000, Overage::Bill, 2_900, 500, &["email support"]),
+            ("pro", 10_000, 1_000_000, Overage::Bill, 19_900, 250, &["priority support", "usage export"]),
             (
                 "enterprise",
                 100_000,
                 10_000_000,
                 Overage::Bill,
-                1_499_000_000,
+                149_900,
                 120,
                 &["dedicated support", "usage export", "audit log"],
             ),
@@ -134,8 +186,8 @@ impl Plan {
                 name: name.to_owned(),
                 description: None,
                 limits: vec![LimitSpec::sliding("per-hour", hourly, 3_600)],
-                quota: Some(QuotaSpec { limit: quota, overage }),
-                prices: Prices { currency: Currency::USD, base: Money(base), overage_unit: Money(unit) },
+                quota: Some(QuotaSpec { limit: quota, overage, throttle: None }),
+                prices: Prices::per_unit(Currency::USD, Money(base * 10_000), Rate(unit * 1_000_000)),
                 features: features.iter().map(|f| (*f).to_owned()).collect(),
                 created_at: now,
                 updated_at: now,

@@ -27,6 +27,8 @@ pub const METHOD: TextBounds = TextBounds::new(0, 32);
 pub const USER_AGENT: TextBounds = TextBounds::new(0, 1_024);
 /// Bounds of a sender's own id of an event.
 pub const EVENT_ID: TextBounds = TextBounds::new(1, 255);
+/// Bounds of the name of an event's sender. With the longest id it fits in an entry of PostgreSQL's indexes (2,704 bytes).
+pub const EVENT_SOURCE: TextBounds = TextBounds::new(0, 255);
 /// Bounds of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY: TextBounds = TextBounds::new(1, 255);
 /// Bounds of a key or token that a client sends: longer than any that exists.

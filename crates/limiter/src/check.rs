@@ -1,7 +1,8 @@
 //! A check: a cost against every limit of one or several subjects, decided in one atomic step.
 use crate::{
     error::InvalidCheck,
-    limit::Limit,
+    limit::{Limit, Mode},
+    quota::Algorithm,
     reservation::{self, ReservationId},
     subject::Subject,
     time::Timestamp,
@@ -194,7 +195,11 @@ impl Part<'_> {
             return Err(InvalidCheck::TooManyLimits { most: MAX_LIMITS });
         }
         let mut rest = self.limits;
+        let mut before = None;
         while let [limit, later @ ..] = rest {
+            if limit.mode() == Mode::Beyond && !before.is_some_and(counts_periods) {
+                return Err(InvalidCheck::BeyondNothing { name: limit.name().to_owned() });
+            }
             if later.iter().any(|other| other.id() == limit.id()) {
                 return Err(InvalidCheck::LimitTwice { name: limit.name().to_owned() });
             }
@@ -202,10 +207,16 @@ impl Part<'_> {
                 return Err(InvalidCheck::HoldWithoutName);
             }
             rest = later;
+            before = Some(limit);
         }
         if self.floors.iter().any(|floor| floor.limit_index >= self.limits.len()) {
             return Err(InvalidCheck::FloorWithoutLimit);
         }
         Ok(())
     }
+}
+
+/// Whether another limit may apply beyond this one.
+fn counts_periods(limit: &Limit) -> bool {
+    limit.mode() == Mode::Count && limit.quota().algorithm() == Algorithm::FixedWindow
 }

@@ -6,7 +6,10 @@ use crate::{
     decision::{Decision, LimitStatus},
     limit::{Limit, Mode},
     reservation::{self, Reservation},
-    standing::{admits, byte, come_back, fits_at, has_room, log_change, prepare, refuse, resets_at, used},
+    standing::{
+        admits, byte, come_back, fits, fits_at, has_room, idle_at, limit_before, log_change, prepare, refuse,
+        resets_at, used,
+    },
     state::{Change, StateRef, States},
 };
 
@@ -20,20 +23,26 @@ pub(crate) fn decide(
     decision: &mut Decision,
 ) {
     decision.limits.reserve_exact(check.limits());
+    let mut beyond = false;
     for (index, part) in check.parts().enumerate() {
-        ask(check, index, part, &counted, states.state(index), decision);
+        beyond |= ask(check, index, part, &counted, states.state(index), decision);
     }
     let (allowed, mut statuses) = (decision.allowed, decision.limits.as_mut_slice());
     for (index, part) in check.parts().enumerate() {
         let (of_part, others) = statuses.split_at_mut(part.limits.len());
         statuses = others;
-        let plain = allowed && consumes(check) && part.floors.is_empty() && part.limits.iter().all(&counted);
+        let plain = allowed && !beyond && consumes(check) && part.floors.is_empty() && part.limits.iter().all(&counted);
         if plain && let Some(cells) = states.cells_in_order(index) {
             spend(check, part, cells, of_part);
             continue;
         }
+        let mut before: Option<&LimitStatus> = None;
         for (limit, status) in part.limits.iter().zip(of_part) {
+            if let Some((quota, before)) = limit_before(part, status.index()).zip(before) {
+                status.enforced &= !status.idle || !fits(quota, before, 1);
+            }
             take(check, part, limit, allowed, counted(limit), status, states);
+            before = Some(status);
         }
     }
     refuse(decision);
@@ -65,7 +74,7 @@ fn use_up(limit: &Limit, cell: &Cell, status: &mut LimitStatus) {
     come_back(status, limit, || rule.fits_at(&rule.roll(Some(cell), now), limit.price(1)));
 }
 
-/// Asks the limits of one subject, and records their status before the check.
+/// Asks the limits of one subject, and records their status before the check. True if one of them applies beyond another.
 #[inline(always)]
 fn ask(
     check: &Check<'_>,
@@ -74,8 +83,9 @@ fn ask(
     counted: &impl Fn(&Limit) -> bool,
     state: StateRef<'_>,
     decision: &mut Decision,
-) {
+) -> bool {
     let now = decision.at.as_micros();
+    let mut beyond = false;
     for (index, limit) in part.limits.iter().enumerate() {
         let (used, size) = if part.floors.is_empty() && state.lists.is_none() {
             limit.quota().rule().peek(state.cell(limit.id(), index), now)
@@ -83,6 +93,7 @@ fn ask(
             let (rolled, _) = prepare(part, index, limit, state, now);
             (used(check, limit, state, &rolled, now), limit.quota().rule().limit())
         };
+        beyond |= limit.mode() == Mode::Beyond;
         let allowed = !counted(limit) || admits(check, limit, used, size) && has_room(check, part, state, now);
         decision.allowed &= allowed;
         decision.limits.push(LimitStatus {
@@ -94,9 +105,30 @@ fn ask(
             part: byte(part_index),
             index: byte(index),
             allowed,
-            enforced: limit.mode() == Mode::Enforce && counted(limit),
+            enforced: limit.mode() != Mode::Count && counted(limit),
+            idle: false,
             exhausted: false,
         });
+    }
+    if beyond {
+        ask_beyond(check, part, counted, decision);
+    }
+    beyond
+}
+
+/// Asks the limits of the last part that apply beyond another, once the status of that one is known.
+#[cold]
+fn ask_beyond(check: &Check<'_>, part: &Part<'_>, counted: &impl Fn(&Limit) -> bool, decision: &mut Decision) {
+    let first = decision.limits.len() - part.limits.len();
+    let mut before = None;
+    for (limit, status) in part.limits.iter().zip(decision.limits.iter_mut().skip(first)) {
+        if let Some((quota, before)) = limit_before(part, status.index()).zip(before) {
+            status.idle = fits(quota, before, check.cost());
+            let admits = status.idle || check.cost() == 0 || fits(limit, status, check.cost());
+            status.allowed &= admits || !counted(limit);
+            decision.allowed &= status.allowed;
+        }
+        before = Some(&*status);
     }
 }
 
@@ -113,10 +145,11 @@ fn take(
 ) {
     let (state, now, rule) = (states.state(status.part()), status.at, limit.quota().rule());
     let (mut rolled, mut changed) = prepare(part, status.index(), limit, state, now);
-    let price = limit.price(check.cost());
+    let price = if status.idle { 0 } else { limit.price(check.cost()) };
     let mut reservation = None;
     if !status.allowed {
-        status.fits_at = fits_at(limit, state, rolled, now, check.purpose().reservation(), check.cost());
+        let fits_at = fits_at(limit, state, rolled, now, check.purpose().reservation(), check.cost());
+        status.fits_at = fits_at.min(idle_at(check, part, status.index(), state, now, allowed, check.cost()));
     } else if allowed && counted && price > 0 {
         reservation = check.reserving(limit).map(|(id, life)| Reservation {
             cell: limit.id(),
@@ -144,7 +177,11 @@ fn take(
         states.write(of_part, Change::Reservation(reservation));
         own = None;
     }
-    come_back(status, limit, || fits_at(limit, states.state(of_part), rolled, now, own, 1));
+    let index = status.index();
+    come_back(status, limit, || {
+        let state = states.state(of_part);
+        fits_at(limit, state, rolled, now, own, 1).min(idle_at(check, part, index, state, now, allowed, 1))
+    });
 }
 
 /// The status of a limit on which the check is about to hold its price, too.

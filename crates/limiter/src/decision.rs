@@ -61,8 +61,10 @@ pub struct LimitStatus {
     pub(crate) part: u8,
     pub(crate) index: u8,
     pub(crate) allowed: bool,
-    /// Refuses what does not fit, instead of only counting it.
+    /// See [`LimitStatus::is_enforced`].
     pub(crate) enforced: bool,
+    /// The cost fits into the limit before this one, and this one applies only beyond it.
+    pub(crate) idle: bool,
     /// Not even one unit of cost fits.
     pub(crate) exhausted: bool,
 }
@@ -158,6 +160,12 @@ impl LimitStatus {
     /// Whether this limit admitted the cost. The check is allowed when all limits did.
     pub fn is_allowed(&self) -> bool {
         self.allowed
+    }
+
+    /// Whether this limit refuses what does not fit. False for a limit that only counts; for a limit beyond a quota it is
+    /// true once the quota is used up, and for a cost that exceeds what is left of the quota.
+    pub fn is_enforced(&self) -> bool {
+        self.enforced
     }
 
     /// When this limit will admit the cost. None when it did.

@@ -65,6 +65,8 @@ pub enum InvalidCheck {
     Life,
     #[error("a floor names a limit that is not there")]
     FloorWithoutLimit,
+    #[error("the limit {name:?} applies beyond a fixed window that counts: there is none directly before it")]
+    BeyondNothing { name: String },
 }
 
 /// Why a quota cannot exist. Every message names what is allowed.

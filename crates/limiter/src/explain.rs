@@ -3,7 +3,9 @@
 use crate::check::Check;
 use crate::decision::{Decision, LimitStatus};
 use crate::limit::{Limit, Mode};
-use crate::standing::{admits, byte, come_back, fits_at, has_room, prepare, refuse, resets_at, used};
+use crate::standing::{
+    admits, byte, come_back, fits, fits_at, has_room, idle_at, limit_before, prepare, refuse, resets_at, used,
+};
 use crate::state::StateRef;
 
 /// How the states arose, for a decision that is computed from them.
@@ -36,25 +38,37 @@ pub(crate) fn explain<'s>(
         for (index, limit) in part.limits.iter().enumerate() {
             let (mut rolled, _) = prepare(part, index, limit, state, now);
             let (used, size) = (used(check, limit, state, &rolled, now), limit.quota().rule().limit());
-            let allowed = outcome.is_taken() || !counted(limit) || room && admits(check, limit, used, size);
-            let held =
-                if outcome.is_taken() { check.reserving(limit).map_or(0, |_| limit.price(check.cost())) } else { 0 };
+            let before = limit_before(part, index).zip(decision.limits.last());
+            let cost_to_come = if outcome.is_taken() { 0 } else { check.cost() };
+            let idle = before.is_some_and(|(quota, before)| fits(quota, before, cost_to_come));
+            let fits_here = idle || check.cost() == 0 || used.saturating_add(limit.price(check.cost())) <= size;
+            let admitted = admits(check, limit, used, size) && (before.is_none() || fits_here);
+            let allowed = outcome.is_taken() || !counted(limit) || room && admitted;
+            let holds = outcome.is_taken() && !idle && check.reserving(limit).is_some();
+            let held = if holds { limit.price(check.cost()) } else { 0 };
             let own = if held > 0 { None } else { check.purpose().reservation() };
+            let fits_at = |rolled, cost| {
+                let idle_at = idle_at(check, part, index, state, now, outcome.is_taken(), cost);
+                fits_at(limit, state, rolled, now, own, cost).min(idle_at)
+            };
             let mut status = LimitStatus {
                 limit: size,
                 used: (used + held - limit.price(unspent)).max(0),
                 at: now,
                 resets_at: resets_at(limit, state, &rolled, now),
-                fits_at: if allowed { i64::MIN } else { fits_at(limit, state, rolled, now, own, check.cost()) },
+                fits_at: if allowed { i64::MIN } else { fits_at(rolled, check.cost()) },
                 part: byte(part_index),
                 index: byte(index),
                 allowed,
-                enforced: limit.mode() == Mode::Enforce && counted(limit),
+                enforced: limit.mode() != Mode::Count
+                    && counted(limit)
+                    && (!idle || before.is_some_and(|(quota, before)| !fits(quota, before, 1))),
+                idle,
                 exhausted: false,
             };
             come_back(&mut status, limit, || {
                 limit.quota().rule().give_back(&mut rolled, limit.price(unspent), now);
-                fits_at(limit, state, rolled, now, own, 1)
+                fits_at(rolled, 1)
             });
             decision.limits.push(status);
         }

@@ -39,6 +39,8 @@
 //!   returns both and consumes nothing.
 //! - **A limit's size is not part of its counter's identity**: raising it helps at once and keeps the count. Its
 //!   name, algorithm and window are.
+//! - **A limit can apply only [beyond](Mode::Beyond) a quota**: until then it neither refuses nor consumes. Nodes take no
+//!   slices of its subjects' budgets.
 //! - **Time never goes back** for a counter. A clock that steps back by more than a window moves the counter with it
 //!   and keeps its count. On Redis only the server's clock counts.
 //! - **Identifiers** are never part of a key or a script: subjects are keyed hashes.

@@ -17,6 +17,12 @@ pub enum Mode {
     Enforce,
     /// Count and report, never refuse: a quota whose overage is billed.
     Count,
+    /// Refuse what does not fit, but only beyond a quota: a cost that fits into the limit directly before this one,
+    /// which must be a fixed window that counts, costs nothing here. Of any other cost, all of it must fit.
+    ///
+    /// What is given back is given back here too while the quota's use exceeds its size. Nodes take no slices for a
+    /// subject with such a limit, because a slice that was taken within the quota could be spent beyond it.
+    Beyond,
 }
 
 /// What the limit answers while the shared store is down.
@@ -53,7 +59,7 @@ impl Limit {
         Self { name, quota, mode: Mode::default(), on_failure: OnFailure::default(), weight: 1, id }
     }
 
-    /// Sets whether the limit refuses or only counts.
+    /// Sets whether the limit refuses, only counts, or refuses beyond a quota.
     #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }

@@ -2,8 +2,9 @@
 use crate::{
     algorithm::LogDeed,
     check::{Check, Purpose},
+    limit::Mode,
     reservation::{self, Reservation, ReservationId},
-    standing::{log_change, prepare},
+    standing::{log_change, prepare, used},
     state::{Change, States},
 };
 
@@ -11,10 +12,16 @@ use crate::{
 pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> bool {
     let mut found = false;
     for (part, asked) in check.parts().enumerate() {
+        let mut room_before = false;
         for (index, limit) in asked.limits.iter().enumerate() {
-            let (rule, cell, price) = (limit.quota().rule(), limit.id(), limit.price(check.cost()));
+            let idle = limit.mode() == Mode::Beyond && room_before;
+            let price = if idle { 0 } else { limit.price(check.cost()) };
+            let (rule, cell) = (limit.quota().rule(), limit.id());
             let state = states.state(part);
             let (mut rolled, mut changed) = prepare(asked, index, limit, state, now);
+            // What is given back is still in the count.
+            let to_come = if let Purpose::GiveBack(_) = check.purpose() { 0 } else { price };
+            room_before = used(check, limit, state, &rolled, now).saturating_add(to_come) <= rule.limit();
             let found_by = |id: ReservationId| {
                 state
                     .reservations()
@@ -39,12 +46,16 @@ pub(crate) fn settle(check: &Check<'_>, now: i64, states: &mut impl States) -> b
                         .map(|reserved| Change::Reservation(Reservation { until, ..reserved }));
                     found |= of_reservation.is_some();
                 }
-                Purpose::GiveBack(moment) => {
+                Purpose::GiveBack(moment) if price > 0 => {
                     changed |= rule.give_back(&mut rolled, price, moment);
                     let deed = LogDeed::GiveBack(price, moment);
                     of_log = rule.of_log().map(|rule| Change::Log { id: cell, rule, deed });
                 }
-                Purpose::Consume | Purpose::Peek(_) | Purpose::Acquire(_) | Purpose::Reserve(..) => {}
+                Purpose::GiveBack(_)
+                | Purpose::Consume
+                | Purpose::Peek(_)
+                | Purpose::Acquire(_)
+                | Purpose::Reserve(..) => {}
             }
             for change in [of_reservation, of_log].into_iter().flatten() {
                 states.write(part, change);

@@ -53,10 +53,43 @@ pub(crate) fn used(check: &Check<'_>, limit: &Limit, state: StateRef<'_>, rolled
     consumed.saturating_add(logged.unwrap_or(0)).saturating_add(held)
 }
 
+/// Whether the limit admits the check, as far as that does not depend on another limit.
 #[inline(always)]
 pub(crate) fn admits(check: &Check<'_>, limit: &Limit, used: i64, size: i64) -> bool {
     let price = limit.price(check.cost());
-    price == 0 || limit.mode() == Mode::Count || used.saturating_add(price) <= size
+    price == 0 || limit.mode() != Mode::Enforce || used.saturating_add(price) <= size
+}
+
+/// The limit beyond which another one applies; None if `index` is that of a limit that always applies.
+#[inline(always)]
+pub(crate) fn limit_before<'a>(part: &Part<'a>, index: usize) -> Option<&'a Limit> {
+    let limit = part.limits.get(index)?;
+    if limit.mode() == Mode::Beyond { part.limits.get(index.checked_sub(1)?) } else { None }
+}
+
+/// Whether `cost` fits into a limit of this status.
+#[cold]
+pub(crate) fn fits(limit: &Limit, status: &LimitStatus, cost: u32) -> bool {
+    status.used.saturating_add(limit.price(cost)) <= status.limit
+}
+
+/// When a limit beyond ceases to apply to `cost`, because that fits into the limit before it; `i64::MAX` for a limit that
+/// always applies. `allowed` tells whether the state includes the check.
+#[inline]
+pub(crate) fn idle_at(
+    check: &Check<'_>,
+    part: &Part<'_>,
+    index: usize,
+    state: StateRef<'_>,
+    now: i64,
+    allowed: bool,
+    cost: u32,
+) -> i64 {
+    let Some(before) = limit_before(part, index) else { return i64::MAX };
+    let (rolled, _) = prepare(part, index - 1, before, state, now);
+    let holds = allowed && check.cost() > 0 && check.reserving(before).is_some();
+    let own = if holds { None } else { check.purpose().reservation() };
+    fits_at(before, state, rolled, now, own, cost)
 }
 
 /// The earliest moment at which `cost` fits into a limit, in addition to all reservations except the one called `own`.
@@ -113,19 +146,21 @@ pub(crate) fn come_back(status: &mut LimitStatus, limit: &Limit, unit_fits_at: i
         return;
     }
     if status.limit - status.used < limit.price(1) {
-        status.exhausted = true;
         exhaust(status, unit_fits_at);
-    } else if !status.allowed {
+    }
+    if !status.exhausted && !status.allowed {
         status.resets_at = status.resets_at.min(status.fits_at);
     }
 }
 
 #[cold]
 fn exhaust(status: &mut LimitStatus, unit_fits_at: impl FnOnce() -> i64) {
+    let moment = unit_fits_at();
+    // A limit beyond a quota is not exhausted while the quota has a unit.
+    status.exhausted = moment > status.at;
     // If no unit ever fits into the limit, the window's end is the only answer.
-    match unit_fits_at() {
-        i64::MAX => {}
-        moment => status.resets_at = moment.max(status.at),
+    if status.exhausted && moment != i64::MAX {
+        status.resets_at = moment;
     }
 }
 

@@ -8,9 +8,11 @@
 #[macro_use]
 mod core;
 mod access;
+mod billing;
 mod keys;
 mod ops;
 mod plans;
+mod prices;
 mod usage;
 mod violations;
 
@@ -21,8 +23,13 @@ pub use crate::core::{
     revisions::Changes,
 };
 pub use access::{FoundToken, IdempotencyKeys, Tenants, TokenWrite, Tokens};
+pub use billing::{
+    Application, Billing, CloseTerms, Difference, Export, ExportRange, Outcome as CloseOutcome, Payment, PeriodUsage,
+    SummaryRow, Unbillable, Voided,
+};
 pub use keys::{KeyAndPlan, KeyCount, Keys, MAX_PROBED};
 pub use ops::{Retention, Schedules};
 pub use plans::Plans;
+pub use prices::PriceHistory;
 pub use usage::{Applied, PeriodTotal, Usage};
 pub use violations::Violations;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use tollgate_domain::{Excess, Invalid, Scope, outage::is_out_of_files};
+use tollgate_domain::{Excess, Invalid, Scope, TooLarge, outage::is_out_of_files};
 
 /// The errors of every use case.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,9 @@ pub enum Error {
     /// The present state does not allow the change.
     #[error("{0}")]
     Conflict(String),
+    /// The key would go to a plan of another currency while its period holds an amount.
+    #[error("the billing period holds an amount in another currency; change the tier in a period that owes nothing")]
+    CurrencyMismatch,
     /// `If-Match` names another version.
     #[error("the version has changed: it is {current} now")]
     VersionMismatch {
@@ -95,9 +98,16 @@ impl From<tollgate_repository::Error> for Error {
             Stored::Full => {
                 Self::Unavailable { store: "the database (its disk is full)", retry_after: Duration::from_secs(30) }
             }
+            Stored::CurrencyMismatch => Self::CurrencyMismatch,
             Stored::Conflict => Self::Conflict("it exists already, or is in use".into()),
             other => Self::Internal(other.to_string()),
         }
+    }
+}
+
+impl From<TooLarge> for Error {
+    fn from(error: TooLarge) -> Self {
+        Self::Invalid(Invalid::field("", error.to_string()))
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Reading order: [`config`] → [`app`] (opens everything once, chosen by URL) → [`check`] (one check, from key to
 //! journal) → [`metering`] (from the journal to the tables) → a folder per noun, each behind an accessor of
-//! [`Service`]: [`keys`], [`plans`], [`access`], [`ops`].
+//! [`Service`]: [`keys`], [`plans`], [`billing`], [`access`], [`ops`].
 
 pub mod access;
 pub mod app;
+pub mod billing;
 pub mod check;
 pub mod config;
 mod error;

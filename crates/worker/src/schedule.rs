@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tollgate_jobs::{
     Job, Push,
-    job::{quota_sync, retention},
+    job::{billing_sweep, quota_sync, reconciliation, retention},
 };
 use tollgate_service::{Error, Service};
 
@@ -45,12 +45,23 @@ pub struct Schedule {
     pub job: fn(tick: DateTime<Utc>) -> Job,
 }
 
-const SCHEDULES: [Schedule; 2] = [
+const SCHEDULES: [Schedule; 4] = [
     // Far shorter than the windows it protects, far longer than its query takes.
     Schedule {
         name: quota_sync::NAME,
         calendar: Calendar::Every(TimeDelta::seconds(5)),
         job: |_| Job::QuotaSync(quota_sync::Payload {}),
+    },
+    // Nobody waits for a record to the minute; a payment is overdue to the minute.
+    Schedule {
+        name: billing_sweep::NAME,
+        calendar: Calendar::Every(TimeDelta::seconds(30)),
+        job: |_| Job::BillingSweep(billing_sweep::Payload {}),
+    },
+    Schedule {
+        name: reconciliation::NAME,
+        calendar: Calendar::Every(TimeDelta::hours(1)),
+        job: |_| Job::Reconciliation(reconciliation::Payload {}),
     },
     Schedule {
         name: retention::NAME,

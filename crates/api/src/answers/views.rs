@@ -171,20 +171,38 @@ pub(crate) struct Quota {
     #[serde(deserialize_with = "whole::number")]
     #[schema(example = 100_000, minimum = 1, maximum = 1_000_000_000_000_i64)]
     limit: u64,
-    /// What happens beyond: `block` refuses, `bill` lets pass and bills.
+    /// What happens beyond: `block` refuses, `bill` lets pass and bills, `throttle` lets pass slowly and bills nothing.
     #[schema(schema_with = overage)]
     overage: tollgate_domain::Overage,
+    /// With `overage` `throttle`, and only then: how many units pass beyond the quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    throttle: Option<Throttle>,
+}
+
+/// Units per seconds.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Throttle {
+    #[serde(deserialize_with = "whole::number")]
+    #[schema(example = 10, minimum = 1, maximum = 1_000_000_000)]
+    limit: u64,
+    /// Seconds.
+    #[serde(deserialize_with = "whole::number")]
+    #[schema(example = 1, minimum = 1, maximum = 31_622_400)]
+    window: u64,
 }
 
 impl From<QuotaSpec> for Quota {
-    fn from(QuotaSpec { limit, overage }: QuotaSpec) -> Self {
-        Self { limit, overage }
+    fn from(QuotaSpec { limit, overage, throttle }: QuotaSpec) -> Self {
+        let throttle = throttle.map(|tollgate_domain::Throttle { limit, window }| Throttle { limit, window });
+        Self { limit, overage, throttle }
     }
 }
 
 impl From<Quota> for QuotaSpec {
-    fn from(Quota { limit, overage }: Quota) -> Self {
-        Self { limit, overage }
+    fn from(Quota { limit, overage, throttle }: Quota) -> Self {
+        let throttle = throttle.map(|Throttle { limit, window }| tollgate_domain::Throttle { limit, window });
+        Self { limit, overage, throttle }
     }
 }
 
@@ -219,6 +237,9 @@ pub(crate) struct ApiKeyView {
     limits: Vec<Limit>,
     #[schema(required)]
     quota: Option<Quota>,
+    /// The most that it may cost in a month; null: what its plan says.
+    #[schema(required, example = "50.00")]
+    spend_cap: Option<String>,
     #[schema(required)]
     owner_id: Option<String>,
     tags: Vec<String>,
@@ -267,6 +288,7 @@ impl ApiKeyView {
             rate_limit_window,
             limits: limits.into_iter().map(Limit::from).collect(),
             quota: plan.quota.map(Quota::from),
+            spend_cap: key.spend_cap.map(|cap| cap.in_currency(plan.prices.currency)),
             owner_id: key.owner_id,
             tags: key.tags,
             metadata: key.metadata,
@@ -298,6 +320,10 @@ pub(crate) fn algorithm() -> ObjectBuilder {
     one_of(&["sliding_window", "sliding_log", "fixed_window", "token_bucket"])
 }
 
+pub(crate) fn order() -> ObjectBuilder {
+    one_of(&["asc", "desc"])
+}
+
 fn calendar_unit() -> ObjectBuilder {
     one_of(&["minute", "hour", "day", "week", "month", "year"])
 }
@@ -312,7 +338,7 @@ fn on_failure() -> ObjectBuilder {
 }
 
 fn overage() -> ObjectBuilder {
-    one_of(&["block", "bill"])
+    one_of(&["block", "bill", "throttle"])
 }
 
 /// The same, or null.

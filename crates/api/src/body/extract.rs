@@ -8,7 +8,7 @@ use axum::{
 };
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
 use serde::{Deserialize, Deserializer};
-use tollgate_domain::{ApiKeyId, Page, PlanId, TokenId, text};
+use tollgate_domain::{ApiKeyId, GrantId, Page, PlanId, RecordId, TokenId, text};
 use utoipa::{
     IntoParams,
     openapi::{
@@ -40,6 +40,18 @@ impl Named for ApiKeyId {
 
 impl Named for PlanId {
     const WHAT: &'static str = "plan";
+}
+
+impl Named for RecordId {
+    const WHAT: &'static str = "billing record";
+}
+
+impl Named for GrantId {
+    const WHAT: &'static str = "credit grant";
+}
+
+impl Named for uuid::Uuid {
+    const WHAT: &'static str = "finding";
 }
 
 impl Named for TokenId {

@@ -19,8 +19,9 @@ use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{StatusCode, body::Body};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
-use tollgate_domain::FieldError;
+use tollgate_domain::{FieldError, Invalid};
 
 use crate::body::{problem::Problem, wrong_fields};
 
@@ -132,6 +133,17 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
 }
 
+/// Any JSON without loss: 400 for what is not JSON; 422 for a member given twice, a control character, a number that would be
+/// rounded, or too deep nesting. `pointer` is the place of the body in what is read.
+pub(crate) fn tree(body: &[u8], pointer: &str) -> Result<Value, Problem> {
+    let body = if body.trim_ascii().is_empty() { b"null" } else { body };
+    match wrong_fields::tree(body) {
+        Ok((value, errors)) if errors.is_empty() => Ok(value),
+        Ok((_, errors)) => Err(Invalid { errors }.within(pointer).into()),
+        Err(error) => Err(Problem::bad_request(format!("the body is not JSON: {error}"))),
+    }
+}
+
 /// Whether a text in `body`, which is JSON, holds a control character: written as itself or as an escape. No byte that is
 /// looked for stands outside a text there, and those below 0x20 are no JSON.
 fn has_control(body: &[u8]) -> bool {
@@ -170,7 +182,7 @@ mod tests {
         response::Response,
     };
     use serde::Deserialize;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::body::wrong_fields::FreeForm;

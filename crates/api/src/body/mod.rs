@@ -1,5 +1,6 @@
 //! Request bodies and queries, and the errors about them.
 
+pub(crate) mod ce_headers;
 pub(crate) mod extract;
 pub(crate) mod json;
 pub(crate) mod problem;

@@ -12,7 +12,7 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tollgate_domain::FieldError;
+use tollgate_domain::{FieldError, Invalid};
 use tollgate_service::{Error, check::outcome::whole_seconds};
 use utoipa::ToSchema;
 
@@ -174,6 +174,12 @@ impl Problem {
     }
 }
 
+impl From<Invalid> for Problem {
+    fn from(Invalid { errors }: Invalid) -> Self {
+        Self::invalid(errors)
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
@@ -193,6 +199,7 @@ impl From<Error> for Problem {
             Error::Forbidden(_) | Error::NotForClients | Error::Exceeds(_) => of(StatusCode::FORBIDDEN, "FORBIDDEN"),
             Error::NotFound(_) => of(StatusCode::NOT_FOUND, "NOT_FOUND"),
             Error::Conflict(_) => of(StatusCode::CONFLICT, "CONFLICT"),
+            Error::CurrencyMismatch => of(StatusCode::CONFLICT, "CURRENCY_MISMATCH"),
             Error::VersionMismatch { .. } => of(StatusCode::PRECONDITION_FAILED, "CONFLICT"),
             Error::Unavailable { retry_after, .. } => {
                 Self::unavailable(detail).retry_after(whole_seconds(retry_after).max(1))

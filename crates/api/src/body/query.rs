@@ -34,8 +34,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
 /// Names the wrong parameter and what it may be, but not its value.
 fn wrong(error: &serde_path_to_error::Error<serde_urlencoded::de::Error>) -> Problem {
     let message = error.inner().to_string();
-    let twice = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`'));
-    let name = twice.map_or_else(|| error.path().to_string(), str::to_owned);
+    // serde names these two in the message, not in the path.
+    let in_message = ["duplicate field `", "missing field `"].iter().find_map(|start| message.strip_prefix(*start));
+    let named = in_message.and_then(|rest| rest.strip_suffix('`'));
+    let name = named.map_or_else(|| error.path().to_string(), str::to_owned);
     // The standard library's errors about a number.
     let is_number =
         ["invalid digit", "cannot parse integer", "number too"].iter().any(|start| message.starts_with(start));
@@ -129,6 +131,19 @@ mod tests {
             Err(problem) => Err(problem),
         };
         read.map_or_else(|problem| format!("{problem:?}"), |()| String::new())
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Needed {
+        #[expect(dead_code, reason = "only whether it can be read is asked")]
+        owner_id: String,
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_missing_is_named() {
+        let (mut parts, ()) = hyper::Request::builder().uri("/").body(()).unwrap().into_parts();
+        let problem = Params::<Needed>::from_request_parts(&mut parts, &()).await.map(|_| ()).unwrap_err();
+        assert!(format!("{problem:?}").contains("owner_id: required"), "{problem:?}");
     }
 
     #[tokio::test]

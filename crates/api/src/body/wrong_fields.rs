@@ -43,11 +43,7 @@ impl<'de> Deserialize<'de> for FreeForm {
 /// # Errors
 /// When the body is not JSON.
 pub(crate) fn in_body<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<FieldError>, serde_json::Error> {
-    let mut notes = Notes::default();
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = notes.deserialize(&mut json)?;
-    json.end()?;
-    let mut errors = notes.errors;
+    let (value, mut errors) = tree(body)?;
     for wrong in of_type::<T>(value) {
         if !is_named(&errors, &wrong.pointer) {
             errors.push(wrong);
@@ -57,8 +53,20 @@ pub(crate) fn in_body<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<FieldError
     Ok(errors)
 }
 
-/// serde stops at the first wrong field, so this removes that one and parses again until nothing new is wrong.
-fn of_type<T: DeserializeOwned>(mut value: Value) -> Vec<FieldError> {
+/// `body` as a tree, and what no type of ours would take of it.
+///
+/// # Errors
+/// When the body is not JSON.
+pub(crate) fn tree(body: &[u8]) -> Result<(Value, Vec<FieldError>), serde_json::Error> {
+    let mut notes = Notes::default();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = notes.deserialize(&mut json)?;
+    json.end()?;
+    Ok((value, notes.errors))
+}
+
+/// Everything that prevents `value` from being a `T`. serde stops at the first wrong field, so this removes that one and parses again until nothing new is wrong.
+pub(crate) fn of_type<T: DeserializeOwned>(mut value: Value) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> = Vec::new();
     while errors.len() < MAX_ERRORS {
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&value) else { break };

@@ -59,7 +59,7 @@ macro_rules! scopes {
     };
 }
 
-scopes! { KeysRead, KeysWrite, LimitsCheck, LimitsWrite, UsageRead, BillingWrite, Admin }
+scopes! { KeysRead, KeysWrite, LimitsCheck, LimitsWrite, UsageRead, BillingRead, BillingWrite, Admin }
 
 impl<N: Needs, S: Sync> FromRequestParts<S> for Can<N> {
     type Rejection = Problem;
@@ -67,6 +67,21 @@ impl<N: Needs, S: Sync> FromRequestParts<S> for Can<N> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Who(caller) = Who::from_request_parts(parts, state).await?;
         Ok(Self(caller.require(N::SCOPE)?, PhantomData))
+    }
+}
+
+/// A caller that may change prices, or the rest of a plan, or both: what is changed decides which.
+pub(crate) struct PlanWriter(pub(crate) Caller);
+
+impl<S: Sync> FromRequestParts<S> for PlanWriter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Who(caller) = Who::from_request_parts(parts, state).await?;
+        if caller.require(Scope::BillingWrite).is_err() {
+            caller.require(Scope::KeysWrite)?;
+        }
+        Ok(Self(caller))
     }
 }
 

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{
-    Method, StatusCode,
+    HeaderMap, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, TRANSFER_ENCODING},
 };
 use ring::{
@@ -24,7 +24,7 @@ use tollgate_service::{Caller, access::idempotency::fingerprint};
 
 use crate::{
     app::App,
-    body::{json, problem::Problem},
+    body::{ce_headers, json, problem::Problem},
     middleware::{auth, envelope::RequestId},
 };
 
@@ -66,8 +66,7 @@ async fn attempt(
     let (parts, body) = request.into_parts();
     let body = json::read(body).await?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let if_match: Vec<_> = parts.headers.get_all(IF_MATCH).into_iter().map(HeaderValue::as_bytes).collect();
-    let fingerprint = fingerprint(parts.method.as_str(), path, &if_match.join(&b", "[..]), &body);
+    let fingerprint = fingerprint(parts.method.as_str(), path, &what_is_asked(&parts.headers), &body);
     match app.service.idempotency().begin(&caller, key, &fingerprint).await? {
         Idempotency::Started => {
             let key = key.to_owned();
@@ -86,6 +85,17 @@ async fn attempt(
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_REQUEST", detail))
         }
     }
+}
+
+/// The headers without which a body does not say what is asked for: the version that it changes, and of a CloudEvent the
+/// attributes.
+fn what_is_asked(headers: &HeaderMap) -> Vec<u8> {
+    let if_match: Vec<_> = headers.get_all(IF_MATCH).into_iter().map(HeaderValue::as_bytes).collect();
+    let mut asked = if_match.join(&b", "[..]);
+    let mut lines = ce_headers::attribute_lines(headers);
+    lines.sort_unstable();
+    asked.extend(lines.concat());
+    asked
 }
 
 async fn carry_out(app: &App, caller: &Caller, key: &str, seal: &Seal, request: Request, next: Next) -> Response {

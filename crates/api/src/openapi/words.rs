@@ -17,10 +17,14 @@ const PLAIN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
 /// No control characters, and not blank.
 const NAME: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
 const SLUG: &str = "^[a-z0-9_-]{1,64}$";
-const LIMIT_NAME: &str = "^(?!quota$)[A-Za-z0-9_.-]{1,64}$";
+const LIMIT_NAME: &str = "^(?!(quota|overage|spend-cap)$)[A-Za-z0-9_.-]{1,64}$";
+/// Also what is no limit of a plan or key.
+const ANY_LIMIT_NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
 const COUNTRY: &str = "^[A-Za-z]{2}$";
 const CURRENCY: &str = "^[A-Z]{3}$";
 const PRICE: &str = r"^[0-9]{1,12}(\.[0-9]{1,6})?$";
+const RATE: &str = r"^[0-9]{1,12}(\.[0-9]{1,12})?$";
+const MONTH: &str = "^[0-9]{4}-(0[1-9]|1[0-2])$";
 const TIME_ZONE: &str = "^[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}$";
 const CURSOR: &str = "^([0-9a-f]{2})+$";
 /// A date, or a time.
@@ -70,8 +74,9 @@ enum Rule {
 fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
     use Rule::{Any, Form, Text};
     Some(match (owner, name) {
-        ("Limit" | "LimitState" | "PreviewLimit", "name") | (_, "limit_name" | "violated-policies") => {
-            (Form(LIMIT_NAME, None), "per-hour")
+        ("Limit", "name") => (Form(LIMIT_NAME, None), "per-hour"),
+        ("LimitState" | "PreviewLimit", "name") | (_, "limit_name" | "violated-policies") => {
+            (Form(ANY_LIMIT_NAME, None), "per-hour")
         }
         ("CreatePlan", "name") => (Form(SLUG, None), "startup"),
         ("PlanView", "name") => (Form(SLUG, None), "standard"),
@@ -83,7 +88,12 @@ fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
         (QUERY, "search") => (Text(text::FILTER), "checkout"),
         (PATH, "id") => (Text(text::JOB_ID), "01a20a9e-85ea-7c36-a9d2-d95b58943f68"),
         (_, "tier") => (Form(SLUG, None), "standard"),
-        ("Event" | "EventTaken", "id") => (Text(text::EVENT_ID), "order-4711"),
+        ("Event" | "CloudEvent", "id") => (Text(text::EVENT_ID), "order-4711"),
+        ("Event", "source") => (Text(text::EVENT_SOURCE), "/checkout"),
+        ("CloudEvent", "source") => (Text(TextBounds { least: 1, ..text::EVENT_SOURCE }), "/checkout"),
+        // As they were sent, whatever they were.
+        ("EventTaken", "id") => (Any, "order-4711"),
+        ("EventTaken", "source") => (Any, "/checkout"),
         ("DeadJobView" | "Retried", "id") => (Text(text::JOB_ID), "usage_apply:01a20a9e-85ea-7c36-a9d2-d95b58943f68:0"),
         (_, "description") => (Text(text::DESCRIPTION), "The web shop's checkout"),
         ("Status", "reason") => (Any, "the database is not there yet"),
@@ -98,7 +108,19 @@ fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
         (_, "ip_address") => (Form(ADDRESS, None), "192.0.2.7"),
         (_, "allowed_ips") => (Form(NETWORK, None), "192.0.2.0/24"),
         (_, "currency") => (Form(CURRENCY, None), "USD"),
-        (_, "base" | "overage_unit" | "overage_rate") => (Form(PRICE, None), "0.0005"),
+        ("PlanPrices" | "PlanPricesView" | "PriceTier" | "PriceTierView", "unit_amount")
+        | (_, "overage_unit" | "overage_rate") => (Form(RATE, None), "0.0005"),
+        ("BillView" | "RecordView" | "LineView" | "VoidedView" | "Projected" | "SummaryView", _) if is_amount(name) => {
+            (Any, "44.00")
+        }
+        (
+            _,
+            "base" | "minimum" | "maximum" | "spend_cap" | "package_amount" | "flat_amount" | "amount" | "amount_paid",
+        ) => (Form(PRICE, None), "29.00"),
+        ("CloseRequest" | "PreviewRequest", "period") => (Form(MONTH, None), "2026-10"),
+        (QUERY, "period" | "start" | "end") => (Form(MONTH, None), "2026-10"),
+        (_, "plan") => (Form(SLUG, None), "standard"),
+        ("Acknowledgement", "note") | (_, "reference") => (Text(text::DESCRIPTION), "ch_4711"),
         (_, "timezone") => (Form(TIME_ZONE, Some(text::TIME_ZONE)), "Europe/Berlin"),
         (_, "cursor" | "next_cursor") => (Form(CURSOR, Some(text::CURSOR)), "31373636303930343930"),
         (_, "start_date" | "end_date") => (Form(DAY_OR_TIME, None), "2026-11-24"),
@@ -109,6 +131,24 @@ fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
         ("WrongField", "detail") => (Any, "no such plan; there are free, standard, pro, enterprise"),
         _ => return None,
     })
+}
+
+/// Whether a member of an answer is an amount, which may be negative and has the places of its currency.
+fn is_amount(name: &str) -> bool {
+    const AMOUNTS: [&str; 11] = [
+        "subtotal",
+        "credits_applied",
+        "rounding",
+        "total",
+        "amount",
+        "amount_due",
+        "amount_paid",
+        "unit_amount",
+        "paid",
+        "outstanding",
+        "overdue",
+    ];
+    AMOUNTS.contains(&name)
 }
 
 /// A plausible time for a member of this name.

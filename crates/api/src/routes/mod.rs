@@ -32,7 +32,9 @@ use crate::{
     openapi,
 };
 
+mod billing;
 mod checks;
+mod events;
 mod health;
 mod jobs;
 mod keys;
@@ -99,7 +101,23 @@ fn management() -> OpenApiRouter<App> {
         .routes(routes!(usage::current))
         .routes(routes!(usage::history))
         .routes(routes!(usage::limits))
-        .routes(routes!(usage::take_events))
+        .routes(routes!(events::take_events))
+        .routes(routes!(billing::preview::preview))
+        .routes(routes!(billing::records::current))
+        .routes(routes!(billing::records::list))
+        .routes(routes!(billing::records::show))
+        .routes(routes!(billing::records::void))
+        .routes(routes!(billing::records::pay))
+        .routes(routes!(billing::records::close))
+        .routes(routes!(billing::summary::summary))
+        .routes(routes!(billing::reconciliation::findings))
+        .routes(routes!(billing::reconciliation::reconcile))
+        .routes(routes!(billing::reconciliation::acknowledge))
+        .routes(routes!(billing::credits::create, billing::credits::list))
+        .routes(routes!(billing::credits::show))
+        .routes(routes!(billing::credits::void))
+        .routes(routes!(billing::credits::balance))
+        .routes(routes!(billing::export::export))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::show, tokens::update, tokens::delete))
         .routes(routes!(tokens::rotate))

@@ -8,12 +8,15 @@ use axum::{
 use chrono::{DateTime, Utc};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{Currency, Money, Plan, PlanId};
+use tollgate_domain::{Plan, PlanId};
 use tollgate_service::plans::PlanTerms;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    answers::views::{Data, Limit, List, Quota},
+    answers::{
+        prices::{PlanPrices, PlanPricesView},
+        views::{Data, Limit, List, Quota},
+    },
     app::App,
     body::{
         extract::{Id, IfMatch, etag, location, page},
@@ -21,7 +24,7 @@ use crate::{
         problem::Problem,
         query::Params,
     },
-    middleware::auth::{Can, KeysRead, KeysWrite},
+    middleware::auth::{Can, KeysRead, KeysWrite, PlanWriter},
 };
 
 /// A plan to be made.
@@ -57,21 +60,6 @@ pub(crate) struct UpdatePlan {
     features: Vec<String>,
 }
 
-/// What a plan costs: decimal strings.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PlanPrices {
-    /// ISO 4217.
-    #[schema(value_type = String, example = "USD")]
-    currency: Currency,
-    /// Per key and billing period.
-    #[schema(value_type = String, example = "29.00")]
-    base: Money,
-    /// Per unit beyond the quota.
-    #[schema(value_type = String, example = "0.0005")]
-    overage_unit: Money,
-}
-
 /// A plan.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PlanView {
@@ -84,7 +72,7 @@ pub(crate) struct PlanView {
     limits: Vec<Limit>,
     #[schema(required)]
     quota: Option<Quota>,
-    prices: PlanPrices,
+    prices: PlanPricesView,
     features: Vec<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -114,7 +102,7 @@ pub(crate) async fn create(
     Json(body): Json<CreatePlan>,
 ) -> Result<Response, Problem> {
     let CreatePlan { name, description, limits, quota, prices, features } = body;
-    let terms = UpdatePlan { description, limits, quota, prices, features }.into();
+    let terms = UpdatePlan { description, limits, quota, prices, features }.read()?;
     let plan = app.service.plans().create(tenant_id, name, terms).await?;
     Ok((StatusCode::CREATED, location("/api/v1/plans", &plan.id), shown(plan)).into_response())
 }
@@ -142,18 +130,19 @@ pub(crate) async fn show(
     Ok(shown(app.service.plans().get(tenant_id, id).await?))
 }
 
-/// Replace a plan's terms; in force for its keys within a second.
+/// Replace a plan's terms; limits are in force for its keys within a second, prices with the next period unless they say `now`.
+/// Other prices need the scope `billing:write`, anything else `keys:write`.
 #[utoipa::path(put, path = "/api/v1/plans/{id}", tag = "plans", request_body = UpdatePlan,
     params(("id" = uuid::Uuid, Path, description = "The plan's id."), IfMatch),
     responses((status = 200, description = "Changed.", body = Data<PlanView>)), extensions(("x-required-scope" = json!("keys:write"))))]
 pub(crate) async fn update(
     State(app): State<App>,
-    Can(tenant_id, ..): Can<KeysWrite>,
+    PlanWriter(caller): PlanWriter,
     Id(id): Id<PlanId>,
     IfMatch(version): IfMatch,
     Json(body): Json<UpdatePlan>,
 ) -> Result<Response, Problem> {
-    Ok(shown(app.service.plans().update(tenant_id, id, body.into(), version).await?))
+    Ok(shown(app.service.plans().update(&caller, id, body.read()?, version).await?))
 }
 
 /// Delete a plan that no key is on.
@@ -174,29 +163,29 @@ fn shown(plan: Plan) -> Response {
     (etag(plan.version), Data::json(PlanView::from(plan))).into_response()
 }
 
-impl From<UpdatePlan> for PlanTerms {
-    fn from(body: UpdatePlan) -> Self {
-        let PlanPrices { currency, base, overage_unit } = body.prices;
-        Self {
-            description: body.description,
-            limits: body.limits.into_iter().map(Into::into).collect(),
-            quota: body.quota.map(Into::into),
-            prices: tollgate_domain::Prices { currency, base, overage_unit },
-            features: body.features,
-        }
+impl UpdatePlan {
+    fn read(self) -> Result<PlanTerms, Problem> {
+        let (prices, effective) = self.prices.read()?;
+        Ok(PlanTerms {
+            description: self.description,
+            limits: self.limits.into_iter().map(Into::into).collect(),
+            quota: self.quota.map(Into::into),
+            prices,
+            effective,
+            features: self.features,
+        })
     }
 }
 
 impl From<Plan> for PlanView {
     fn from(plan: Plan) -> Self {
-        let tollgate_domain::Prices { currency, base, overage_unit } = plan.prices;
         Self {
             id: plan.id,
             name: plan.name,
             description: plan.description,
             limits: plan.limits.into_iter().map(Limit::from).collect(),
             quota: plan.quota.map(Quota::from),
-            prices: PlanPrices { currency, base, overage_unit },
+            prices: plan.prices.into(),
             features: plan.features,
             created_at: plan.created_at,
             updated_at: plan.updated_at,

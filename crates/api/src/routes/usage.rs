@@ -1,11 +1,11 @@
-//! What keys used: now, over time, against their plan; and usage that other systems metered.
+//! What keys used: now, over time, against their plan.
 #![expect(unused_qualifications, reason = "utoipa expands a query's parameters with one")]
 
 use axum::{Json as Answer, extract::State};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    ApiKeyId, Currency, Granularity, Money, Overage, Rfc3339, Scope, UsageEvent,
+    ApiKeyId, BillingPeriod, Currency, Granularity, Model, Overage, Scope,
     rfc3339::{parse_end, parse_start},
     usage::Counts,
 };
@@ -13,10 +13,14 @@ use tollgate_service::{keys::UsedKey, metering::history::History};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    answers::views::{self, Data, Limit, Quota},
+    answers::{
+        bill::Period,
+        prices::PlanPricesView,
+        views::{self, Data, Limit, Quota},
+    },
     app::App,
-    body::{extract::Id, json::Json, problem::Problem, query::Params, whole},
-    middleware::auth::{BillingWrite, Can, Who},
+    body::{extract::Id, problem::Problem, query::Params},
+    middleware::auth::Who,
 };
 
 /// The current billing period.
@@ -36,21 +40,15 @@ pub(crate) struct CurrentUsageView {
     overage_requests: u64,
     /// Units refused by a limit or the quota.
     rate_limited: i64,
-    #[schema(value_type = String, example = "29.00")]
-    estimated_cost: Money,
+    /// What the period costs if no further unit is used.
+    #[schema(example = "29.00")]
+    estimated_cost: String,
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
     /// When the key was deleted; null for one that was not. What it used stays readable.
     #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
     as_of: DateTime<Utc>,
-}
-
-/// From the first moment to the first that no longer belongs to it.
-#[derive(Serialize, ToSchema)]
-struct Period {
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
 }
 
 /// Which part of a key's history.
@@ -110,60 +108,16 @@ pub(crate) struct PlanLimits {
     monthly_quota: Option<Quota>,
     /// Whether units beyond the quota are let pass and billed.
     overage_allowed: bool,
-    /// Per unit beyond the quota.
-    #[schema(value_type = String, example = "0.0005")]
-    overage_rate: Money,
+    /// Per unit beyond the included ones; null where units have no single price.
+    #[schema(required, example = "0.0005")]
+    overage_rate: Option<String>,
+    prices: PlanPricesView,
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
     features: Vec<String>,
     /// When the key was deleted; null for one that was not. What it used stays readable.
     #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
-}
-
-/// Usage that was metered elsewhere.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Events {
-    #[schema(min_items = 1, max_items = 1000)]
-    events: Vec<Event>,
-}
-
-/// One use of a key.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Event {
-    /// Yours, unique: a repeat is counted once. 1 to 255 characters.
-    #[schema(example = "order-4711")]
-    id: String,
-    #[schema(value_type = uuid::Uuid, example = "01a20a9e-85ea-7c36-a9d2-d95b58943f68")]
-    api_key_id: ApiKeyId,
-    /// Now unless given.
-    #[schema(value_type = Option<DateTime<Utc>>)]
-    timestamp: Option<Rfc3339>,
-    /// 1 unless given.
-    #[serde(default, deserialize_with = "whole::optional")]
-    #[schema(example = 1, minimum = 1, maximum = 1_000_000)]
-    units: Option<u32>,
-    #[schema(example = "/v1/orders")]
-    endpoint: Option<String>,
-}
-
-/// What became of the events.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct EventsTaken {
-    /// Counted now.
-    accepted: usize,
-    /// Known before.
-    duplicates: usize,
-    /// In the order given.
-    events: Vec<EventTaken>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct EventTaken {
-    id: String,
-    duplicate: bool,
 }
 
 /// What a key used in the current billing period, no staler than two seconds.
@@ -177,16 +131,15 @@ pub(crate) async fn current(
     let tenant_id = caller.require_or_own(Scope::UsageRead, id)?;
     let usage = app.service.metering().current(tenant_id, id).await?;
     let made = usage.counts.allowed;
-    let used = u64::try_from(made).unwrap_or(0);
     Ok(Data::json(CurrentUsageView {
         api_key_id: usage.api_key_id,
-        billing_period: Period { start: usage.period.start, end: usage.period.end },
+        billing_period: usage.period.into(),
         requests_made: made,
         requests_limit: usage.limit,
-        requests_remaining: usage.limit.map(|limit| limit.saturating_sub(used)),
+        requests_remaining: usage.remaining,
         overage_requests: usage.overage,
         rate_limited: usage.counts.refused(),
-        estimated_cost: usage.cost,
+        estimated_cost: usage.cost.in_currency(usage.currency),
         currency: usage.currency,
         deleted_at: usage.deleted_at,
         as_of: usage.as_of,
@@ -209,7 +162,7 @@ pub(crate) async fn history(
     let History { start, end, deleted_at, buckets, summary } =
         app.service.metering().history(tenant_id, id, granularity, start, end).await?;
     Ok(Data::json(HistoryView {
-        period: Period { start, end },
+        period: BillingPeriod { start, end }.into(),
         granularity,
         usage: buckets.into_iter().map(|(date, counts)| Bucket { date, sums: Sums::from(counts) }).collect(),
         summary: Sums::from(summary),
@@ -235,35 +188,15 @@ pub(crate) async fn limits(
         limits,
         monthly_quota: plan.quota.map(Quota::from),
         overage_allowed,
-        overage_rate: plan.prices.overage_unit,
+        overage_rate: match plan.prices.model {
+            Model::PerUnit { unit_amount } => Some(unit_amount.in_currency(plan.prices.currency)),
+            _ => None,
+        },
         currency: plan.prices.currency,
+        prices: plan.prices.into(),
         features: plan.features,
         deleted_at,
     }))
-}
-
-/// Take usage that was metered elsewhere. An event whose `id` is known is counted once and says so.
-#[utoipa::path(post, path = "/api/v1/usage/events", tag = "usage", request_body = Events,
-    responses((status = 200, description = "What became of each.", body = Data<EventsTaken>)), extensions(("x-required-scope" = json!("billing:write"))))]
-pub(crate) async fn take_events(
-    State(app): State<App>,
-    Can(tenant_id, ..): Can<BillingWrite>,
-    Json(body): Json<Events>,
-) -> Result<Answer<Data<EventsTaken>>, Problem> {
-    let now = app.service.clock().now();
-    let event = |event: Event| UsageEvent {
-        id: event.id,
-        api_key_id: event.api_key_id,
-        at: event.timestamp.map_or(now, |Rfc3339(at)| at),
-        units: i64::from(event.units.unwrap_or(1)),
-        endpoint: event.endpoint,
-    };
-    let events: Vec<_> = body.events.into_iter().map(event).collect();
-    let counted = app.service.metering().record_events(tenant_id, &events).await?;
-    let accepted = counted.iter().filter(|counted| **counted).count();
-    let taken =
-        events.into_iter().zip(&counted).map(|(event, counted)| EventTaken { id: event.id, duplicate: !counted });
-    Ok(Data::json(EventsTaken { accepted, duplicates: counted.len() - accepted, events: taken.collect() }))
 }
 
 impl From<Counts> for Sums {

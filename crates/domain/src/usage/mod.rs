@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ApiKeyId, BootId, TenantId};
 
 pub use fold_part::FoldPart;
-pub use read::{Granularity, UsageEvent, UsageStats};
+pub use read::{EventOutcome, EventResult, Granularity, UsageEvent, UsageStats};
 
 pub use packed::{ALL_BUCKETS, BUCKETS, PackedUsage, Unreadable, UsageChunk, bucket_of, pack};
 
@@ -125,6 +125,22 @@ pub struct UsageBatch {
     pub span: JournalSpan,
     /// The usage of keys in that span.
     pub chunks: Vec<UsageChunk>,
+}
+
+impl UsageBatch {
+    /// Units admitted in it.
+    ///
+    /// # Errors
+    /// When a chunk cannot be read.
+    pub fn units(&self) -> Result<i64, Unreadable> {
+        let mut units = 0_i64;
+        for chunk in &self.chunks {
+            let usage = chunk.rows.unpack()?;
+            let minutes = usage.iter().flat_map(|usage| &usage.minutes);
+            units = minutes.fold(units, |sum, row| sum.saturating_add(row.counts.allowed));
+        }
+        Ok(units)
+    }
 }
 
 /// Refusals of one key by one limit at one endpoint from one address in one minute.

@@ -48,7 +48,9 @@ pub struct UsageStats {
 /// Units of a key that another system metered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageEvent {
-    /// Unique within the tenant; a repeat is not counted.
+    /// Who sent it; empty: not named.
+    pub source: String,
+    /// Unique within the tenant and the source; a repeat is not counted.
     pub id: String,
     /// The key that was used.
     pub api_key_id: ApiKeyId,
@@ -58,4 +60,26 @@ pub struct UsageEvent {
     pub units: i64,
     /// The endpoint, as the sender names it.
     pub endpoint: Option<String>,
+    /// SHA-256 of what was sent, by which a repeat differs from another event under the same id.
+    pub payload_hash: [u8; 32],
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventOutcome {
+    /// Whether it was counted.
+    pub result: EventResult,
+    /// Whether the period in which it counts was closed already. Never with a conflict.
+    pub period_closed: bool,
+}
+
+/// Whether an event was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventResult {
+    /// Now, in this call.
+    Accepted,
+    /// Before: in an earlier call, or earlier in this one.
+    Duplicate,
+    /// Not at all, because another event was counted under its source and id.
+    Conflict,
 }

@@ -1,6 +1,9 @@
 //! The list of jobs. To add one, write its file here, its `mod` line and its line in the list.
 
+pub mod billing_close;
+pub mod billing_sweep;
 pub mod quota_sync;
+pub mod reconciliation;
 pub mod retention;
 pub mod usage_apply;
 pub mod violation_record;
@@ -75,6 +78,12 @@ jobs! {
     Retention => retention,
     /// See [`quota_sync`].
     QuotaSync => quota_sync,
+    /// See [`billing_sweep`].
+    BillingSweep => billing_sweep,
+    /// See [`billing_close`].
+    BillingClose => billing_close,
+    /// See [`reconciliation`].
+    Reconciliation => reconciliation,
 }
 
 #[cfg(test)]

@@ -65,8 +65,9 @@ struct Shard {
     heat: [Heat; WATCHED],
 }
 
-/// A subject's state at a refusal. Until it is rolled its use only grows, so what it refuses is refused. Subjects with
-/// reservations are not remembered, because those may end at any moment.
+/// A subject's state at a refusal. Until it is rolled its use only grows, so what it refuses is refused, by a limit beyond
+/// a quota too: a quota that is used up stays so. Subjects with reservations are not remembered, because those may end at
+/// any moment.
 #[derive(Debug)]
 struct Known {
     state: State,
@@ -286,9 +287,11 @@ impl crate::state::States for Unwritten<'_> {
     }
 }
 
-/// Whether slices may be taken for these limits.
+/// Whether slices may be taken for these limits. Not when one of them applies beyond a quota: whether it does is known only
+/// when a unit is spent, so every such check is decided exactly.
 fn leaseable(check: &Check<'_>) -> bool {
-    check.parts().flat_map(|part| part.limits).all(|limit| limit.quota().rule().spares_slices())
+    let mut limits = check.parts().flat_map(|part| part.limits);
+    limits.all(|limit| limit.mode() != Mode::Beyond && limit.quota().rule().spares_slices())
 }
 
 /// Covers the subjects and limits of a check, including the limits' sizes: a lowered limit must
@@ -300,7 +303,7 @@ fn fingerprint(check: &Check<'_>) -> u64 {
         part.limits.iter().fold(hash, |hash, limit| {
             let quota = limit.quota();
             let sized = mix(mix(mix(hash, limit.id()), quota.limit()), quota.burst());
-            mix(sized, u64::from(limit.weight()) << 1 | u64::from(limit.mode() == Mode::Count))
+            mix(sized, u64::from(limit.weight()) << 2 | limit.mode() as u64)
         })
     })
 }

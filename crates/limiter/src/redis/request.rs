@@ -102,6 +102,8 @@ pub(super) enum Role {
     Counted = 1,
     /// Bounds the slices of another limit: only slices consume it.
     Guard = 2,
+    /// Enforced for a cost that does not fit into the policy before it.
+    Beyond = 3,
 }
 
 impl StoreRequest {
@@ -162,7 +164,7 @@ impl StoreRequest {
         ends.min().flatten()
     }
 
-    /// `Plain` for a check of one subject and windows only that just consumes its cost.
+    /// `Plain` for a check of one subject and windows only, none of them beyond another, that just consumes its cost.
     pub(super) fn encoding(&self) -> Encoding<'_> {
         let [part] = self.parts.as_slice() else { return Encoding::Other };
         let bare = self.purpose == Purpose::Consume && self.slice == 0 && self.returns.is_empty();
@@ -237,7 +239,11 @@ impl Policy {
             Rule::SlidingLog(SlidingLog { window, .. }) => (Kind::Log, [*window, 0, 0, weight]),
             Rule::Concurrency(Concurrency { life, .. }) => (Kind::Concurrency, [*life, 0, 0, weight]),
         };
-        let role = if limit.mode() == Mode::Count { Role::Counted } else { Role::Enforced };
+        let role = match limit.mode() {
+            Mode::Enforce => Role::Enforced,
+            Mode::Count => Role::Counted,
+            Mode::Beyond => Role::Beyond,
+        };
         Self { kind, role, id: limit.id(), limit: limit.quota().rule().limit(), parameters }
     }
 
@@ -250,8 +256,10 @@ impl Policy {
         (overshoot > 0).then_some(guard)
     }
 
+    /// Whether the script's shortest ways know it.
     fn is_window(&self) -> bool {
-        matches!(self.kind, Kind::Sliding | Kind::Every | Kind::Calendar) && self.role != Role::Guard
+        let windows = matches!(self.kind, Kind::Sliding | Kind::Every | Kind::Calendar);
+        windows && matches!(self.role, Role::Enforced | Role::Counted)
     }
 
     /// When the window of a cell that was just written ends.

@@ -1,7 +1,7 @@
 //! What a node answers by itself: refusals it knows of, and slices; and how soon it hears of a reset elsewhere.
 use std::time::{Duration, Instant};
 
-use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Options, Source, Timestamp};
+use tollgate_limiter::{Check, Decision, Leases, Limit, Limiter, Mode, Options, Source, Timestamp};
 use tollgate_test_servers::redis::Redis;
 use tollgate_test_servers::wait::within_promise;
 
@@ -114,6 +114,29 @@ async fn a_hot_subject_far_from_its_limit_costs_hardly_any_calls() {
     let stats = node.stats();
     assert!(stats.leased * 10 > checks * 9, "{stats:?}");
     assert!(stats.calls * 50 < checks, "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_hot_subject_with_a_limit_beyond_a_quota_is_decided_exactly() {
+    let server = Redis::start();
+    let node = node(&server, Leases::Automatic).await;
+    let [quota] = century(100_000_000);
+    let [beyond] = century(7);
+    let limits = [quota.with_mode(Mode::Count), Limit::new("beyond", beyond.quota().clone()).with_mode(Mode::Beyond)];
+    let (started, mut checks) = (Instant::now(), 0);
+    while started.elapsed() < Duration::from_millis(500) {
+        checks += 1;
+        let decision = check(&node, &limits, 1).await;
+        assert_eq!((decision.allowed, decision.limits[0].used(), decision.limits[1].used()), (true, checks, 0));
+    }
+    assert_eq!((node.stats().exact, node.stats().leased), (checks, 0));
+    assert!(check(&node, &limits, 100_000_000 - u32::try_from(checks).unwrap()).await.allowed);
+    let calls = node.stats().calls;
+    for used in 1..=100 {
+        let decision = check(&node, &limits, 1).await;
+        assert_eq!((decision.allowed, decision.limits[1].used()), (used <= 7, used.min(7)));
+    }
+    assert_eq!(node.stats().calls, calls + 8, "what the store refused once is refused here");
 }
 
 #[tokio::test]

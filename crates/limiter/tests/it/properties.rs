@@ -74,6 +74,16 @@ fn a_node_with_slices_answers_as_the_rules_in_memory_do() {
     stores_agree(limits(windowed()), without_holds(), Leases::Automatic);
 }
 
+#[test]
+fn they_agree_on_what_applies_beyond_a_quota() {
+    stores_agree(throttled(quota_or_slots().boxed()), step(), Leases::Automatic);
+}
+
+#[test]
+fn they_agree_on_plain_checks_beyond_a_quota() {
+    stores_agree(throttled(windowed().boxed()), without_holds(), Leases::Automatic);
+}
+
 fn retry_is_exact(
     runtime: &tokio::runtime::Runtime,
     store: &Store,
@@ -104,18 +114,21 @@ fn retry_is_exact(
                 decision.unwrap()
             };
             let decision = decide(now);
-            for (limit, status) in limits.iter().zip(&decision.limits) {
+            for (index, (limit, status)) in limits.iter().zip(&decision.limits).enumerate() {
                 let weight = u64::from(limit.weight());
-                if limit.mode() == Mode::Count || status.remaining() >= weight || weight > limit.quota().burst() {
+                if !status.is_enforced() || status.remaining() >= weight || weight > limit.quota().burst() {
                     continue;
                 }
-                let unit = Check::new(who, std::slice::from_ref(limit));
+                let first = if limit.mode() == Mode::Beyond { index - 1 } else { index };
+                let unit = Check::new(who, &limits[first..=index]);
                 // A refused check does not count what it holds itself.
                 let own = ReservationId::new(&step.hold.to_le_bytes());
                 let unit = if decision.allowed { unit } else { unit.with_reservation(own) };
                 let fits = |at| runtime.block_on(store.limiter.peek(unit, Timestamp::from_micros(at))).unwrap().allowed;
                 let moment = status.resets_at().as_micros();
-                prop_assert!(!fits(moment - 1), "a unit fits before it is said to: {:?}", step);
+                // A cost may exceed what is left of a quota that has units.
+                let early = limit.mode() == Mode::Beyond && fits(now);
+                prop_assert!(early || !fits(moment - 1), "a unit fits before it is said to: {:?}", step);
                 prop_assert!(fits(moment), "no unit fits when it is said to: {:?}", step);
             }
             match decision.retry {
@@ -163,6 +176,22 @@ fn a_promised_moment_is_exact_on_redis() {
     let runtime = runtime();
     let store = runtime.block_on(Store::redis());
     retry_is_exact(&runtime, &store, limits(quota()), Holding::Nothing, 200);
+}
+
+#[test]
+fn a_moment_promised_beyond_a_quota_is_exact() {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::memory());
+    retry_is_exact(&runtime, &store, throttled(quota().boxed()), Holding::Nothing, 2_000);
+    retry_is_exact(&runtime, &store, throttled(quota_or_slots().boxed()), Holding::Slots, 1_000);
+    retry_is_exact(&runtime, &store, throttled(quota_or_slots().boxed()), Holding::All, 1_000);
+}
+
+#[test]
+fn a_moment_promised_beyond_a_quota_is_exact_on_redis() {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::redis());
+    retry_is_exact(&runtime, &store, throttled(quota().boxed()), Holding::Nothing, 200);
 }
 
 #[test]

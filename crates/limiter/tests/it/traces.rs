@@ -92,6 +92,22 @@ pub(super) fn limits(quota: impl Strategy<Value = Quota>) -> impl Strategy<Value
     })
 }
 
+/// Limits of which one is a quota that counts, followed by one that applies beyond it.
+pub(super) fn throttled(quota: impl Strategy<Value = Quota> + Clone + 'static) -> impl Strategy<Value = Vec<Limit>> {
+    let window = prop_oneof![window().prop_map(Window::Every), calendar()];
+    let counted = (limit(), window).prop_map(|(limit, window)| Quota::fixed_window(limit, window).unwrap());
+    let weights = prop::sample::select(vec![(1, 1), (1, 1), (2, 1), (1, 3), (1_000_000, 1)]);
+    (limits(quota.clone()), counted, quota, weights, 0_usize..4).prop_map(
+        |(mut limits, counted, beyond, (of_quota, of_beyond), at)| {
+            let at = at.min(limits.len());
+            let quota = Limit::new("quota", counted).with_mode(Mode::Count).with_weight(of_quota);
+            let beyond = Limit::new("beyond", beyond).with_mode(Mode::Beyond).with_weight(of_beyond);
+            limits.splice(at..at, [quota, beyond]);
+            limits
+        },
+    )
+}
+
 /// The same limits after an operator changed their sizes, which their counters outlive.
 pub(super) fn resized(limits: &[Limit], factor: u64) -> Vec<Limit> {
     let resize = |limit: &Limit| {

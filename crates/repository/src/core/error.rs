@@ -17,6 +17,9 @@ pub enum Error {
     /// The row already exists, is still in use, or refers to a row that does not exist.
     #[error("the write conflicts with what is stored")]
     Conflict,
+    /// A key would go to a plan of another currency while its period holds an amount.
+    #[error("the period holds an amount in another currency")]
+    CurrencyMismatch,
     /// A stored value that cannot be parsed. Contains its table and column.
     #[error("unreadable stored value: {0}")]
     Corrupt(String),

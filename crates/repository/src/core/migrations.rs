@@ -43,6 +43,15 @@ const FILES: &[File] = &[
     file!(5, "usage storage", POSTGRES, "0005_usage_storage.postgres.sql"),
     file!(6, "open values", SQLITE, "0006_open_values.sqlite.sql"),
     file!(6, "open values", POSTGRES, "0006_open_values.postgres.sql"),
+    file!(7, "prices", "0007_prices.sql"),
+    file!(8, "billing accounts", SQLITE, "0008_billing_accounts.sqlite.sql"),
+    file!(8, "billing accounts", POSTGRES, "0008_billing_accounts.postgres.sql"),
+    file!(9, "billing records", "0009_billing_records.sql"),
+    file!(10, "billing is final", SQLITE, "0010_billing_is_final.sqlite.sql"),
+    file!(10, "billing is final", POSTGRES, "0010_billing_is_final.postgres.sql"),
+    file!(11, "watermarks", "0011_watermarks.sql"),
+    file!(12, "event identity", "0012_event_identity.sql"),
+    file!(13, "reconciliation", "0013_reconciliation.sql"),
 ];
 
 /// A migration, and waiting for another process's, may take any time. The lock ends with the transaction, because
@@ -60,6 +69,12 @@ impl Repository {
     /// Updates the schema. Any number of processes may call it at once: an advisory lock of PostgreSQL, or the lock of
     /// the file next to SQLite's, admits one at a time. On PostgreSQL all missing migrations are one transaction.
     pub async fn migrate(&self) -> Result<(), Error> {
+        self.apply_files().await?;
+        self.ensure_prices().await?;
+        self.ensure_baseline().await
+    }
+
+    async fn apply_files(&self) -> Result<(), Error> {
         match &self.primary {
             Engine::Sqlite(pool) => {
                 let _lock = match &self.lock_file {

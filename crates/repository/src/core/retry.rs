@@ -58,6 +58,12 @@ impl Repository {
         self.read(|db| async { work(begin_read_only(db).await?).await }).await
     }
 
+    /// A transaction of the primary that only reads, all of it one state, for as long as it takes. The pool is short of its
+    /// connection until it is dropped.
+    pub(crate) async fn begin_snapshot(&self) -> Result<Tx, Error> {
+        attempt(begin_read_only(self.primary.clone())).await
+    }
+
     /// Several reads of the same state that may lag, from where [`Repository::read_lagging`] reads.
     pub(crate) async fn lagging_snapshot<T, F>(&self, work: impl Fn(Tx) -> F) -> Result<T, Error>
     where

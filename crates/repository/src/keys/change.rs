@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{ApiKey, ApiKeyId, KeyStatus, Plan, SecretHash, TenantId};
+use tollgate_domain::{
+    ApiKey, ApiKeyId, BillingPeriod, KeyStatus, Money, Plan, SecretHash, TenantId, period::next_minute,
+};
 use uuid::Uuid;
 
 use super::{
@@ -11,10 +13,11 @@ use super::{
     row::{BY_ID, KeyRow, get, search_text, status},
 };
 use crate::{
-    Error,
+    Error, billing,
     core::{database::Tx, json, revisions, time::micros},
     keys::secrets,
     plans,
+    prices::spans,
 };
 
 /// The number of keys of a plan and status, over all tenants.
@@ -51,6 +54,7 @@ impl Keys<'_> {
                 insert(&mut tx, tenant_id, key, values, plan.id.0, revision).await?;
                 insert_tags(&mut tx, tenant_id, key).await?;
                 secrets::insert(&mut tx, tenant_id, key.id, hash).await?;
+                spans::begin(&mut tx, tenant_id, key, plan.id).await?;
                 let stored = get(&mut tx, tenant_id, key.id).await?.ok_or(Error::Conflict)?;
                 tx.commit().await?;
                 Ok(stored)
@@ -58,9 +62,10 @@ impl Keys<'_> {
             .await
     }
 
-    /// Changes a key. `change` gets the present key and its plan (the one that `tier` names, if given) inside the
-    /// transaction. No other write to a key or plan comes between, so none is lost and none is refused because of
-    /// another. Fields that cannot change (environment, prefix, age) are not stored; the version is incremented.
+    /// Changes the key as it stands. `change` gets it with the plan that `tier` names, or the one it is on, inside the
+    /// transaction; no other write to a key or plan comes between, so none is lost and none is refused because of another.
+    /// What cannot be changed (environment, prefix, age) is not stored; the version is counted up. Another plan's prices are in
+    /// force from the next whole minute after `updated_at`.
     ///
     /// None when there is no such key, [`Error::Conflict`] when `change` accepts a plan that does not exist.
     pub async fn change<E: From<Error>>(
@@ -74,12 +79,24 @@ impl Keys<'_> {
             let mut tx = self.0.begin().await?;
             let revision = revisions::next(&mut tx).await?;
             let Some(mut key) = get(&mut tx, tenant_id, id).await? else { return Ok(Ok(None)) };
-            let plan = plans::named(&mut tx, tenant_id, tier.unwrap_or(&key.tier)).await?;
+            let tier_before = key.tier.clone();
+            let plan = plans::named(&mut tx, tenant_id, tier.unwrap_or(&tier_before)).await?;
             if let Err(refused) = change(&mut key, plan.as_ref()) {
                 return Ok(Err(refused));
             }
             let plan = plan.ok_or(Error::Conflict)?;
             update(&mut tx, tenant_id, &key, plan.id.0, revision).await?;
+            if plan.name != tier_before {
+                let before = plans::named(&mut tx, tenant_id, &tier_before).await?;
+                let stays = before.is_none_or(|before| before.prices.currency == plan.prices.currency);
+                if !stays && !owes_nothing(&mut tx, tenant_id, id, key.updated_at).await? {
+                    return Err(Error::CurrencyMismatch);
+                }
+                spans::change(&mut tx, tenant_id, id, plan.id, next_minute(key.updated_at)).await?;
+            }
+            if key.status == KeyStatus::Revoked {
+                spans::end(&mut tx, tenant_id, id, key.updated_at).await?;
+            }
             delete_tags(&mut tx, tenant_id, id).await?;
             insert_tags(&mut tx, tenant_id, &key).await?;
             let stored = get(&mut tx, tenant_id, id).await?;
@@ -113,6 +130,7 @@ impl Keys<'_> {
                 .execute(&mut **t).await.map(|_| ()))?;
             delete_tags(&mut tx, tenant_id, id).await?;
             secrets::end_by(&mut tx, tenant_id, id, now).await?;
+            spans::end(&mut tx, tenant_id, id, now).await?;
             tx.commit().await?;
             Ok(Ok(true))
         });
@@ -131,6 +149,14 @@ impl Keys<'_> {
             .await?;
         rows.into_iter().map(|(tier, stored, count)| Ok(KeyCount { tier, status: status(&stored)?, count })).collect()
     }
+}
+
+/// Whether the key's bill for the period that holds `now` is of no amount.
+async fn owes_nothing(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId, now: DateTime<Utc>) -> Result<bool, Error> {
+    let period = BillingPeriod::containing(now);
+    let Some(usage) = billing::of_key(tx, tenant_id, id, period).await? else { return Ok(true) };
+    let bill = usage.timeline.bill(period, usage.lifetime, &usage.units).map_err(|_| Error::CurrencyMismatch)?;
+    Ok(bill.is_none_or(|bill| bill.amounts().all(|amount| amount == Money::ZERO)))
 }
 
 /// The columns that are derived from a key's fields.
@@ -172,8 +198,8 @@ async fn insert(
     let text = "
         insert into api_keys (tenant_id, id, plan_id, key_prefix, name, description, environment, status,
             suspended_until, suspension_reason, owner_id, tags, metadata, allowed_ips, allowed_countries, limits,
-            search, expires_at, created_at, updated_at, deleted_at, version, revision)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, null, $21, $22)";
+            search, expires_at, created_at, updated_at, deleted_at, version, revision, spend_cap)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, null, $21, $22, $23)";
     on!(tx, t => sqlx::query(text)
         .bind(tenant_id.0).bind(key.id.0).bind(plan_id).bind(&key.key_prefix).bind(&key.name).bind(&key.description)
         .bind(key.environment.as_str()).bind(key.status.as_str())
@@ -181,6 +207,7 @@ async fn insert(
         .bind(&values.tags).bind(&values.metadata).bind(&values.allowed_ips).bind(&values.allowed_countries)
         .bind(&values.limits).bind(&values.search).bind(key.expires_at.map(micros))
         .bind(micros(key.created_at)).bind(micros(key.updated_at)).bind(key.version).bind(revision)
+        .bind(key.spend_cap.map(|cap| cap.0))
         .execute(&mut **t).await.map(|_| ()))?;
     Ok(())
 }
@@ -191,14 +218,14 @@ async fn update(tx: &mut Tx, tenant_id: TenantId, key: &ApiKey, plan_id: Uuid, r
         update api_keys set plan_id = $3, name = $4, description = $5, status = $6, suspended_until = $7,
             suspension_reason = $8, owner_id = $9, tags = $10, metadata = $11, allowed_ips = $12,
             allowed_countries = $13, limits = $14, search = $15, expires_at = $16, updated_at = $17,
-            version = version + 1, revision = $18
+            version = version + 1, revision = $18, spend_cap = $19
         where tenant_id = $1 and id = $2";
     on!(tx, t => sqlx::query(text)
         .bind(tenant_id.0).bind(key.id.0).bind(plan_id).bind(&key.name).bind(&key.description)
         .bind(key.status.as_str()).bind(values.suspended_until).bind(&values.suspension_reason).bind(&key.owner_id)
         .bind(&values.tags).bind(&values.metadata).bind(&values.allowed_ips).bind(&values.allowed_countries)
         .bind(&values.limits).bind(&values.search).bind(key.expires_at.map(micros)).bind(micros(key.updated_at))
-        .bind(revision)
+        .bind(revision).bind(key.spend_cap.map(|cap| cap.0))
         .execute(&mut **t).await.map(|_| ()))?;
     Ok(())
 }

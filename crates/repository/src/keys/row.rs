@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeyStatus, Suspension, TenantId};
+use tollgate_domain::{ApiKey, ApiKeyId, Environment, KeyStatus, Money, Suspension, TenantId};
 use uuid::Uuid;
 
 use crate::{
@@ -16,7 +16,7 @@ macro_rules! key_columns {
     () => {
         "k.tenant_id, k.id, k.key_prefix, k.name, k.description, p.name as tier, k.environment, k.status,
          k.suspended_until, k.suspension_reason, k.owner_id, k.tags, k.metadata, k.allowed_ips, k.allowed_countries,
-         k.limits, k.expires_at, k.created_at, k.updated_at, k.version"
+         k.limits, k.spend_cap, k.expires_at, k.created_at, k.updated_at, k.version"
     };
 }
 /// Keys that are not deleted, with their plans.
@@ -46,6 +46,7 @@ pub(crate) struct KeyRow {
     allowed_ips: Json<Value>,
     allowed_countries: Json<Value>,
     limits: Json<Value>,
+    spend_cap: Option<i64>,
     expires_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -84,6 +85,7 @@ impl TryFrom<KeyRow> for ApiKey {
             allowed_countries: json::read_items(row.allowed_countries, "api_keys.allowed_countries")?,
             expires_at: row.expires_at,
             limits: json::read_items(row.limits, "api_keys.limits")?,
+            spend_cap: row.spend_cap.map(Money),
             created_at: row.created_at,
             updated_at: row.updated_at,
             version: row.version,

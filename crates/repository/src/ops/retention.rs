@@ -40,7 +40,8 @@ const TOKEN_SECRETS: &str = "
     delete from former_token_secrets where hash in
         (select hash from former_token_secrets where expires_at < $1 limit $2)";
 const EVENTS: &str = "
-    delete from usage_events where (tenant_id, id) in (select tenant_id, id from usage_events where at < $1 limit $2)";
+    delete from usage_events where (tenant_id, source, id) in
+        (select tenant_id, source, id from usage_events where at < $1 limit $2)";
 const ENDPOINTS: &str = "
     delete from usage_endpoints where (tenant_id, api_key_id, day, endpoint) in
         (select tenant_id, api_key_id, day, endpoint from usage_endpoints where day < $1 limit $2)";

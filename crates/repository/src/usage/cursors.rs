@@ -2,10 +2,14 @@
 //! so a batch that comes twice, late or out of order adds nothing. Cursors belong to the installation, because a
 //! journal has rows of all tenants.
 
+use chrono::{DateTime, Utc};
 use tollgate_domain::{BootId, JournalStream, usage::JournalSpan};
 
 use super::Usage;
-use crate::{Error, core::database::Tx};
+use crate::{
+    Error,
+    core::{database::Tx, time::micros},
+};
 
 /// The result of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,24 +33,68 @@ impl Usage<'_> {
     }
 }
 
+/// The watermark of a boot whose journal is stored to its end.
+const FINISHED: DateTime<Utc> = DateTime::from_timestamp_micros(253_402_300_799_000_000).unwrap();
+
+impl Usage<'_> {
+    /// Notes that all decisions of the boot before `until` are in the database; with `None`, that there will be no more. It never
+    /// goes back.
+    pub async fn note_watermark(self, boot: BootId, until: Option<DateTime<Utc>>) -> Result<(), Error> {
+        let text = "
+            insert into journal_cursors (boot_id, stream, position, watermark) values ($1, $2, 0, $3)
+            on conflict (boot_id, stream) do update set watermark = excluded.watermark
+            where journal_cursors.watermark is null or journal_cursors.watermark < excluded.watermark";
+        let until = micros(until.unwrap_or(FINISHED));
+        self.0
+            .write(|| async {
+                let mut tx = self.0.begin().await?;
+                on!(&mut tx, t => sqlx::query(text)
+                    .bind(boot.0).bind(JournalStream::Usage.as_str()).bind(until).execute(&mut **t).await.map(|_| ()))?;
+                tx.commit().await
+            })
+            .await
+    }
+
+    /// Whether every boot's decisions before `until` are in the database.
+    pub async fn is_complete(self, until: DateTime<Utc>) -> Result<bool, Error> {
+        let text = "select count(*) from journal_cursors where stream = $1 and watermark < $2";
+        let behind: i64 = self
+            .0
+            .read(|db| async move {
+                on!(&db, pool => sqlx::query_scalar(text)
+                    .bind(JournalStream::Usage.as_str()).bind(until).fetch_one(pool).await)
+            })
+            .await?;
+        Ok(behind == 0)
+    }
+}
+
 const POSITION: &str = "select position from journal_cursors where boot_id = $1 and stream = $2";
 
 /// Moves the cursor over `span` if it is at the span's start. The row stays locked until the transaction ends.
-pub(crate) async fn advance(tx: &mut Tx, span: &JournalSpan, stream: JournalStream) -> Result<Applied, Error> {
+/// `units` are those that the span brings.
+pub(crate) async fn advance(
+    tx: &mut Tx,
+    span: &JournalSpan,
+    stream: JournalStream,
+    units: i64,
+) -> Result<Applied, Error> {
     if span.to <= span.from {
         return Ok(Applied::Already);
     }
     let (from, to) = (bound(span.from)?, bound(span.to)?);
-    let update = "update journal_cursors set position = $4 where boot_id = $1 and stream = $2 and position = $3";
+    let update = "
+        update journal_cursors set position = $4, units = coalesce(units, 0) + $5
+        where boot_id = $1 and stream = $2 and position = $3";
     let insert = "
-        insert into journal_cursors (boot_id, stream, position) values ($1, $2, $3)
+        insert into journal_cursors (boot_id, stream, position, units) values ($1, $2, $3, $4)
         on conflict (boot_id, stream) do nothing";
     let (boot, stream) = (span.boot.0, stream.as_str());
     let mut moved = on!(&mut *tx, t => sqlx::query(update)
-        .bind(boot).bind(stream).bind(from).bind(to).execute(&mut **t).await?.rows_affected());
+        .bind(boot).bind(stream).bind(from).bind(to).bind(units).execute(&mut **t).await?.rows_affected());
     if moved == 0 && from == 0 {
         moved = on!(&mut *tx, t =>
-            sqlx::query(insert).bind(boot).bind(stream).bind(to).execute(&mut **t).await?.rows_affected());
+            sqlx::query(insert).bind(boot).bind(stream).bind(to).bind(units).execute(&mut **t).await?.rows_affected());
     }
     if moved > 0 {
         return Ok(Applied::Moved);

@@ -8,7 +8,7 @@ pub(crate) mod cursors;
 pub(crate) mod endpoints;
 mod events;
 pub(crate) mod pending;
-mod read;
+pub(crate) mod read;
 pub(crate) mod upsert;
 
 pub use cursors::Applied;

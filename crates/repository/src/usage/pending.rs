@@ -28,10 +28,11 @@ impl Usage<'_> {
     /// applied before changes nothing.
     pub async fn apply(self, batch: &UsageBatch) -> Result<Applied, Error> {
         let (boot, position) = (batch.span.boot.0, cursors::bound(batch.span.to)?);
+        let units = batch.units().map_err(|error| Error::Corrupt(format!("a batch of usage: {error}")))?;
         self.0
             .write(|| async {
                 let mut tx = self.0.begin().await?;
-                let applied = cursors::advance(&mut tx, &batch.span, JournalStream::Usage).await?;
+                let applied = cursors::advance(&mut tx, &batch.span, JournalStream::Usage, units).await?;
                 if applied == Applied::Moved {
                     for part in parts(&tx, &batch.chunks) {
                         on!(&mut tx, t => {
@@ -51,7 +52,7 @@ impl Usage<'_> {
 
     /// Adds the pending usage of a part of the keys to the tables. Returns the new period totals of each key that had
     /// any. Several workers may run it at once.
-    pub async fn fold(self, part: FoldPart) -> Result<Vec<PeriodTotal>, Error> {
+    pub async fn fold(self, part: FoldPart, now: DateTime<Utc>) -> Result<Vec<PeriodTotal>, Error> {
         let text = "delete from usage_pending where bucket >= $1 and bucket <= $2 returning rows";
         self.0
             .write(|| async {
@@ -65,7 +66,7 @@ impl Usage<'_> {
                 for rows in taken {
                     unpacked(rows, |_| true)?.iter().for_each(|usage| additions.add(usage));
                 }
-                let totals = additions.write(&mut tx).await?;
+                let totals = additions.write(&mut tx, now).await?;
                 tx.commit().await?;
                 Ok(totals)
             })
@@ -109,7 +110,7 @@ pub(crate) async fn of_key(tx: &mut Tx, tenant_id: TenantId, id: ApiKeyId) -> Re
     Ok(found)
 }
 
-fn unpacked(rows: Vec<u8>, wanted: impl Fn(ApiKeyId) -> bool) -> Result<Vec<KeyUsage>, Error> {
+pub(crate) fn unpacked(rows: Vec<u8>, wanted: impl Fn(ApiKeyId) -> bool) -> Result<Vec<KeyUsage>, Error> {
     let unpacked = PackedUsage::from_bytes(rows).unpack_where(wanted);
     unpacked.map_err(|error| Error::Corrupt(format!("usage_pending.rows: {error}")))
 }

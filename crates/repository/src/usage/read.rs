@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Usage;
 use crate::{
     Error,
-    core::{text::storable, time::micros},
+    core::{database::Tx, text::storable, time::micros},
     usage::pending,
 };
 
@@ -71,25 +71,20 @@ struct StatsRow {
 }
 
 impl Usage<'_> {
-    /// What the key used in the billing period that starts at `period_start`. From the primary.
+    /// The key's counts in the billing period that starts at `period_start`. From the primary.
     pub async fn of_period(
         self,
         tenant_id: TenantId,
         id: ApiKeyId,
         period_start: DateTime<Utc>,
     ) -> Result<Counts, Error> {
-        let text = "
-            select allowed, rate_limited, quota_exceeded, rejected from usage_periods
-            where tenant_id = $1 and api_key_id = $2 and period_start = $3";
-        let (stored, waiting): (Option<CountsRow>, _) = self
+        let (mut counts, waiting) = self
             .0
             .snapshot(|mut tx| async move {
-                let stored = on!(&mut tx, t => sqlx::query_as(text)
-                    .bind(tenant_id.0).bind(id.0).bind(micros(period_start)).fetch_optional(&mut **t).await?);
+                let stored = counts_of_period(&mut tx, tenant_id, id, period_start).await?;
                 Ok((stored, pending::of_key(&mut tx, tenant_id, id).await?))
             })
             .await?;
-        let mut counts = stored.map(Counts::from).unwrap_or_default();
         minutes(&waiting).filter(|row| month_of(row.minute) == period_start).for_each(|row| counts.add(&row.counts));
         Ok(counts)
     }
@@ -222,6 +217,21 @@ impl Usage<'_> {
         top.truncate(limit);
         Ok(top)
     }
+}
+
+/// The tables' counts of a period, as this transaction sees them.
+pub(crate) async fn counts_of_period(
+    tx: &mut Tx,
+    tenant_id: TenantId,
+    id: ApiKeyId,
+    period_start: DateTime<Utc>,
+) -> Result<Counts, sqlx::Error> {
+    let text = "
+        select allowed, rate_limited, quota_exceeded, rejected from usage_periods
+        where tenant_id = $1 and api_key_id = $2 and period_start = $3";
+    let stored: Option<CountsRow> = on!(tx, t => sqlx::query_as(text)
+        .bind(tenant_id.0).bind(id.0).bind(micros(period_start)).fetch_optional(&mut **t).await?);
+    Ok(stored.map(Counts::from).unwrap_or_default())
 }
 
 fn minutes(waiting: &[KeyUsage]) -> impl Iterator<Item = &MinuteUsage> {

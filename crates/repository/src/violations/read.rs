@@ -46,7 +46,7 @@ impl Violations<'_> {
         self.0
             .write(|| async {
                 let mut tx = self.0.begin().await?;
-                let applied = cursors::advance(&mut tx, &batch.span, JournalStream::Violations).await?;
+                let applied = cursors::advance(&mut tx, &batch.span, JournalStream::Violations, 0).await?;
                 if applied == Applied::Moved {
                     upsert::add(&mut tx, &batch.rows).await?;
                     tx.commit().await?;

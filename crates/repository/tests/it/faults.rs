@@ -155,7 +155,9 @@ async fn a_stored_value_we_cannot_read_is_named_by_table_and_column() {
         };
         named(stack.repository.keys().get(TENANT, key.id).await.unwrap_err(), "api_keys.allowed_ips");
         named(stack.repository.keys().by_secret(&hash, stack.clock.now()).await.unwrap_err(), "api_keys.allowed_ips");
-        stack.sql("update plans set currency = 'dollars'").await;
+        stack.sql("update plans set prices = '{\"currency\": \"dollars\"}'").await;
+        named(stack.repository.plans().list(TENANT, PAGE).await.unwrap_err(), "plans.prices");
+        stack.sql("update plans set prices = null, currency = 'dollars'").await;
         named(stack.repository.plans().list(TENANT, PAGE).await.unwrap_err(), "plans.currency");
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tollgate_domain::{
     AdminToken, ApiKey, ApiKeyId, BootId, Clock, Currency, Environment, KeySecret, KeyStatus, LimitSpec, Money,
-    Overage, Plan, PlanId, Prices, QuotaSpec, SecretHash, TenantId, TokenId, TokenSecret,
+    Overage, Plan, PlanId, Prices, QuotaSpec, Rate, SecretHash, TenantId, TokenId, TokenSecret,
     usage::{Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, pack},
 };
 use tollgate_repository::{Error, Options, PeriodTotal, Repository};
@@ -29,6 +29,11 @@ pub(crate) struct Stack {
 
 pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
+}
+
+/// When every test begins.
+pub(crate) fn now() -> DateTime<Utc> {
+    at("2026-05-15T10:30:00Z")
 }
 
 impl Stack {
@@ -59,7 +64,7 @@ impl Stack {
         let service_url = behind.map_or_else(|| url.clone(), |(database, pooler)| database.url_through(pooler.port()));
         let repository = connect(&service_url, pooler.as_ref()).await;
         repository.migrate().await.unwrap();
-        let clock = Clock::manual(at("2026-05-15T10:30:00Z"));
+        let clock = Clock::manual(now());
         repository.tenants().insert(TENANT, clock.now()).await.unwrap();
         Self { repository, clock, url, service_url, _files: files, _database: database, pooler }
     }
@@ -104,8 +109,8 @@ impl Stack {
             name: name.to_owned(),
             description: Some("für Menschen".to_owned()),
             limits: vec![LimitSpec::sliding("per-hour", 100, 3_600), LimitSpec::sliding("per-second", 5, 1)],
-            quota: Some(QuotaSpec { limit: 1_000, overage: Overage::Bill }),
-            prices: Prices { currency: Currency::USD, base: Money(29_000_000), overage_unit: Money(500) },
+            quota: Some(QuotaSpec { limit: 1_000, overage: Overage::Bill, throttle: None }),
+            prices: Prices::per_unit(Currency::USD, Money(29_000_000), Rate(500_000_000)),
             features: vec!["email support".to_owned()],
             created_at: self.clock.now(),
             updated_at: self.clock.now(),
@@ -136,6 +141,7 @@ impl Stack {
             allowed_countries: Vec::new(),
             expires_at: None,
             limits: Vec::new(),
+            spend_cap: None,
             created_at: self.clock.now(),
             updated_at: self.clock.now(),
             version: 1,
@@ -229,7 +235,7 @@ impl FromVersion for Repository {
     }
 
     async fn update_plan(&self, tenant_id: TenantId, plan: &Plan) -> Result<Option<Plan>, Error> {
-        let changed = self.plans().change(tenant_id, plan.id, |stored| {
+        let changed = self.plans().change(tenant_id, plan.id, now(), |stored| {
             Refused::of(plan.version, stored.version)?;
             *stored = plan.clone();
             Ok(())
@@ -276,7 +282,7 @@ pub(crate) fn batch(boot: BootId, from: u64, to: u64, usage: Vec<KeyUsage>, endp
 pub(crate) async fn fold(repository: &Repository) -> Vec<PeriodTotal> {
     let mut totals = Vec::new();
     for part in repository.usage().waiting_parts().await.unwrap() {
-        totals.extend(repository.usage().fold(part).await.unwrap());
+        totals.extend(repository.usage().fold(part, now()).await.unwrap());
     }
     totals
 }

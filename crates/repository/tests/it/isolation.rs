@@ -1,8 +1,8 @@
 //! Another tenant's thing is as good as none: for every read and write that takes a tenant.
 
 use tollgate_domain::{
-    AdminToken, ApiKey, ApiKeyId, Environment, Granularity, Idempotency, KeyFilter, KeySecret, Page, Plan,
-    StoredResponse, TokenSecret, UsageEvent, UsageStats, usage::Counts,
+    AdminToken, ApiKey, Environment, Granularity, Idempotency, KeyFilter, KeySecret, Page, Plan, StoredResponse,
+    TokenSecret, UsageEvent, UsageStats, usage::Counts,
 };
 use tollgate_repository::{Error, TokenWrite};
 
@@ -121,14 +121,15 @@ async fn event_ids_and_idempotency_keys_of_another_tenant_are_other_ones() {
         let repository = &stack.repository;
         let now = stack.clock.now();
         let stranger = stack.tenant().await;
-        let event =
-            |api_key_id: ApiKeyId| [UsageEvent { id: "1".to_owned(), api_key_id, at: now, units: 1, endpoint: None }];
+        let event = |key: &ApiKey| [UsageEvent { at: now, endpoint: None, ..crate::events::event(key, "1", 1) }];
         let (mine, _) = stack.key(TENANT, "mine").await;
         let (theirs, _) = stack.key(stranger, "theirs").await;
-        let foreign = repository.usage().insert_events(stranger, &event(mine.id)).await;
+        let foreign = repository.usage().insert_events(stranger, &event(&mine), now).await;
         assert!(matches!(foreign, Err(Error::Conflict)), "a key of another tenant does not exist");
-        assert_eq!(repository.usage().insert_events(TENANT, &event(mine.id)).await.unwrap(), [true]);
-        assert_eq!(repository.usage().insert_events(stranger, &event(theirs.id)).await.unwrap(), [true]);
+        for (tenant, key) in [(TENANT, &mine), (stranger, &theirs)] {
+            let counted = repository.usage().insert_events(tenant, &event(key), now).await.unwrap();
+            assert_eq!(counted, [crate::events::ACCEPTED]);
+        }
 
         let begin = async |tenant, actor| {
             repository.idempotency().begin(tenant, actor, "k", &[0; 32], now, now, now).await.unwrap()

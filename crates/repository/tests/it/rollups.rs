@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use tollgate_domain::{ApiKey, Environment, Granularity, Idempotency, KeySecret, UsageEvent, usage::Counts};
 use tollgate_repository::Retention;
 
-use crate::harness::{FromVersion, Stack, TENANT, allowed, at, batch, endpoint, fold, usage};
+use crate::harness::{FromVersion, Stack, TENANT, allowed, at, batch, endpoint, fold, now, usage};
 
 const FROM: &str = "2026-05-01T00:00:00Z";
 const TO: &str = "2026-06-01T00:00:00Z";
@@ -133,8 +133,8 @@ async fn clean_up_takes_what_is_older_than_its_cutoff_and_nothing_else() {
         for (name, began) in [("old", old), ("new", new)] {
             let begun = repository.idempotency().begin(TENANT, "a", name, &[0; 32], began, old, old).await.unwrap();
             assert_eq!(begun, Idempotency::Started);
-            let event = UsageEvent { id: name.to_owned(), api_key_id: key.id, at: began, units: 1, endpoint: None };
-            repository.usage().insert_events(TENANT, &[event]).await.unwrap();
+            let event = UsageEvent { at: began, endpoint: None, ..crate::events::event(&key, name, 1) };
+            repository.usage().insert_events(TENANT, &[event], now()).await.unwrap();
         }
         let mut rotated = key;
         for end in [old, new] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
-use tollgate_domain::{KeyFilter, KeyStatus, Page, TenantId};
+use tollgate_domain::{KeyFilter, KeyStatus, Page, TenantId, UsageEvent};
 use tollgate_repository::Repository;
 use tollgate_test_servers::database::Database;
 
@@ -140,6 +140,12 @@ async fn holds_what_it_held(repository: &Repository) {
     assert_eq!(repository.usage().stats(TENANT, first.id, now).await.unwrap().total_requests, 12);
     assert_eq!(repository.violations().count(TENANT, first.id, at("2026-11-01T00:00:00Z")).await.unwrap(), 2);
     assert_eq!(repository.tokens().list(TenantId::DEFAULT, page).await.unwrap().total, 2);
+    // The event is still known by its id, whatever comes under it; under another source the id is another's.
+    let event = UsageEvent { at: now, ..crate::events::event(first, "evt-1", 9) };
+    let other = UsageEvent { source: "/another".to_owned(), ..event.clone() };
+    let outcomes = repository.usage().insert_events(TENANT, &[event, other], now).await.unwrap();
+    assert_eq!(outcomes, [crate::events::DUPLICATE, crate::events::ACCEPTED]);
+    assert_eq!(repository.usage().stats(TENANT, first.id, now).await.unwrap().total_requests, 12 + 9);
 }
 
 #[tokio::test]

@@ -12,10 +12,10 @@ const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(2);
 /// How long a response is replayed (API contract).
 const KEPT: TimeDelta = TimeDelta::hours(24);
 
-/// Distinguishes requests by method, path with query, the version they ask for (`If-Match`), and body.
-pub fn fingerprint(method: &str, path: &str, if_match: &[u8], body: &[u8]) -> [u8; 32] {
+/// Distinguishes requests by method, path with query, the headers that say what is asked for, and body.
+pub fn fingerprint(method: &str, path: &str, headers: &[u8], body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for part in [method.as_bytes(), path.as_bytes(), if_match, body] {
+    for part in [method.as_bytes(), path.as_bytes(), headers, body] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

@@ -115,7 +115,7 @@ impl KeyCache {
     /// What is known for `lookup` at `now`. Only one caller gets `Stale`, and must refresh the key.
     pub fn get(&self, lookup: &Lookup, now: i64) -> Cached {
         let mut shard = self.shard(lookup);
-        if let Some(known) = shard.known.get_mut(lookup).filter(|known| !known.entry.is_outdated()) {
+        if let Some(known) = shard.known.get_mut(lookup).filter(|known| !known.entry.is_outdated(now)) {
             let confirmed_at = known.loaded_at.max(self.confirmed_at.load(Ordering::Relaxed));
             let is_served = now.saturating_sub(confirmed_at) < self.bounds.stale_after;
             let is_old = now.saturating_sub(known.loaded_at) >= self.bounds.refresh_after;
@@ -133,11 +133,11 @@ impl KeyCache {
         }
     }
 
-    /// A known key, however it was looked up.
-    pub fn held(&self, tenant_id: TenantId, id: ApiKeyId) -> Option<Arc<KnownKey>> {
+    /// A known key at `now`, in microseconds, however it was looked up.
+    pub fn held(&self, tenant_id: TenantId, id: ApiKeyId, now: i64) -> Option<Arc<KnownKey>> {
         let lookup = self.index(id).get(&id)?.first().copied()?;
         let shard = self.shard(&lookup);
-        let known = shard.known.get(&lookup).filter(|known| !known.entry.is_outdated())?;
+        let known = shard.known.get(&lookup).filter(|known| !known.entry.is_outdated(now))?;
         (known.entry.key.tenant_id == tenant_id).then(|| known.entry.clone())
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     CheckOutcome, CheckRequest, Error, KnownKey,
-    check::{cache::Lookup, subject::timestamp},
+    check::{cache::Lookup, effective_limits::QUOTA, spend_cap::SPEND_CAP, subject::timestamp},
     metering::event::Refusal,
     ops::metrics::Outcome,
 };
@@ -106,13 +106,8 @@ impl<'a> Checks<'a> {
             }
             Outcome::Allowed
         } else if checked.quota_exceeded() {
-            self.0.metering().record_refusal(
-                &checked.known_key,
-                request,
-                now,
-                Refusal::QuotaExceeded,
-                crate::check::effective_limits::QUOTA,
-            );
+            let limit = if checked.spend_cap_reached() { SPEND_CAP } else { QUOTA };
+            self.0.metering().record_refusal(&checked.known_key, request, now, Refusal::QuotaExceeded, limit);
             Outcome::QuotaExceeded
         } else {
             let limit = checked.violated().next().unwrap_or_default();

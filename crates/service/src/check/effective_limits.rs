@@ -12,7 +12,10 @@ use std::{
 use tollgate_domain::{Algorithm, ApiKey, CalendarSpec, LimitSpec, OnFailure, Overage, Per, Plan, PlanId, TenantId};
 use tollgate_limiter::{Calendar, CalendarUnit, InvalidQuota, Limit, LimitStatus, Mode, Quota, Tz, Window};
 
-use super::http_text::LimitsText;
+use super::{
+    http_text::LimitsText,
+    spend_cap::{SPEND_CAP, SpendCap},
+};
 
 /// Name of the limit that stands for the period's quota.
 pub const QUOTA: &str = "quota";
@@ -21,9 +24,11 @@ pub const QUOTA: &str = "quota";
 pub struct EffectiveLimits {
     /// The plan.
     pub plan: Plan,
-    /// The limits in force, without the quota: first those counted per key, then those that the owner's keys share.
+    /// The limits in force, without the quota: first those counted per key, then those that the owner's keys share, then
+    /// what applies beyond the quota.
     pub specs: Vec<LimitSpec>,
-    /// The limiter's form of the limits counted per key, followed by the quota if the plan has one.
+    /// The limiter's form of the limits counted per key, followed by the quota if the plan has one, and by what applies
+    /// beyond it.
     pub(crate) own: Vec<Limit>,
     /// The limiter's form of the limits that the owner's keys share.
     pub(crate) shared: Vec<Limit>,
@@ -46,13 +51,14 @@ struct Common {
     plans: HashMap<(TenantId, String), Weak<AtomicBool>>,
 }
 
-/// A plan, and whether the key has an owner with whose keys it shares limits.
-type CommonKey = (PlanId, bool);
+/// A plan, whether the key has an owner with whose keys it shares limits, and the units of its spend cap.
+type CommonKey = (PlanId, bool, Option<u64>);
 
 impl EffectiveLimits {
-    fn new(plan: Plan, key: &ApiKey, outdated: Outdated) -> Result<Self, InvalidQuota> {
+    fn new(plan: Plan, key: &ApiKey, cap: Option<u64>, outdated: Outdated) -> Result<Self, InvalidQuota> {
         let of_owner = |spec: &LimitSpec| spec.per == Per::Owner && key.owner_id.is_some();
         let mut specs = key.effective_limits(&plan.limits);
+        specs.extend(cap.map(SpendCap::spec));
         specs.sort_by_key(of_owner);
         let all = specs.iter().map(to_limit).collect::<Result<Vec<_>, _>>()?;
         let (mut own, mut shared) = (all, Vec::new());
@@ -60,9 +66,13 @@ impl EffectiveLimits {
         if let Some(quota) = &plan.quota {
             let mode = match quota.overage {
                 Overage::Block => Mode::Enforce,
-                Overage::Bill => Mode::Count,
+                Overage::Bill | Overage::Throttle => Mode::Count,
             };
             own.push(quota_limit(quota.limit)?.with_mode(mode));
+            if let Some(overage) = quota.throttle_limit() {
+                own.push(to_limit(&overage)?.with_mode(Mode::Beyond));
+                specs.push(overage);
+            }
         }
         Ok(Self { plan, specs, own, shared, http_text: OnceLock::new(), outdated })
     }
@@ -78,15 +88,16 @@ impl EffectiveLimits {
         size_of::<Self>() + limits * (size_of::<Limit>() + size_of::<LimitSpec>() + 128)
     }
 
-    /// Every limit, in the order of a decision's statuses: per key, the quota, per owner.
+    /// Every limit, in the order of a decision's statuses: per key, the quota, what applies beyond it, per owner.
     pub fn all(&self) -> impl Iterator<Item = &Limit> {
         self.own.iter().chain(&self.shared)
     }
 
-    /// The limits of the specifications, in their order: all except the quota.
+    /// The limits of the specifications, in their order: all except the quota, and last what applies beyond it.
     pub fn rate_limits(&self) -> impl Iterator<Item = &Limit> {
-        let quota = self.quota_index();
-        self.all().enumerate().filter(move |(index, _)| Some(*index) != quota).map(|(_, limit)| limit)
+        let overage = self.overage_index().and_then(|index| self.own.get(index));
+        let per_key = self.quota_index().unwrap_or(self.own.len());
+        self.own.iter().take(per_key).chain(&self.shared).chain(overage)
     }
 
     /// The limit to which a status in a decision belongs.
@@ -95,29 +106,41 @@ impl EffectiveLimits {
         part.get(status.index())
     }
 
+    /// Index of the spend cap among [`EffectiveLimits::all`], if the key has one.
+    pub(crate) fn cap_index(&self) -> Option<usize> {
+        self.own.iter().position(|limit| limit.name() == SPEND_CAP)
+    }
+
     /// Index of the quota among [`EffectiveLimits::all`], if the plan has one.
     pub fn quota_index(&self) -> Option<usize> {
-        self.plan.quota.as_ref().map(|_| self.own.len().saturating_sub(1))
+        let behind = self.plan.quota.as_ref()?.throttled().map_or(0, |_| 1);
+        self.own.len().checked_sub(1 + behind)
+    }
+
+    /// Index of what applies beyond the quota among [`EffectiveLimits::all`], if anything does.
+    pub fn overage_index(&self) -> Option<usize> {
+        self.plan.quota.as_ref()?.throttled()?;
+        self.own.len().checked_sub(1)
     }
 }
 
 impl LimitsPool {
     /// A key's limits: its plan's, unless the key has its own.
-    pub(crate) fn of(&self, key: &ApiKey, plan: Plan) -> Result<Arc<EffectiveLimits>, InvalidQuota> {
+    pub(crate) fn of(&self, key: &ApiKey, plan: Plan, cap: Option<u64>) -> Result<Arc<EffectiveLimits>, InvalidQuota> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.limits.is_empty() {
             let outdated = held.outdated(&plan);
             drop(held);
-            return EffectiveLimits::new(plan, key, outdated).map(Arc::new);
+            return EffectiveLimits::new(plan, key, cap, outdated).map(Arc::new);
         }
-        let common = (plan.id, key.owner_id.is_some());
+        let common = (plan.id, key.owner_id.is_some(), cap);
         // A changed plan is a different one: keys read before the change keep the old limits until they are read again.
         let same = |limits: &Arc<EffectiveLimits>| limits.plan == plan && !limits.is_outdated();
         if let Some(limits) = held.limits.get(&common).and_then(Weak::upgrade).filter(same) {
             return Ok(limits);
         }
         let outdated = held.outdated(&plan);
-        let limits = Arc::new(EffectiveLimits::new(plan, key, outdated)?);
+        let limits = Arc::new(EffectiveLimits::new(plan, key, cap, outdated)?);
         held.limits.retain(|_, limits| limits.strong_count() > 0);
         held.limits.insert(common, Arc::downgrade(&limits));
         Ok(limits)
@@ -189,7 +212,7 @@ fn calendar_window(spec: &CalendarSpec) -> Result<Window, InvalidQuota> {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use tollgate_domain::ApiKeyId;
+    use tollgate_domain::{ApiKeyId, QuotaSpec, Throttle};
     use uuid::Uuid;
 
     use super::*;
@@ -207,7 +230,7 @@ mod tests {
     #[test]
     fn keys_of_a_plan_share_their_terms_unless_they_differ() {
         let common = LimitsPool::default();
-        let of = |key: &ApiKey, plan: Plan| common.of(key, plan).unwrap();
+        let of = |key: &ApiKey, plan: Plan| common.of(key, plan, None).unwrap();
         let (plain, owned) = (key(|_| ()), key(|key| key.owner_id = Some("acme".into())));
         let limits = of(&plain, plan());
         assert!(Arc::ptr_eq(&limits, &of(&key(|key| key.name = "another".into()), plan())));
@@ -221,10 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn what_applies_beyond_a_quota_follows_it_and_is_told_last() {
+        let quota =
+            QuotaSpec { limit: 9, overage: Overage::Throttle, throttle: Some(Throttle { limit: 2, window: 1 }) };
+        let shared = LimitSpec { per: Per::Owner, ..LimitSpec::sliding("shared", 5, 60) };
+        let limits = vec![shared, LimitSpec::sliding("own", 7, 60)];
+        let plan = Plan { quota: Some(quota), limits, ..plan() };
+        let limits = LimitsPool::default().of(&key(|key| key.owner_id = Some("acme".into())), plan, None).unwrap();
+        let names = |limits: &mut dyn Iterator<Item = &Limit>| limits.map(|l| l.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&mut limits.all()), ["own", "quota", "overage", "shared"]);
+        assert_eq!(names(&mut limits.rate_limits()), ["own", "shared", "overage"]);
+        assert_eq!(
+            limits.specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(),
+            ["own", "shared", "overage"]
+        );
+        assert_eq!((limits.quota_index(), limits.overage_index()), (Some(1), Some(2)));
+        assert_eq!((limits.own[1].mode(), limits.own[2].mode()), (Mode::Count, Mode::Beyond));
+    }
+
+    #[test]
     fn terms_that_no_key_has_any_more_are_not_held() {
         let common = LimitsPool::default();
         for n in 0..100 {
-            drop(common.of(&key(|_| ()), Plan { id: PlanId(Uuid::from_u128(n)), ..plan() }).unwrap());
+            drop(common.of(&key(|_| ()), Plan { id: PlanId(Uuid::from_u128(n)), ..plan() }, None).unwrap());
         }
         let held = common.0.lock().unwrap();
         assert!(held.limits.len() <= 1 && held.plans.len() <= 1);

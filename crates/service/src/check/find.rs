@@ -48,24 +48,27 @@ impl Checks<'_> {
     /// Those of these keys that exist: from memory if possible, the others in one query. In no particular order.
     pub(crate) async fn known_keys(self, keys: &[(TenantId, ApiKeyId)]) -> Result<Vec<Arc<KnownKey>>, Error> {
         let (mut found_keys, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
+        let now = self.0.clock().now();
         for (tenant_id, id) in keys {
-            match self.0.cache().held(*tenant_id, *id) {
+            match self.0.cache().held(*tenant_id, *id, now.timestamp_micros()) {
                 Some(known_key) => found_keys.push(known_key),
                 None => missing.push((*tenant_id, *id)),
             }
         }
-        let (now, generation) = (self.0.clock().now(), self.0.cache().generation());
+        let generation = self.0.cache().generation();
         for found in self.0.repository().keys().many_with_plans(&missing, now).await? {
-            let known_key = Arc::new(self.known_key_of(found, now)?);
+            let known_key = Arc::new(self.known_key_of(found, now).await?);
             self.0.cache().insert(known_key.clone(), now.timestamp_micros(), generation);
             found_keys.push(known_key);
         }
         Ok(found_keys)
     }
 
-    pub(super) fn known_key_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<KnownKey, Error> {
+    pub(super) async fn known_key_of(self, found: KeyAndPlan, now: DateTime<Utc>) -> Result<KnownKey, Error> {
         let period = BillingPeriod::containing(now);
-        let known_key = KnownKey::new(found, self.0.limits_pool(), self.0.hash_key(), period);
+        // Boxed because few keys have one: every look-up's future would have room for it.
+        let cap = Box::pin(self.spend_cap(&found, now)).await?;
+        let known_key = KnownKey::new(found, cap, self.0.limits_pool(), self.0.hash_key(), period);
         known_key.map_err(|error| Error::Internal(error.to_string()))
     }
 
@@ -118,7 +121,10 @@ impl Checks<'_> {
                 Lookup::Secret(hash) => self.0.repository().keys().by_secret(hash, now).await?,
                 Lookup::Id(tenant_id, id) => self.0.repository().keys().with_plan(*tenant_id, *id, now).await?,
             };
-            found.map(|found| self.known_key_of(found, now)).transpose()
+            match found {
+                Some(found) => Ok(Some(self.known_key_of(found, now).await?)),
+                None => Ok(None),
+            }
         };
         self.0.cache().load(lookup, now.timestamp_micros(), look_up).await
     }

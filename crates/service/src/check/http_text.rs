@@ -8,7 +8,9 @@ use tollgate_limiter::fields::FieldText;
 pub struct LimitsText {
     /// The value of the header `RateLimit-Policy`.
     pub policy: Option<HeaderValue>,
-    /// The text of the other headers.
+    /// The same while the limit beyond the quota applies.
+    pub policy_beyond: Option<HeaderValue>,
+    /// The text of the other headers; of the limit beyond the quota last.
     pub fields: FieldText,
     /// The start of each rate limit's part of the body, up to its first number.
     pub limits: Vec<String>,

@@ -9,6 +9,7 @@ use tollgate_repository::KeyAndPlan;
 
 use super::{
     http_text::KeyText,
+    spend_cap::SpendCap,
     subject::{CountedSubject, timestamp},
 };
 use crate::check::effective_limits::LimitsPool;
@@ -41,6 +42,8 @@ pub struct KnownKey {
     /// When the secret that led to this key ends (the grace of a rotated key), in microseconds.
     pub(crate) secret_ends: Option<i64>,
     has_own_limits: bool,
+    /// When the limits must be computed again, because prices change, in microseconds.
+    limits_end: Option<i64>,
 }
 
 impl KnownKey {
@@ -48,15 +51,18 @@ impl KnownKey {
     /// which `found.used` was counted.
     pub(crate) fn new(
         found: KeyAndPlan,
+        cap: Option<SpendCap>,
         pool: &LimitsPool,
         hash_key: &HashKey,
         period: BillingPeriod,
     ) -> Result<Self, InvalidQuota> {
         let KeyAndPlan { key, plan, secret_expires_at, used } = found;
-        let limits = pool.of(&key, plan)?;
+        let cap_units = cap.and_then(|cap| cap.units);
+        let limits = pool.of(&key, plan, cap_units)?;
         let used = u64::try_from(used).unwrap_or(0);
         Ok(Self {
-            counted: CountedSubject::of_key(&key, limits, hash_key, timestamp(period.start), used),
+            counted: CountedSubject::of_key(&key, limits, hash_key, timestamp(period.start), used, cap_units),
+            limits_end: cap.map(|cap| cap.until.timestamp_micros()),
             http_text: OnceLock::new(),
             secret_ends: secret_expires_at.map(|at| at.timestamp_micros()),
             has_own_limits: !key.limits.is_empty(),
@@ -64,9 +70,9 @@ impl KnownKey {
         })
     }
 
-    /// Whether its plan has changed, so that the key must be read again.
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.counted.limits.is_outdated()
+    /// Whether its plan has changed or its prices have at `now`, in microseconds, so that the key must be read again.
+    pub(crate) fn is_outdated(&self, now: i64) -> bool {
+        self.counted.limits.is_outdated() || self.limits_end.is_some_and(|end| end <= now)
     }
 
     /// Approximate bytes, including the text of its answers, without the parts shared with other keys.
@@ -127,6 +133,7 @@ pub(crate) mod tests {
             allowed_countries: vec![],
             expires_at: None,
             limits: vec![],
+            spend_cap: None,
             created_at: plan.created_at,
             updated_at: plan.updated_at,
             version: 1,

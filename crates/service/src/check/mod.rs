@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`CheckRequest`], [`decide`] (from key to journal), `find` (the key behind a credential) with
 //! [`cache`] and [`known_key`] (what is known of a key), [`subject`] (whose counters change) and
-//! [`effective_limits`] (by which limits), `admission` (may the key be used at all), [`outcome`] (the result),
+//! [`effective_limits`] and [`spend_cap`] (by which limits), `admission` (may the key be used at all), [`outcome`] (the result),
 //! [`standing`] (where limits stand).
 
 use crate::Service;
@@ -16,6 +16,7 @@ pub mod http_text;
 pub mod known_key;
 pub mod outcome;
 mod request;
+pub mod spend_cap;
 pub mod standing;
 pub mod subject;
 

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use tollgate_domain::LimitSpec;
 use tollgate_limiter::{Decision, LimitStatus, Retry};
 
-use crate::KnownKey;
+use crate::{KnownKey, check::spend_cap::SPEND_CAP};
 
 /// A decided check with its key.
 pub struct CheckOutcome {
@@ -23,11 +24,24 @@ impl CheckOutcome {
         self.decision.allowed
     }
 
-    /// The status of each rate limit with its specification, without the quota.
-    pub fn rate_limits(&self) -> impl Iterator<Item = (&tollgate_domain::LimitSpec, &LimitStatus)> {
-        let quota = self.known_key.counted.limits.quota_index();
-        let statuses = self.decision.limits.iter().enumerate().filter(move |(index, _)| Some(*index) != quota);
-        self.known_key.counted.limits.specs.iter().zip(statuses.map(|(_, status)| status))
+    /// The status of each rate limit with its specification, in their order: without the quota, and with what applies
+    /// beyond it, which comes last, only when it does.
+    pub fn rate_limits(&self) -> impl Iterator<Item = (&LimitSpec, &LimitStatus)> {
+        let (limits, statuses) = (&self.known_key.counted.limits, &self.decision.limits);
+        let per_key = statuses.get(..limits.quota_index().unwrap_or(limits.own.len())).unwrap_or_default();
+        let per_owner = statuses.get(limits.own.len()..).unwrap_or_default();
+        limits.specs.iter().zip(per_key.iter().chain(per_owner).chain(self.overage()))
+    }
+
+    /// The status of the limit that applies beyond the quota; None while it does not.
+    fn overage(&self) -> Option<&LimitStatus> {
+        let status = self.decision.limits.get(self.known_key.counted.limits.overage_index()?)?;
+        Some(status).filter(|status| status.is_enforced())
+    }
+
+    /// Whether the limit that applies beyond the quota does so now.
+    pub fn is_throttled(&self) -> bool {
+        self.overage().is_some()
     }
 
     /// The quota's status, if the plan has one.
@@ -46,9 +60,15 @@ impl CheckOutcome {
         statuses.filter(|(status, _)| !status.is_allowed()).map(|(_, limit)| limit.name())
     }
 
-    /// Whether only the period's quota refused, and no rate limit.
+    /// Whether only what a period includes or may cost refused, and no rate limit.
     pub fn quota_exceeded(&self) -> bool {
-        !self.allowed() && self.rate_limits().all(|(_, status)| status.is_allowed())
+        let refused = |spec: &LimitSpec, status: &LimitStatus| !status.is_allowed() && spec.name != SPEND_CAP;
+        !self.allowed() && !self.rate_limits().any(|(spec, status)| refused(spec, status))
+    }
+
+    /// Whether the key's spend cap refused.
+    pub fn spend_cap_reached(&self) -> bool {
+        self.violated().any(|name| name == SPEND_CAP)
     }
 
     /// Names of the limits that the request exceeds by itself, so that waiting does not help.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use tollgate_domain::{ApiKeyId, BillingPeriod, LimitSpec, TenantId};
+use tollgate_domain::{ApiKeyId, BillingPeriod, LimitSpec, TenantId, plan::OVERAGE};
 
-use super::Checks;
+use super::{Checks, subject::timestamp};
 use crate::{CheckOutcome, CheckRequest, Error, KnownKey};
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The plan's limit, unchanged.
+    /// The plan's limit, unchanged, or what applies beyond its quota.
     Plan,
     /// The key's own limit, which replaces the plan's of that name or adds to the plan's.
     Key,
@@ -23,7 +23,7 @@ pub struct Preview {
     pub checked: CheckOutcome,
     /// Why the key may not be used at all, if so.
     pub rejection: Option<Error>,
-    /// One reason per rate limit, in their order.
+    /// One reason per rate limit, in their order, and last of what applies beyond the quota, even while it does not.
     pub reasons: Vec<Reason>,
 }
 
@@ -57,10 +57,11 @@ impl Checks<'_> {
         request.validate()?;
         let known_key = self.known_key(tenant_id, id).await?;
         let rejection = crate::check::admission::admissible(&known_key, request, self.0.clock().now()).err();
-        let plan_has = |spec: &&LimitSpec| known_key.counted.limits.plan.limits.contains(spec);
+        let plan = &known_key.counted.limits.plan;
+        let plan_has = |spec: &LimitSpec| plan.limits.contains(spec) || spec.name == OVERAGE;
         let takes_slices = !matches!(self.0.limiter(), tollgate_limiter::Limiter::Memory(_));
         let reason = |(spec, limit): (&LimitSpec, &tollgate_limiter::Limit)| Reason {
-            origin: if plan_has(&spec) { Origin::Plan } else { Origin::Key },
+            origin: if plan_has(spec) { Origin::Plan } else { Origin::Key },
             max_overshoot: if takes_slices { limit.max_overshoot() } else { 0 },
         };
         let reasons =
@@ -75,10 +76,10 @@ impl Checks<'_> {
         self.0.limiter().reset(known_key.counted.subject).await?;
         let now = self.0.clock().now();
         let period = BillingPeriod::containing(now);
-        if known_key.counted.limits.quota_index().is_some() {
-            let used = self.0.repository().usage().of_period(tenant_id, id, period.start).await?.allowed;
-            let raise = known_key.counted.raise(crate::check::subject::timestamp(period.start), used);
-            self.0.limiter().raise(raise.as_slice(), crate::check::subject::timestamp(now)).await?;
+        let used = self.0.repository().usage().of_period(tenant_id, id, period.start).await?.allowed;
+        let raises: Vec<_> = known_key.counted.raises(timestamp(period.start), used).collect();
+        if !raises.is_empty() {
+            self.0.limiter().raise(&raises, timestamp(now)).await?;
         }
         self.peek(known_key, 1).await
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use smallvec::SmallVec;
 use tollgate_domain::ApiKey;
 use tollgate_limiter::{Check, Floor, HashKey, Part, Raise, Subject, Timestamp};
 
-use super::effective_limits::EffectiveLimits;
+use super::{effective_limits::EffectiveLimits, spend_cap::SpendCap};
 
 /// A subject with its limits. It needs no API key, so a subject that a proxy describes can be counted in the same way.
 pub struct CountedSubject {
@@ -15,32 +16,43 @@ pub struct CountedSubject {
     pub(crate) subject: Subject,
     /// The subject of the limits that an owner's keys share.
     owner: Subject,
-    /// The known minimum of the quota's use, if there is a quota.
-    floor: Option<Floor>,
+    /// The known minimum of the use of quota and spend cap, if there are any.
+    floors: SmallVec<[Floor; 1]>,
 }
 
 impl CountedSubject {
-    /// A key that has used `used` of its quota in the period that begins at `period_start`.
+    /// A key that has used `used` units in the period that begins at `period_start`, with a spend cap of `cap` units.
     pub(super) fn of_key(
         key: &ApiKey,
         limits: Arc<EffectiveLimits>,
         hash_key: &HashKey,
         period_start: Timestamp,
         used: u64,
+        cap: Option<u64>,
     ) -> Self {
-        let floor = limits.quota_index().map(|limit_index| Floor { limit_index, period_start, used });
+        let of_quota = limits.quota_index().map(|limit_index| Floor { limit_index, period_start, used });
+        let of_cap = limits.cap_index().zip(cap).map(|(limit_index, units)| {
+            let used = SpendCap::floor(units, used);
+            Floor { limit_index, period_start, used }
+        });
+        let floors = of_quota.into_iter().chain(of_cap).collect();
         let owner = owner_subject(hash_key, key);
         let alone = Subject::new(hash_key, &[b"key", key.tenant_id.0.as_bytes(), key.id.0.as_bytes()]);
         // One atomic step needs all subjects in one partition.
         let subject = if limits.shared.is_empty() { alone } else { alone.in_partition_of(&owner) };
-        Self { limits, subject, owner, floor }
+        Self { limits, subject, owner, floors }
     }
 
-    /// Raises the quota's counter to at least `used` in the period that begins at `period_start`; None without a quota.
-    pub(crate) fn raise(&self, period_start: Timestamp, used: i64) -> Option<Raise<'_>> {
+    /// Raises the counters of quota and spend cap to at least `used` in the period that begins at `period_start`.
+    pub(crate) fn raises(&self, period_start: Timestamp, used: i64) -> impl Iterator<Item = Raise<'_>> {
         let used = u64::try_from(used).unwrap_or(0);
-        let limit_index = self.limits.quota_index()?;
-        Some(Raise { subject: self.subject, limits: &self.limits.own, limit_index, period_start, used })
+        self.floors.iter().map(move |floor| Raise {
+            subject: self.subject,
+            limits: &self.limits.own,
+            limit_index: floor.limit_index,
+            period_start,
+            used,
+        })
     }
 
     /// The limiter's check of all limits, of the key and of its owner, in one step.
@@ -62,8 +74,8 @@ pub(crate) struct SubjectCheck<'a> {
 
 impl SubjectCheck<'_> {
     pub(crate) fn as_check(&self) -> Check<'_> {
-        let CountedSubject { subject, limits, floor, .. } = self.counted;
-        let check = Check::new(*subject, &limits.own).with_floors(floor.as_slice()).with_cost(self.cost);
+        let CountedSubject { subject, limits, floors, .. } = self.counted;
+        let check = Check::new(*subject, &limits.own).with_floors(floors).with_cost(self.cost);
         if limits.shared.is_empty() { check } else { check.with_others(&self.owner) }
     }
 }

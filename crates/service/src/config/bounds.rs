@@ -66,8 +66,10 @@ impl Config {
             worker.low_concurrency: 1..=1_000,
             retention.usage_minutes_days: 2..=3_660,
             retention.violations_days: 1..=3_660,
-            retention.usage_events_days: 1..=3_660,
+            retention.usage_events_days: 36..=3_660,
             retention.secrets_days: 1..=3_660,
+            billing.grace_seconds: 0..=86_400,
+            billing.due_days: 0..=365,
         }
         Ok(())
     }

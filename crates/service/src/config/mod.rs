@@ -84,7 +84,7 @@ section! {
     /// All settings, validated.
     Config {
         api: Api, database: Database, limiter: Limiter, queue: Queue, journal: Journal, cache: Cache, worker: Worker,
-        retention: Retention, privacy: Privacy, log: Log,
+        retention: Retention, billing: Billing, privacy: Privacy, log: Log,
     }
 }
 section! {
@@ -129,6 +129,10 @@ section! {
 section! {
     /// How long history is kept, in days.
     Retention { usage_minutes_days: u32, violations_days: u32, usage_events_days: u32, secrets_days: u32 }
+}
+section! {
+    /// When months are closed, and when their records are to be paid.
+    Billing { grace_seconds: u32, due_days: u32 }
 }
 section! {
     /// What is stored about people.
@@ -228,6 +232,7 @@ mod tests {
     fn a_wrong_setting_is_named_with_its_value_and_what_is_allowed() {
         for (key, value, words) in [
             ("api.max_connections", "0", "api.max_connections = 0 is not allowed: 1 to 1000000"),
+            ("retention.usage_events_days", "35", "retention.usage_events_days = 35 is not allowed: 36 to 3660"),
             ("api.max_connections", "many", "api.max_connections = \"many\" is not allowed: a whole number"),
             ("api.max_connections", "", "api.max_connections = \"\" is not allowed: a whole number"),
             ("api.max_connections", "yes", "a whole number"),
@@ -238,7 +243,7 @@ mod tests {
             ("database.url", "mysql://x:secret@y", "sqlite://… or postgres://…"),
             ("limiter.hash_key", "secret", "limiter.hash_key: it must be 32 hexadecimal digits"),
             ("api.listne", "x", "api.listne (TOLLGATE__API__LISTNE) is unknown: [api] has admin_listen, cors_origins"),
-            ("ipa.listen", "x", "ipa.listen (TOLLGATE__IPA__LISTEN) is unknown: the sections are api, cache"),
+            ("ipa.listen", "x", "ipa.listen (TOLLGATE__IPA__LISTEN) is unknown: the sections are api, billing, cache"),
             ("queue", "redis://:secret@y", "queue (TOLLGATE__QUEUE) is unknown"),
             ("queue.url.x", "redis://:secret@y", "is unknown"),
             ("journal.sync", "sometimes", "journal.sync: unknown variant `sometimes`, expected one of `none`"),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use tollgate_domain::{
-    ApiKey, ApiKeyId, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Page, Plan, TenantId,
+    ApiKey, ApiKeyId, Environment, Invalid, KeySecret, KeyStatus, LimitSpec, Money, Page, Plan, TenantId,
     api_key::NO_SUCH_PLAN, country, expiry, network,
 };
 
@@ -28,6 +28,7 @@ pub struct NewApiKey {
     pub allowed_countries: Vec<String>,
     pub expires_at: Option<DateTime<Utc>>,
     pub limits: Vec<LimitSpec>,
+    pub spend_cap: Option<Money>,
 }
 
 /// A change of a key; `None` keeps the present value.
@@ -45,6 +46,7 @@ pub struct ApiKeyChange {
     pub allowed_countries: Option<Vec<String>>,
     pub expires_at: Option<Option<DateTime<Utc>>>,
     pub limits: Option<Vec<LimitSpec>>,
+    pub spend_cap: Option<Option<Money>>,
 }
 
 impl Keys<'_> {
@@ -70,6 +72,7 @@ impl Keys<'_> {
             allowed_countries: country::read_list(&new.allowed_countries, &mut invalid),
             expires_at: new.expires_at,
             limits: new.limits,
+            spend_cap: new.spend_cap,
             created_at: now,
             updated_at: now,
             version: 1,
@@ -158,7 +161,7 @@ fn apply(key: &mut ApiKey, change: &ApiKeyChange, invalid: &mut Invalid) {
     macro_rules! set {
         ($($field:ident),+) => { $( if let Some(value) = &change.$field { key.$field.clone_from(value); } )+ };
     }
-    set!(name, description, tier, owner_id, tags, metadata, expires_at, limits);
+    set!(name, description, tier, owner_id, tags, metadata, expires_at, limits, spend_cap);
     if let Some(allowed) = &change.allowed_ips {
         key.allowed_ips = network::read_list(allowed, invalid);
     }

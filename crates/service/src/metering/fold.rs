@@ -37,7 +37,7 @@ impl Metering<'_> {
     /// Adds the pending usage of a part of the keys to the tables, and raises their quotas' counters to the new
     /// totals. Returns the number of keys.
     pub async fn fold(self, part: FoldPart) -> Result<usize, Error> {
-        let totals = self.0.repository().usage().fold(part).await?;
+        let totals = self.0.repository().usage().fold(part, self.0.clock().now()).await?;
         self.0.metrics().usage_folded.inc_by(u64::try_from(totals.len()).unwrap_or(u64::MAX));
         let now = self.0.clock().now();
         let period = BillingPeriod::containing(now);
@@ -71,8 +71,11 @@ impl Metering<'_> {
         let period_start = crate::check::subject::timestamp(period.start);
         let used: HashMap<_, _> = used.iter().copied().collect();
         let total = |known_key: &KnownKey| used.get(&(known_key.key.tenant_id, known_key.key.id)).copied();
-        let raises: Vec<_> =
-            known.iter().filter_map(|known_key| known_key.counted.raise(period_start, total(known_key)?)).collect();
+        let raises: Vec<_> = known
+            .iter()
+            .filter_map(|known_key| Some(known_key.counted.raises(period_start, total(known_key)?)))
+            .flatten()
+            .collect();
         Ok(self.0.limiter().raise(&raises, Timestamp::from_micros(now.timestamp_micros())).await?)
     }
 }

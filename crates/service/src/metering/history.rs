@@ -26,9 +26,11 @@ pub struct CurrentUsage {
     pub counts: Counts,
     /// Units that the plan includes; `None` without a quota.
     pub limit: Option<u64>,
-    /// Units beyond `limit`, which are billed.
+    /// Units that the plan still includes; after a change of plan within the period, the present one.
+    pub remaining: Option<u64>,
+    /// Units beyond the included ones.
     pub overage: u64,
-    /// Base fee and overage so far.
+    /// What the period costs if no further unit is used.
     pub cost: Money,
     /// The currency of `cost`.
     pub currency: Currency,
@@ -60,16 +62,25 @@ impl Metering<'_> {
             self.0.keys().get_even_deleted(tenant_id, id).await?;
         let now = self.0.clock().now();
         let period = BillingPeriod::containing(now);
-        let counts = self.0.repository().usage().of_period(tenant_id, id, period.start).await?;
-        let used = u64::try_from(counts.allowed).unwrap_or(0);
+        let (usage, bill) = self.0.billing().estimate(tenant_id, id, period).await?;
+        let used = bill.units();
+        // The quota in force is the present plan's; where plans changed within the period, each counts by its share.
+        let (limit, remaining) = match bill.segments.as_slice() {
+            [_] | [] => {
+                let limit = plan.quota.as_ref().map(|quota| quota.limit);
+                (limit, limit.map(|limit| limit.saturating_sub(used)))
+            }
+            [.., last] => (bill.quota()?, last.quota_left()?),
+        };
         Ok(CurrentUsage {
             api_key_id: id,
             period,
-            counts,
-            limit: plan.quota.as_ref().map(|quota| quota.limit),
-            overage: plan.overage_of(used),
-            cost: plan.cost_of(used),
-            currency: plan.prices.currency,
+            counts: usage.counts,
+            limit,
+            remaining,
+            overage: bill.overage_units(),
+            cost: bill.subtotal()?,
+            currency: bill.currency,
             deleted_at,
             as_of: now,
         })

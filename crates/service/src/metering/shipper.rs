@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tollgate_domain::{
     BootId,
     usage::{JournalSpan, JournalStream},
@@ -40,6 +41,8 @@ pub(crate) struct Shipper {
     /// Per stream, the position up to which nothing beyond the cursor needs sending.
     silent: HashMap<JournalStream, u64>,
     resend_after: Duration,
+    /// Until when the database knows that all decisions are in it.
+    watermark: Option<DateTime<Utc>>,
     /// Whether this process writes the journal.
     is_own: bool,
 }
@@ -55,6 +58,11 @@ pub(crate) enum Step {
     Full,
 }
 
+/// A decision is in the journal this long after its time at the latest: no request takes longer.
+const SETTLED_AFTER_SECONDS: i64 = 300;
+/// Seconds of the clock between two notes of the watermark: a write per node and minute.
+const WATERMARK_EVERY_SECONDS: i64 = 60;
+
 const STREAMS: [JournalStream; 2] = [JournalStream::Usage, JournalStream::Violations];
 
 impl Shipper {
@@ -66,7 +74,15 @@ impl Shipper {
     /// A shipper for the journal of a dead process.
     pub(crate) fn new(service: Service, stream: Stream) -> Self {
         let boot = BootId(Uuid::from_bytes(*stream.boot().as_bytes()));
-        Self { service, stream, boot, silent: HashMap::new(), resend_after: RESEND_AFTER, is_own: false }
+        Self {
+            service,
+            stream,
+            boot,
+            silent: HashMap::new(),
+            resend_after: RESEND_AFTER,
+            watermark: None,
+            is_own: false,
+        }
     }
 
     /// Sends what there is, up to a full batch, and waits until the database has it.
@@ -77,14 +93,15 @@ impl Shipper {
         for stream in STREAMS {
             let cursor = self.service.repository().usage().journal_cursor(self.boot, stream).await?;
             confirmed = confirmed.min(cursor);
-            let began = self.service.uptime();
+            let (began, now) = (self.service.uptime(), self.service.clock().now());
             let lag = i64::try_from(self.stream.end().get().saturating_sub(cursor)).unwrap_or(i64::MAX);
             self.service.metrics().journal_lag.with_label_values(&[stream.as_str()]).set(lag);
             let Some((span, sums, full)) = self.gather(stream, cursor).await? else {
                 self.stored_until(stream, began);
+                self.note_watermark(stream, now).await?;
                 continue;
             };
-            let covered = (!full).then_some(began);
+            let covered = (!full).then_some((began, now));
             step = if full || step == Step::Full { Step::Full } else { Step::Sent };
             // No id of its own: a dead copy must not block the next one, and an extra copy changes nothing.
             let queue = self.service.queue().clone();
@@ -98,8 +115,9 @@ impl Shipper {
         self.let_go(confirmed)?;
         for (stream, from, covered) in under_way {
             let moved = self.moved(stream, from).await?;
-            if let Some(until) = covered.filter(|_| moved) {
+            if let Some((until, now)) = covered.filter(|_| moved) {
                 self.stored_until(stream, until);
+                self.note_watermark(stream, now).await?;
             }
             self.resend_after = if moved { RESEND_AFTER } else { (self.resend_after * 2).min(RESEND_AT_LAST) };
             let result = if moved { "confirmed" } else { "resent" };
@@ -110,6 +128,7 @@ impl Shipper {
 
     /// Deletes a dead process's journal once all of it is stored.
     pub(crate) async fn finish(self) -> Result<(), Error> {
+        self.service.repository().usage().note_watermark(self.boot, None).await?;
         tracing::info!(boot = %self.boot, "shipped the journal of a former process");
         Ok(self.stream.remove()?)
     }
@@ -163,6 +182,18 @@ impl Shipper {
         }
     }
 
+    /// Tells the database now and then that everything that was decided some time before `now` is in it: a period is closed
+    /// once all boots say so of its end. A boot that says nothing is not known to exist, so the first time is at once.
+    async fn note_watermark(&mut self, stream: JournalStream, now: DateTime<Utc>) -> Result<(), Error> {
+        let until = now - TimeDelta::seconds(SETTLED_AFTER_SECONDS);
+        let due = self.watermark.is_none_or(|noted| until - noted >= TimeDelta::seconds(WATERMARK_EVERY_SECONDS));
+        if self.is_own && stream == JournalStream::Usage && due {
+            self.service.repository().usage().note_watermark(self.boot, Some(until)).await?;
+            self.watermark = Some(until);
+        }
+        Ok(())
+    }
+
     /// Deletes segments that both streams are done with, once they are too old or too many.
     fn let_go(&mut self, confirmed: u64) -> Result<(), Error> {
         let settings = &self.service.config().journal;
@@ -196,10 +227,11 @@ pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
     write_refusals(service);
     let Ok(journal) = service.journal() else { return };
     let mut shipper = Shipper::own(service.clone(), journal);
+    let boot = shipper.boot;
     let shipped = tokio::time::timeout(at_most, async {
         loop {
             match shipper.step().await {
-                Ok(Step::Idle) => return,
+                Ok(Step::Idle) => break,
                 Ok(Step::Sent | Step::Full) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot ship the journal; trying again");
@@ -208,7 +240,12 @@ pub(crate) async fn ship_all(service: &Service, at_most: Duration) {
             }
         }
     });
-    if shipped.await.is_err() {
+    let shipped = match shipped.await {
+        // No decision will follow.
+        Ok(()) => service.repository().usage().note_watermark(boot, None).await.is_ok(),
+        Err(_) => false,
+    };
+    if !shipped {
         tracing::warn!("the journal is not shipped yet; the next start on this disk ships it");
     }
 }

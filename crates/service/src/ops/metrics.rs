@@ -60,6 +60,10 @@ metrics! {
     journal_lag: IntGaugeVec["stream"] = "tollgate_journal_lag_bytes",
     /// How long this node's usage waits to be stored in the database, in seconds: what was decided longer ago is there.
     journal_lag_seconds: Gauge = "tollgate_journal_lag_seconds",
+    /// Differences between figures that should be one, which nobody has acknowledged.
+    reconciliation_findings: IntGauge = "tollgate_reconciliation_findings",
+    /// Billing records written.
+    billing_records: IntCounter = "tollgate_billing_records_total",
     /// Keys whose usage was added to the tables.
     usage_folded: IntCounter = "tollgate_usage_folded_keys_total",
     /// Records that the journal refused, each an unanswered check.

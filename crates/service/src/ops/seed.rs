@@ -1,11 +1,11 @@
-//! Demonstration data: keys of every tier and state with a month of plausible usage and violations.
+//! Demonstration data: keys of every tier and state with months of plausible usage, violations and records.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
+use chrono::{DateTime, Datelike, Months, TimeDelta, Timelike, Utc, Weekday};
 use tollgate_domain::{
-    ApiKey, ApiKeyId, BootId, Environment, KeyFilter, KeyStatus, Page, TenantId,
-    period::day_of,
+    ApiKey, ApiKeyId, BillingPeriod, BootId, Currency, Environment, KeyFilter, KeyStatus, Money, Order, Page, TenantId,
+    billing::{PaymentStatus, RecordFilter},
     usage::{
         Counts, EndpointUsage, JournalSpan, KeyUsage, MinuteUsage, UsageBatch, ViolationBatch, ViolationRow, pack,
     },
@@ -13,12 +13,14 @@ use tollgate_domain::{
 
 use crate::{
     Error, Service,
+    billing::{credits::NewGrant, records::PaymentChange},
     keys::{ApiKeyChange, NewApiKey},
 };
 
 /// Marks the demonstration's keys, so that they are made only once.
 const TAG: &str = "demo";
-const DAYS: i64 = 30;
+/// Three whole months and what is gone of the present one.
+const MONTHS: u32 = 3;
 /// Requests of the busiest key's busiest hour, by tier.
 const TIERS: [(&str, i64); 4] = [("free", 60), ("standard", 400), ("pro", 4_000), ("enterprise", 30_000)];
 const ENDPOINTS: [&str; 5] = ["/v1/search", "/v1/orders", "/v1/customers", "/v1/reports", "/v1/webhooks"];
@@ -56,6 +58,7 @@ pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error
     for part in service.metering().waiting_parts().await? {
         service.metering().fold(part).await?;
     }
+    make_records(service, tenant_id, &keys, now).await?;
     Ok(Seeded::Made { keys: keys.len(), minutes })
 }
 
@@ -106,8 +109,8 @@ async fn make_history(
 ) -> Result<usize, Error> {
     let boot = BootId(service.clock().new_id());
     let (mut position, mut rows) = (0, 0);
-    for back in (0..DAYS).rev() {
-        let day = day_of(now) - TimeDelta::days(back);
+    let mut day = first_month(now);
+    while day < now {
         let (mut usage, mut violations) = (Vec::new(), Vec::new());
         for (id, busiest) in keys {
             let (mut minutes, mut endpoints) = (Vec::new(), BTreeMap::new());
@@ -137,8 +140,66 @@ async fn make_history(
         position += 1;
         service.metering().apply(&UsageBatch { span, chunks: pack(&usage) }).await?;
         service.metering().record_violations(&ViolationBatch { span, rows: violations }).await?;
+        day += TimeDelta::days(1);
     }
     Ok(rows)
+}
+
+fn first_month(now: DateTime<Utc>) -> DateTime<Utc> {
+    let present = BillingPeriod::containing(now).start;
+    present.checked_sub_months(Months::new(MONTHS)).unwrap_or(present)
+}
+
+/// Closes the months that are over, and has their records in every state that an operator meets.
+async fn make_records(
+    service: &Service,
+    tenant_id: TenantId,
+    keys: &[(ApiKeyId, i64)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let keys: Vec<_> = keys.iter().map(|(id, _)| (tenant_id, *id)).collect();
+    let mut period = BillingPeriod::containing(first_month(now));
+    service.repository().billing().begin_with(&keys, period.start).await?;
+    while period.end <= now {
+        service.billing().close_keys(&keys, period).await?;
+        period = BillingPeriod::containing(period.end);
+    }
+    let filter = RecordFilter { order: Order::Asc, ..RecordFilter::default() };
+    let records = service.billing().records(tenant_id, &filter, Page { page: 1, limit: 100 }).await?.items;
+    let newest = records.last().map(|record| record.period.start);
+    for (place, record) in records.iter().enumerate().filter(|(_, record)| record.amount_due > Money::ZERO) {
+        let pay = async |status| {
+            let change = PaymentChange { status, amount_paid: None, paid_at: record.due_at, reference: None };
+            service.billing().change_payment(tenant_id, record.id, change, None).await
+        };
+        match place % 8 {
+            // The newest month is not paid yet.
+            _ if Some(record.period.start) == newest => {}
+            1 => drop(service.billing().void(tenant_id, record.id, "billed to the wrong plan", true).await?),
+            2 => drop(service.billing().void(tenant_id, record.id, "a gift", false).await?),
+            3 => drop(pay(PaymentStatus::Failed).await?),
+            // The next sweep finds it overdue.
+            4 => {}
+            5 => {
+                pay(PaymentStatus::Paid).await?;
+                pay(PaymentStatus::Refunded).await?;
+            }
+            _ => drop(pay(PaymentStatus::Paid).await?),
+        }
+    }
+    let grant = NewGrant {
+        owner_id: Some("acme".into()),
+        api_key_id: None,
+        amount: Money(250_000_000),
+        currency: Currency::USD,
+        priority: 50,
+        effective_at: None,
+        expires_at: Some(now + TimeDelta::days(180)),
+        reason: Some("welcome".into()),
+        prepaid: false,
+    };
+    service.billing().grant(tenant_id, grant).await?;
+    Ok(())
 }
 
 fn violation(tenant_id: TenantId, id: ApiKeyId, minute: DateTime<Utc>, endpoint: &str, count: i64) -> ViolationRow {

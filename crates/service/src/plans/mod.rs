@@ -1,8 +1,8 @@
 //! Plans: the limits, quota and prices of a tier of keys.
 
-use tollgate_domain::{LimitSpec, Page, Paged, Plan, PlanId, Prices, QuotaSpec, TenantId};
+use tollgate_domain::{Effective, LimitSpec, Page, Paged, Plan, PlanId, Prices, QuotaSpec, Scope, TenantId};
 
-use crate::{Error, Service, keys::require_version};
+use crate::{Caller, Error, Service, keys::require_version};
 
 const PLAN: &str = "plan";
 
@@ -14,6 +14,8 @@ pub struct PlanTerms {
     pub limits: Vec<LimitSpec>,
     pub quota: Option<QuotaSpec>,
     pub prices: Prices,
+    /// When changed prices come into force.
+    pub effective: Effective,
     pub features: Vec<String>,
 }
 
@@ -64,22 +66,36 @@ impl Plans<'_> {
         Ok(self.0.repository().plans().list(tenant_id, page).await?)
     }
 
-    /// Replaces a plan's terms; with `expected`, only if that is its version. Applies to its keys within a second.
+    /// Replaces a plan's terms; with `expected`, only if that is its version. Applies to its keys within a second, prices as
+    /// [`PlanTerms::effective`] says. The caller needs `billing:write` for other prices, `keys:write` for anything else.
     pub async fn update(
         self,
-        tenant_id: TenantId,
+        caller: &Caller,
         id: PlanId,
         terms: PlanTerms,
         expected: Option<i64>,
     ) -> Result<Plan, Error> {
-        let now = self.0.clock().now();
-        let changed = self.0.repository().plans().change(tenant_id, id, |plan| {
+        let (tenant_id, now) = (caller.token()?.tenant_id, self.0.clock().now());
+        let from = terms.effective.since(now);
+        let changed = self.0.repository().plans().change(tenant_id, id, from, |plan| {
             require_version(expected, plan.version)?;
-            let PlanTerms { description, limits, quota, prices, features } = terms.clone();
-            *plan = Plan { description, limits, quota, prices, features, updated_at: now, ..plan.clone() };
+            let PlanTerms { description, limits, quota, prices, features, effective: _ } = terms.clone();
+            if prices != plan.prices {
+                caller.require(Scope::BillingWrite)?;
+            }
+            let before = plan.clone();
+            *plan = Plan { description, limits, quota, prices, features, updated_at: now, ..before.clone() };
+            if before != (Plan { prices: before.prices.clone(), updated_at: before.updated_at, ..plan.clone() }) {
+                caller.require(Scope::KeysWrite)?;
+            }
             Ok::<_, Error>(plan.validate()?)
         });
-        let plan = changed.await?.ok_or(Error::NotFound(PLAN))?;
+        let plan = match changed.await {
+            Err(Error::Conflict(_)) => {
+                return Err(Error::Conflict("keys were on this plan, so its currency cannot change".into()));
+            }
+            changed => changed?.ok_or(Error::NotFound(PLAN))?,
+        };
         self.0.forget_plans([(tenant_id, plan.name.as_str())]);
         Ok(plan)
     }

@@ -1,6 +1,9 @@
 //! The code of each job. To add one, write its file here, its `mod` line and its line in [`run`].
 
+mod billing_close;
+mod billing_sweep;
 mod quota_sync;
+mod reconciliation;
 mod retention;
 mod usage_apply;
 mod violation_record;
@@ -14,5 +17,8 @@ pub(crate) async fn run(service: &Service, job: Job) -> Outcome {
         Job::ViolationRecord(payload) => violation_record::run(service, &payload).await,
         Job::Retention(payload) => retention::run(service, &payload).await,
         Job::QuotaSync(payload) => quota_sync::run(service, &payload).await,
+        Job::BillingSweep(payload) => billing_sweep::run(service, &payload).await,
+        Job::BillingClose(payload) => billing_close::run(service, &payload).await,
+        Job::Reconciliation(payload) => reconciliation::run(service, &payload).await,
     }
 }

@@ -54,8 +54,17 @@ fn write_limits_text(limits: &EffectiveLimits) -> LimitsText {
         )
     };
     let fields = FieldText::new(limits.rate_limits());
+    let all = HeaderValue::from_str(fields.policy()).ok();
+    let (policy, policy_beyond) = match limits.overage_index() {
+        None => (all, None),
+        Some(_) => {
+            let within = FieldText::new(limits.rate_limits().take(limits.specs.len().saturating_sub(1)));
+            (HeaderValue::from_str(within.policy()).ok(), all)
+        }
+    };
     LimitsText {
-        policy: HeaderValue::from_str(fields.policy()).ok(),
+        policy,
+        policy_beyond,
         fields,
         limits: limits.specs.iter().zip(limits.rate_limits()).map(limit).collect(),
     }

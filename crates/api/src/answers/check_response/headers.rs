@@ -27,7 +27,8 @@ pub(crate) fn insert(
     buffer: &mut BytesMut,
 ) {
     if style.standard() {
-        if let Some(policy) = &texts.policy {
+        let policy = if outcome.is_throttled() { &texts.policy_beyond } else { &texts.policy };
+        if let Some(policy) = policy {
             headers.insert(POLICY, policy.clone());
         }
         texts.fields.write_state(buffer, outcome.rate_limits().map(|(_, status)| status));

@@ -161,7 +161,9 @@ impl<'a> Refused<'a> {
 
 /// Code and detail of a refusal.
 fn why(outcome: &CheckOutcome) -> (&'static str, Cow<'static, str>) {
-    let (code, detail) = if outcome.quota_exceeded() {
+    let (code, detail) = if outcome.quota_exceeded() && outcome.spend_cap_reached() {
+        ("SPEND_CAP_REACHED", "the key's spend cap is reached for this billing period")
+    } else if outcome.quota_exceeded() {
         ("QUOTA_EXCEEDED", "the billing period's quota is used up")
     } else {
         ("RATE_LIMIT_EXCEEDED", "a rate limit is reached; see violated-policies and retry_after")

@@ -6,7 +6,7 @@ use axum::{
 };
 use hyper::StatusCode;
 use serde::Deserialize;
-use tollgate_domain::{Environment, FieldError, Rfc3339};
+use tollgate_domain::{Environment, FieldError, Money, Rfc3339};
 use tollgate_service::keys::NewApiKey;
 use utoipa::{
     ToSchema,
@@ -51,6 +51,9 @@ pub(crate) struct CreateApiKey {
     #[serde(default)]
     #[schema(schema_with = views::metadata)]
     metadata: FreeForm,
+    /// The most that the key may cost in a month, in its plan's currency; what the plan says unless given.
+    #[schema(value_type = Option<String>, example = "50.00")]
+    spend_cap: Option<Money>,
     /// Addresses or networks; empty: any.
     #[serde(default)]
     #[schema(example = json!(["192.0.2.0/24"]), max_items = 100)]
@@ -104,6 +107,7 @@ impl TryFrom<CreateApiKey> for NewApiKey {
             allowed_countries: body.allowed_countries,
             expires_at: body.expires_at.map(|Rfc3339(at)| at),
             limits: body.limits.into_iter().map(Into::into).collect(),
+            spend_cap: body.spend_cap,
         })
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct ListApiKeys {
     #[param(schema_with = order_by)]
     order_by: KeyOrder,
     #[serde(default)]
-    #[param(schema_with = order)]
+    #[param(schema_with = views::order)]
     order: Order,
 }
 
@@ -68,8 +68,4 @@ impl From<ListApiKeys> for KeyFilter {
 
 fn order_by() -> ObjectBuilder {
     views::one_of(&["created_at", "updated_at", "name", "expires_at"])
-}
-
-fn order() -> ObjectBuilder {
-    views::one_of(&["asc", "desc"])
 }

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
-use tollgate_domain::{ApiKeyId, KeyStatus, Rfc3339};
+use tollgate_domain::{ApiKeyId, KeyStatus, Money, Rfc3339};
 use tollgate_service::keys::ApiKeyChange;
 use utoipa::{
     ToSchema,
@@ -55,6 +55,10 @@ pub(crate) struct UpdateApiKey {
     expires_at: Option<Option<Rfc3339>>,
     #[schema(max_items = 16)]
     limits: Option<Vec<Limit>>,
+    /// The most that the key may cost in a month, in its plan's currency; null: what the plan says.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, example = "50.00")]
+    spend_cap: Option<Option<Money>>,
 }
 
 /// Change a key; in force on every node within a second.
@@ -85,6 +89,7 @@ impl From<UpdateApiKey> for ApiKeyChange {
             allowed_countries: body.allowed_countries,
             expires_at: body.expires_at.map(|at| at.map(|Rfc3339(at)| at)),
             limits: body.limits.map(|limits| limits.into_iter().map(Into::into).collect()),
+            spend_cap: body.spend_cap,
         }
     }
 }

@@ -1,7 +1,9 @@
 -- Decides up to 128 checks by the same rules as src/algorithm. It only rolls cells, decides and consumes; Rust explains
 -- the result.
 -- KEYS     the subjects' values, each once
--- ARGV[1]  policies, 50 bytes each: kind, role (0 enforced, 1 counts only, 2 pays for slices only), id, limit, parameters
+-- ARGV[1]  policies, 50 bytes each: kind, role, id, limit, parameters
+--          Roles: 0 enforced, 1 counts only, 2 pays for slices only, 3 enforced for a cost that does not fit into the
+--          policy before it
 -- ARGV[2]  shapes of plain checks, of one subject and windows only: cost, limits; per limit: policy
 -- ARGV[3]  plain checks, 4 bytes each: key, shape
 -- ARGV[4]  all other checks: cost, slice wanted, operation, returns, subjects; the hold's name and life, except for operation 0;
@@ -17,12 +19,13 @@
 --          holds (2 bytes), per hold four doubles: cell, name, amount, until. In version 3: the number of logs (1 byte)
 --          and per log two doubles, id and until, its units (4 bytes), the number of its moments (2 bytes) and, oldest
 --          first, 8 bytes per moment, with its units in the lowest ten bits. A reply contains only the newest moment of
---          each log if the check was allowed and left units. All other numbers are integers below 2^53.
+--          each log if the check was allowed, took from every log and left units. All other numbers are integers below
+--          2^53.
 local byte, char, ceil, floor, min, max = string.byte, string.char, math.ceil, math.floor, math.min, math.max
 local unpack_from, pack, sub, concat, huge = struct.unpack, struct.pack, string.sub, table.concat, math.huge
 local SLIDING, EVERY, CALENDAR, BUCKET, CONCURRENCY, LOG = 1, 2, 3, 4, 5, 6
 local CONSUME, ACQUIRE, RESERVE, SETTLE, RENEW = 0, 1, 2, 3, 4
-local ENFORCED, GUARD = 0, 2
+local ENFORCED, GUARD, BEYOND = 0, 2, 3
 local MAX_CELLS, MAX_HOLDS, MAX_UNITS, EMPTY = 64, 1000, 1000, char(1, 0)
 -- A slice is at most this part of what is left, so slices shrink near a limit, however many nodes take them.
 local SLICE = 8

@@ -138,8 +138,10 @@ local function rules()
     end
   end
 
-  -- One element per limit of the current check.
+  -- One element per limit of the current check. `idle_of` is set for limits beyond another: whether the cost fits into
+  -- the limit before.
   local key_of, policy_of, a_of, b_of, c_of, until_of, changed_of, clamped_of, held_of = {}, {}, {}, {}, {}, {}, {}, {}, {}
+  local idle_of = {}
 
   local function roll_window(n, state, policy, at)
     local kind, start, length = kinds[policy], starts[policy], lengths[policy]
@@ -271,11 +273,17 @@ local function rules()
     end
   end
 
+  -- Whether a cost fits into a limit.
+  local function fits(n, cost)
+    local policy = policy_of[n]
+    return used(n) + cost * factors[policy] <= sizes[policy]
+  end
+
   -- Takes back what was consumed at a moment, if its window still counts.
   local function give(n, cost, moment)
     local policy, a, b, c = policy_of[n], a_of[n], b_of[n], c_of[n]
     local kind, amount = kinds[policy], cost * factors[policy]
-    if kind == CONCURRENCY then
+    if kind == CONCURRENCY or roles[policy] == BEYOND and fits(n - 1, 0) then
       return
     elseif kind == LOG then
       return give_log(n, min(amount, MAX_UNITS), moment)
@@ -301,6 +309,9 @@ local function rules()
         slice = min(slice, floor(left / (SLICE * factor)))
       elseif role == GUARD then
         slice = min(slice, floor((sizes[policy] - used(n)) / factor))
+      elseif role == BEYOND then
+        idle_of[n] = fits(n - 1, cost)
+        if cost > 0 and not idle_of[n] and not fits(n, cost) then allowed = false end
       end
     end
     return allowed, slice < SMALLEST_SLICE and 0 or slice
@@ -335,7 +346,9 @@ local function rules()
     local touched, found = {}, false
     for n = 1, limits do
       local policy, key = policy_of[n], key_of[n]
-      local price = ((roles[policy] == GUARD and 0 or cost) + slice) * factors[policy]
+      local role = roles[policy]
+      local price = ((role == GUARD and 0 or cost) + slice) * factors[policy]
+      if role == BEYOND and idle_of[n] then price = 0 end
       local instead, held, live = false, false, false
       if operation ~= CONSUME then instead, held, live = take(n, operation, name, life, price) end
       found = found or live
@@ -359,11 +372,12 @@ local function rules()
     return found
   end
 
-  -- Whether a log has no unit left. Only then its older moments matter to the caller.
-  local function has_used_up_log(limits)
+  -- Whether the older moments of a log matter to the caller: it has no unit left, or the check took nothing from it, so
+  -- that moments that have left are still in it.
+  local function logs_matter(limits)
     for n = 1, limits do
       local policy = policy_of[n]
-      if kinds[policy] == LOG and used(n) + factors[policy] > sizes[policy] then return true end
+      if kinds[policy] == LOG and (roles[policy] == BEYOND and idle_of[n] or not fits(n, 1)) then return true end
     end
   end
 
@@ -433,13 +447,15 @@ local function rules()
       for _ = 1, returns do
         local amount, moment = unpack_from('<dd', checks, at)
         at = at + 16
-        for n = 1, limits do give(n, amount, moment) end
+        -- A limit beyond another comes first: what was given back is in the other's count until then.
+        for n = limits, 1, -1 do give(n, amount, moment) end
       end
       if stale then
         push('\2')
       else
         local allowed = true
         if operation == SETTLE or operation == RENEW then
+          decide(limits, cost, 0) -- for `idle_of`: nothing refuses here
           local found = write(limits, operation == SETTLE and cost or 0, 0, operation, name, life)
           push(found and '\1' or '\0')
         else
@@ -450,10 +466,10 @@ local function rules()
           push(spare > 0 and '\3' .. pack('<d', spare) or allowed and '\1' or '\0')
           write(limits, allowed and cost or 0, spare, allowed and operation or CONSUME, name, life)
         end
-        local logs_matter = cost == 0 or not allowed or has_used_up_log(limits)
+        local whole_logs = cost == 0 or not allowed or logs_matter(limits)
         for part = 1, parts do
           local key = keys[part]
-          if logs[key] and not logs_matter and not holds[key] then
+          if logs[key] and not whole_logs and not holds[key] then
             push(log_rules().brief(heads[key], logs[key]))
           else
             push(finish(key))

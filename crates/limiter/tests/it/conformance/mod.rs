@@ -1,8 +1,10 @@
 //! One suite of stories, run on every store.
+use beyond::*;
 use limits::*;
 use reservations::*;
 use windows::*;
 
+mod beyond;
 mod limits;
 mod reservations;
 mod windows;
@@ -57,6 +59,16 @@ stories! {
     a_refund_gives_back_what_still_counts
     a_refund_of_a_past_window_gives_nothing
     a_weight_multiplies_the_cost
+    within_a_quota_what_applies_beyond_it_costs_nothing
+    beyond_a_quota_another_limit_refuses_and_says_until_when
+    a_cost_that_exceeds_what_is_left_of_a_quota_must_fit_beyond_it
+    beyond_a_quota_all_limits_consume_or_none_does
+    a_new_period_ends_what_applies_beyond_a_quota
+    a_cost_that_never_fits_beyond_a_quota_waits_for_the_next_period
+    a_floor_decides_what_is_beyond_a_quota
+    a_raised_quota_ends_what_applies_beyond_it
+    a_decision_beyond_a_quota_is_undone_there_too
+    a_limit_beyond_nothing_is_refused
     slots_are_held_until_they_are_released
     a_slot_that_is_not_renewed_frees_itself
     a_slot_taken_again_under_its_name_is_the_same_slot

@@ -29,7 +29,7 @@ fn entry(n: u128) -> KnownKey {
     let plan = Plan::defaults(tenant_id, now, || PlanId(Uuid::nil())).remove(0);
     let key = crate::check::known_key::tests::key(ApiKeyId(Uuid::from_u128(n)), &plan);
     let found = KeyAndPlan { key, plan, secret_expires_at: None, used: 0 };
-    KnownKey::new(found, &LimitsPool::default(), &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
+    KnownKey::new(found, None, &LimitsPool::default(), &HashKey::new([0; 16]), BillingPeriod::containing(now)).unwrap()
 }
 
 #[tokio::test]
