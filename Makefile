@@ -4,7 +4,7 @@
 PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-api-fuzz lint bench seed up down
+.PHONY: help run test test-api-fuzz lint bench bench-billing seed up down
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,7 +24,11 @@ lint: ## Check formatting, lints, documentation and dependencies, as CI does
 bench: ## Measure a check over HTTP beside a bare axum handler (ROWS=embedded,log,redis,hot,over,evalsha,paced)
 	@.ci/bench
 
-seed: ## Fill the service's database (./data unless set) with 20 keys and 30 days of history to look at
+bench-billing: ## Measure closing a month and reading its records (KEYS=100000, RECORDS=1000000)
+	@cargo build --quiet --release -p tollgate-api -p tollgate-worker -p tollgate-tests --bins
+	@target/release/bench_billing
+
+seed: ## Fill the service's database (./data unless set) with 20 keys, their history and three months of records
 	@cargo run --quiet --profile $(PROFILE) -p tollgate-service --example seed
 
 up: ## Start PostgreSQL, Redis, api and worker with Docker Compose; secrets are made on the first start
