@@ -145,7 +145,12 @@ impl<B: Body + Unpin> Body for ResponseBody<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        // hyper asks for more only while the client reads, so a long answer may go on as long as it moves.
+        if matches!(frame, Poll::Ready(Some(Ok(_)))) && !self.body.is_end_stream() {
+            self.connection.enter(Phase::Busy);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -23,7 +23,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two requests of one connection.
     pub idle_timeout: Duration,
-    /// From the end of the headers until the kernel has the answer: closes a client that does not read.
+    /// From the end of the headers until the kernel has the answer, or the next part of one that is streamed: closes a
+    /// client that does not read.
     pub answer_timeout: Duration,
     /// How long requests in flight may take once the server stops.
     pub stop_timeout: Duration,

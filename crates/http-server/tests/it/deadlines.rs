@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use axum::{Router, body::Body, routing::get};
+use futures_util::stream;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::sleep,
+    sync::mpsc,
+    time::{sleep, timeout},
 };
 use tollgate_http_server::Limits;
 
-use super::{LONG, REQUEST, closed_after, hello, is_answered, limits, response, send, start};
+use super::{LONG, REQUEST, closed_after, hello, is_answered, limits, read_until, response, send, start};
 
 #[tokio::test]
 async fn a_socket_that_says_nothing_is_closed_within_the_header_timeout() {
@@ -58,4 +61,44 @@ async fn a_connection_rests_between_requests_for_the_idle_timeout() {
     is_answered(&mut socket).await;
     let after = closed_after(&mut socket).await;
     assert!(after > Duration::from_millis(1_500) && after < LONG, "{after:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_moves_may_take_longer_than_one_that_does_not() {
+    let parts = || async {
+        Body::from_stream(stream::unfold(0, |sent| async move {
+            sleep(Duration::from_millis(100)).await;
+            let part = if sent == 20 { "hello" } else { "." };
+            (sent <= 20).then_some((Ok::<_, std::io::Error>(part), sent + 1))
+        }))
+    };
+    let limits = Limits { answer_timeout: Duration::from_secs(1), ..limits() };
+    let server = start(limits, Router::new().route("/", get(parts))).await;
+    let mut socket = server.connect().await;
+    send(&mut socket, REQUEST).await;
+    let answer = read_until(&mut socket, "0\r\n\r\n").await;
+    assert!(answer.ends_with("hello\r\n0\r\n\r\n"), "{answer}");
+}
+
+struct SaysWhenDropped(mpsc::UnboundedSender<()>);
+
+impl Drop for SaysWhenDropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_answer_that_nobody_reads_is_ended() {
+    let (sender, mut ended) = mpsc::unbounded_channel();
+    let endless = || async move {
+        Body::from_stream(stream::unfold(SaysWhenDropped(sender), |guard| async {
+            Some((Ok::<_, std::io::Error>(vec![b'.'; 64 * 1_024]), guard))
+        }))
+    };
+    let limits = Limits { answer_timeout: Duration::from_secs(1), ..limits() };
+    let server = start(limits, Router::new().route("/", get(endless))).await;
+    let mut socket = server.connect().await;
+    send(&mut socket, REQUEST).await;
+    assert_eq!(timeout(LONG, ended.recv()).await, Ok(Some(())));
 }
