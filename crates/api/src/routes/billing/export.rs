@@ -84,14 +84,20 @@ fn chunks(export: Export, kind: Kind, format: Format) -> impl Stream<Item = Resu
     stream::try_unfold(Some((export, rows)), async |state| {
         let Some((mut export, mut rows)) = state else { return Ok(None) };
         let page = match rows.kind() {
-            Kind::Records => rows.records(export.records().await.map_err(std::io::Error::other)?),
-            Kind::Lines => rows.lines(export.lines().await.map_err(std::io::Error::other)?),
+            Kind::Records => rows.records(export.records().await.map_err(cut)?),
+            Kind::Lines => rows.lines(export.lines().await.map_err(cut)?),
         };
         match page? {
             Some(bytes) => Ok(Some((bytes, Some((export, rows))))),
             None => Ok(Some((rows.end()?, None))),
         }
     })
+}
+
+/// The status has left already, so only the log can tell why the rest is missing.
+fn cut(error: impl std::error::Error + Send + Sync + 'static) -> std::io::Error {
+    tracing::error!(%error, "an export was cut");
+    std::io::Error::other(error)
 }
 
 fn kind() -> ObjectBuilder {
