@@ -29,7 +29,8 @@ impl Billing<'_> {
             .await
     }
 
-    /// Lets accounts that have no record yet begin with an earlier period: for usage that is brought from elsewhere.
+    /// Lets accounts that have no record yet begin with an earlier period, for usage that is brought from elsewhere. Call
+    /// it before the usage is stored, which would be late otherwise.
     pub async fn begin_with(self, keys: &[(TenantId, ApiKeyId)], period_start: DateTime<Utc>) -> Result<(), Error> {
         let text = "
             update billing_accounts set next_period = $3

@@ -54,6 +54,9 @@ pub async fn run(service: &Service, tenant_id: TenantId) -> Result<Seeded, Error
             keys.push((key.id, busiest / (i64::try_from(place).unwrap_or(0) + 1)));
         }
     }
+    // First, or their usage would be late.
+    let accounts: Vec<_> = keys.iter().map(|(id, _)| (tenant_id, *id)).collect();
+    service.repository().billing().begin_with(&accounts, first_month(now)).await?;
     let minutes = make_history(service, tenant_id, &keys, now).await?;
     for part in service.metering().waiting_parts().await? {
         service.metering().fold(part).await?;
@@ -159,7 +162,6 @@ async fn make_records(
 ) -> Result<(), Error> {
     let keys: Vec<_> = keys.iter().map(|(id, _)| (tenant_id, *id)).collect();
     let mut period = BillingPeriod::containing(first_month(now));
-    service.repository().billing().begin_with(&keys, period.start).await?;
     while period.end <= now {
         service.billing().close_keys(&keys, period).await?;
         period = BillingPeriod::containing(period.end);
