@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tollgate_domain::{
     BillingPeriod, Currency, Money, PriceId, RecordId,
-    billing::RecordLine,
+    billing::{Record, RecordLine},
     price::{Bill, LineKind, TooLarge, total},
 };
 use utoipa::{ToSchema, openapi::ObjectBuilder};
@@ -62,9 +62,9 @@ pub(crate) struct SegmentView {
     share: String,
 }
 
-/// What a period comes to.
+/// What a period comes to, of whatever lines.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct BillView {
+pub(crate) struct DueView {
     #[schema(value_type = String, example = "USD")]
     currency: Currency,
     period: Period,
@@ -77,6 +77,7 @@ pub(crate) struct BillView {
     /// All lines but credits.
     #[schema(example = "44.00")]
     subtotal: String,
+    /// What grants paid.
     #[schema(example = "0.00")]
     credits_applied: String,
     /// What rounding to an amount that can be paid adds or takes.
@@ -90,6 +91,13 @@ pub(crate) struct BillView {
     /// In the currency's smallest unit, as payment providers want it.
     #[schema(example = 4_400)]
     amount_due_minor: i64,
+}
+
+/// A bill that nobody owes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BillView {
+    #[serde(flatten)]
+    due: DueView,
     lines: Vec<LineView>,
 }
 
@@ -99,7 +107,7 @@ impl BillView {
         let amount = |amount: Money| amount.in_currency(currency);
         let total = total(currency, bill.amounts())?;
         let lines = bill.record_lines(period);
-        Ok(Self {
+        let due = DueView {
             currency,
             period: period.into(),
             units: bill.units(),
@@ -110,8 +118,27 @@ impl BillView {
             total: amount(total.total),
             amount_due: amount(total.amount_due),
             amount_due_minor: total.amount_due_minor,
-            lines: lines.into_iter().map(|line| LineView::new(line, currency)).collect(),
-        })
+        };
+        let lines = lines.into_iter().map(|line| LineView::new(line, currency)).collect();
+        Ok(Self { due, lines })
+    }
+}
+
+impl From<&Record> for DueView {
+    fn from(record: &Record) -> Self {
+        let amount = |amount: Money| amount.in_currency(record.currency);
+        Self {
+            currency: record.currency,
+            period: record.period.into(),
+            units: record.units,
+            overage_units: record.overage_units,
+            subtotal: amount(record.subtotal),
+            credits_applied: amount(record.credits_applied),
+            rounding: amount(record.rounding),
+            total: amount(record.total),
+            amount_due: amount(record.amount_due),
+            amount_due_minor: record.amount_due_minor,
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tollgate_domain::{
-    ApiKeyId, Currency, Environment, Money, RecordId,
+    ApiKeyId, Environment, Money, RecordId,
     billing::{PaymentStatus, Record, RecordLine, RecordStatus, record::hex},
 };
 use utoipa::{ToSchema, openapi::ObjectBuilder};
 
 use crate::answers::{
-    bill::{LineView, Period},
+    bill::{DueView, LineView},
     views::{environment, one_of, one_of_or_null},
 };
 
@@ -41,32 +41,8 @@ pub(crate) struct RecordView {
     /// Null unless it is closed.
     #[schema(required, schema_with = payment_status_or_null)]
     payment_status: Option<PaymentStatus>,
-    #[schema(value_type = String, example = "USD")]
-    currency: Currency,
-    period: Period,
-    /// Admitted.
-    #[schema(example = 130_000)]
-    units: u64,
-    /// Of those, beyond the included ones.
-    #[schema(example = 30_000)]
-    overage_units: u64,
-    /// All lines but credits.
-    #[schema(example = "44.00")]
-    subtotal: String,
-    /// What grants paid.
-    #[schema(example = "0.00")]
-    credits_applied: String,
-    /// What rounding to an amount that can be paid adds or takes.
-    #[schema(example = "0.00")]
-    rounding: String,
-    /// All lines.
-    #[schema(example = "44.00")]
-    total: String,
-    #[schema(example = "44.00")]
-    amount_due: String,
-    /// In the currency's smallest unit, as payment providers want it.
-    #[schema(example = 4_400)]
-    amount_due_minor: i64,
+    #[serde(flatten)]
+    due: DueView,
     #[schema(example = "0.00")]
     amount_paid: String,
     /// The period's end and the grace.
@@ -119,8 +95,7 @@ pub(crate) struct Projected {
 
 impl From<Record> for RecordView {
     fn from(record: Record) -> Self {
-        let currency = record.currency;
-        let amount = |amount: Money| amount.in_currency(currency);
+        let due = DueView::from(&record);
         let is_open = record.status == RecordStatus::Open;
         Self {
             id: record.id,
@@ -133,17 +108,8 @@ impl From<Record> for RecordView {
             revision: record.revision,
             status: record.status,
             payment_status: record.payment_status,
-            currency,
-            period: record.period.into(),
-            units: record.units,
-            overage_units: record.overage_units,
-            subtotal: amount(record.subtotal),
-            credits_applied: amount(record.credits_applied),
-            rounding: amount(record.rounding),
-            total: amount(record.total),
-            amount_due: amount(record.amount_due),
-            amount_due_minor: record.amount_due_minor,
-            amount_paid: amount(record.amount_paid),
+            due,
+            amount_paid: record.amount_paid.in_currency(record.currency),
             closed_at: record.closed_at,
             due_at: record.due_at,
             paid_at: record.paid_at,

@@ -110,7 +110,7 @@ fn text_of(owner: &str, name: &str) -> Option<(Rule, &'static str)> {
         (_, "currency") => (Form(CURRENCY, None), "USD"),
         ("PlanPrices" | "PlanPricesView" | "PriceTier" | "PriceTierView", "unit_amount")
         | (_, "overage_unit" | "overage_rate") => (Form(RATE, None), "0.0005"),
-        ("BillView" | "RecordView" | "LineView" | "VoidedView" | "Projected" | "SummaryView", _) if is_amount(name) => {
+        ("DueView" | "RecordView" | "LineView" | "VoidedView" | "Projected" | "SummaryView", _) if is_amount(name) => {
             (Any, "44.00")
         }
         (
