@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Encode, QueryBuilder, Type};
 use tollgate_domain::{
-    ApiKeyId, BillingPeriod, Order, Page, Paged, RecordId, TenantId,
+    BillingPeriod, Order, Page, Paged, RecordId, TenantId,
     billing::{Record, RecordFilter, RecordLine, RecordOrder, SummaryGroup},
 };
 use uuid::Uuid;
@@ -41,28 +41,6 @@ impl Billing<'_> {
                 Ok(found.await)
             })
             .await?
-    }
-
-    /// The record of a key and period that counts.
-    pub async fn record_of(
-        self,
-        tenant_id: TenantId,
-        key: ApiKeyId,
-        period: BillingPeriod,
-    ) -> Result<Option<Record>, Error> {
-        let text = concat!(
-            "select ",
-            record_columns!(),
-            " from billing_records r where r.tenant_id = $1 and r.api_key_id = $2 and r.period_start = $3 and r.status <> 'void'"
-        );
-        let row: Option<RecordRow> = self
-            .0
-            .read(|db| async move {
-                on!(&db, pool => sqlx::query_as(text)
-                    .bind(tenant_id.0).bind(key.0).bind(period.start).fetch_optional(pool).await)
-            })
-            .await?;
-        row.map(Record::try_from).transpose()
     }
 
     /// A page of stored records. May lag.

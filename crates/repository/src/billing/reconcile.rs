@@ -133,6 +133,19 @@ impl Billing<'_> {
 
     /// Compares the units that all journals have brought with what all periods hold and what waits to be added. None: they agree.
     pub async fn compare_journals(self) -> Result<Option<Difference>, Error> {
+        let (expected, actual) = self.journal_units().await?;
+        Ok((expected != actual).then(|| Difference {
+            tenant_id: None,
+            kind: FindingKind::Journal,
+            subject: String::new(),
+            period_start: None,
+            expected: expected.to_string(),
+            actual: actual.to_string(),
+        }))
+    }
+
+    /// The units that all journals have brought, and those that all periods hold or will hold, in one snapshot.
+    pub(crate) async fn journal_units(self) -> Result<(i64, i64), Error> {
         let journals = "select cast(coalesce(sum(units), 0) as bigint) from journal_cursors where stream = 'usage'";
         let before = "select cast(coalesce(sum(units), 0) as bigint) from journal_baseline";
         let periods = "select cast(coalesce(sum(allowed - coalesce(event_units, 0)), 0) as bigint) from usage_periods";
@@ -156,14 +169,7 @@ impl Billing<'_> {
                 actual = minutes.fold(actual, |sum, row| sum.saturating_add(row.counts.allowed));
             }
         }
-        Ok((expected != actual).then(|| Difference {
-            tenant_id: None,
-            kind: FindingKind::Journal,
-            subject: String::new(),
-            period_start: None,
-            expected: expected.to_string(),
-            actual: actual.to_string(),
-        }))
+        Ok((expected, actual))
     }
 
     /// Computes the digests of stored records again, from behind `after` on, and compares sums with lines. Returns the differences

@@ -48,9 +48,8 @@ impl Repository {
             return Ok(());
         }
         // Nothing was brought before: what there is, is the baseline.
-        let before = self.billing().compare_journals().await?;
-        let number = |text: &str| text.parse::<i64>().unwrap_or(0);
-        let units = before.map_or(0, |before| number(&before.actual).saturating_sub(number(&before.expected)));
+        let (brought, held) = self.billing().journal_units().await?;
+        let units = held.saturating_sub(brought);
         self.write(|| async {
             let mut tx = self.begin().await?;
             on!(&mut tx, t => sqlx::query(insert).bind(units).execute(&mut **t).await.map(|_| ()))?;
