@@ -18,11 +18,26 @@ const MONTHS: usize = 24;
 /// How long the workers are killed, each after 0.05 to 0.4 s.
 const KILLED_FOR: Duration = Duration::from_secs(45);
 
-/// Settings of an API that leaves the jobs to workers.
-fn apart<'a>(stack: &'a Stack, journal: &'a TempDir) -> Vec<(&'a str, &'a str)> {
-    let mut settings = settings(stack, journal);
-    settings.push(("worker.in_process", "false"));
-    settings
+/// An API that leaves the jobs to two workers, which have not started. Years of months are due.
+struct Running {
+    workers: [Process; 2],
+    api: Process,
+    admin: Client,
+    _stores: (Stack, TempDir),
+}
+
+impl Running {
+    async fn start() -> Self {
+        let stores = (Stack::production().await, TempDir::new().unwrap());
+        let mut settings = settings(&stores.0, &stores.1);
+        settings.push(("worker.in_process", "false"));
+        let mut api = Process::api(&settings);
+        api.start_ready().await;
+        let admin = api.admin();
+        due(&stores.0, &admin).await;
+        let workers = [Process::worker(&settings), Process::worker(&settings)];
+        Self { workers, api, admin, _stores: stores }
+    }
 }
 
 /// Keys whose last two years are due.
@@ -69,16 +84,10 @@ async fn all_closed(admin: &Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_are_killed_write_every_record_once() {
-    let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
-    let settings = apart(&stack, &journal);
-    let mut api = Process::api(&settings);
-    api.start_ready().await;
-    let admin = api.admin();
-    due(&stack, &admin).await;
-    let mut workers = [Process::worker(&settings), Process::worker(&settings)];
+    let mut running = Running::start().await;
     let (began, mut kills) = (Instant::now(), 0_u64);
     while began.elapsed() < KILLED_FOR {
-        for worker in &mut workers {
+        for worker in &mut running.workers {
             worker.start();
             // Spread over the range, and the same in every run.
             tokio::time::sleep(Duration::from_millis(50 + kills * 37 % 350)).await;
@@ -86,31 +95,25 @@ async fn workers_that_are_killed_write_every_record_once() {
             kills += 1;
         }
     }
-    let written = total(&admin, "").await;
+    let written = total(&running.admin, "").await;
     eprintln!("{kills} kills, {written} of {} records before the last", KEYS * MONTHS);
-    workers.iter_mut().for_each(Process::start);
-    all_closed(&admin).await;
-    for worker in &mut workers {
+    running.workers.iter_mut().for_each(Process::start);
+    all_closed(&running.admin).await;
+    for worker in &mut running.workers {
         worker.stop();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_close_the_same_keys_without_an_error() {
-    let (stack, journal) = (Stack::production().await, TempDir::new().unwrap());
-    let settings = apart(&stack, &journal);
-    let mut api = Process::api(&settings);
-    api.start_ready().await;
-    let admin = api.admin();
-    due(&stack, &admin).await;
-    let mut workers = [Process::worker(&settings), Process::worker(&settings)];
-    workers.iter_mut().for_each(Process::start);
-    all_closed(&admin).await;
-    for worker in &mut workers {
+    let mut running = Running::start().await;
+    running.workers.iter_mut().for_each(Process::start);
+    all_closed(&running.admin).await;
+    for worker in &mut running.workers {
         worker.stop();
         let wrong = worker.lines_with("ERROR") + worker.lines_with("WARN");
         assert_eq!(wrong, 0, "{}", worker.text());
     }
-    assert_eq!(api.lines_with("ERROR"), 0, "{}", api.text());
-    assert_eq!(admin.get("/api/v1/jobs/dead").await.expect(200).body["pagination"]["total"], 0);
+    assert_eq!(running.api.lines_with("ERROR"), 0, "{}", running.api.text());
+    assert_eq!(running.admin.get("/api/v1/jobs/dead").await.expect(200).body["pagination"]["total"], 0);
 }
